@@ -1,0 +1,62 @@
+"""From the command line to a job, and from a user's mistake to one line and exit status 2."""
+
+import contextlib
+import difflib
+import io
+import itertools
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+def main(config: type[Config], job: Callable[[Config], None], description: str | None) -> None:
+    """Parse ``sys.argv`` into ``config`` and run ``job``.
+
+    A mistake of the user's (a bad flag, file or value) ends with one line on stderr and status 2,
+    an interruption with status 130; both leave what was computed.
+    """
+    try:
+        job(_parse(config, description))
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("interrupted; the same command again goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _parse(config: type[Config], description: str | None) -> Config:
+    program = f"python -m scripts.{Path(sys.argv[0]).stem}"
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed, unknown = tyro.cli(
+                config, prog=program, description=description, return_unknown_args=True
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise  # --help
+        raise ValueError(f"{_first_paragraph(complaint.getvalue())}; see --help") from stop
+    if unknown:
+        raise ValueError(_unknown_flag(config, unknown[0]))
+    return parsed
+
+
+def _first_paragraph(box: str) -> str:
+    """What tyro's framed message says above its first rule, as one line."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    above = itertools.takewhile(lambda line: line.strip("─"), lines)
+    return " ".join(" ".join(above).split())
+
+
+def _unknown_flag(config: type, flag: str) -> str:
+    known = ["--" + field.name.replace("_", "-") for field in fields(config)]
+    close = difflib.get_close_matches(flag, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"unknown argument {flag}; {hint}"

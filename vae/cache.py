@@ -1,0 +1,185 @@
+"""The decoded data set: every image cropped and resized once, kept as uint8 on disk."""
+
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from vae.data import IMAGE_SIZE, SPLITS, ImageSource, assign_splits, crop_to_square, find_images
+
+DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
+MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
+_IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
+_IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
+_CHUNK = 64  # images a worker takes at a time
+_SAVE_EVERY = 512  # images between two savings of the progress
+# What Pillow and zipfile raise for damaged input; anything else is a fault of ours and surfaces.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A decoded data set, memory-mapped."""
+
+    images: NDArray[np.uint8]  # (N, 64, 64, 3)
+    names: tuple[str, ...]
+    splits: NDArray[np.uint8]  # (N,), indices into SPLITS
+    fingerprint: str  # SHA-256 of all pixels, in order
+    unreadable: int  # images left out
+    unreadable_list: Path  # where they are named, if any
+
+    def split(self, name: str) -> NDArray[np.uint8]:
+        """The images of one of SPLITS, copied into memory, (n, 64, 64, 3)."""
+        return self.images[self.splits == SPLITS.index(name)]
+
+
+def load_images(data: Path, cache: Path = DEFAULT_CACHE) -> ImageSet:
+    """Decode the images under ``data`` in parallel processes, or open them decoded before.
+
+    The cache is keyed by the fingerprint of the source and the preprocessing. An interrupted
+    decoding goes on where it stopped.
+
+    Raises:
+        FileNotFoundError: ``data`` is missing.
+        ValueError: no image is there, or more than 1 % of them cannot be read.
+    """
+    source = find_images(data)
+    pixels = cache / f"{source.fingerprint()[:32]}.u8"
+    index = pixels.with_suffix(".json")
+    if not index.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(pixels.with_suffix(".part")) as partial:
+            if not index.exists():
+                _decode_all(source, partial, pixels)
+    facts = json.loads(index.read_text(encoding="utf-8"))
+    skipped = set(facts["unreadable"])
+    names = tuple(name for name in source.names if name not in skipped)
+    return ImageSet(
+        images=np.memmap(pixels, np.uint8, "r", shape=(len(names), *_IMAGE_SHAPE)),
+        names=names,
+        splits=assign_splits(names, source.partition),
+        fingerprint=facts["sha256"],
+        unreadable=len(skipped),
+        unreadable_list=_unreadable_list(pixels),
+    )
+
+
+def _unreadable_list(pixels: Path) -> Path:
+    return pixels.with_suffix(".unreadable.txt")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """Open for update under an exclusive lock: a second run waits, then finds the work done."""
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
+    """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
+    progress = pixels.with_suffix(".progress.json")
+    done, unreadable = 0, {}
+    if progress.exists():
+        saved = json.loads(progress.read_text(encoding="utf-8"))
+        done, unreadable = saved["done"], saved["unreadable"]
+    _refuse_if_broken(source, unreadable, _unreadable_list(pixels))
+    # Bytes past the saved progress were written by a run that was cut off.
+    partial.truncate((done - len(unreadable)) * _IMAGE_BYTES)
+
+    def save_progress() -> None:
+        partial.flush()
+        temporary = progress.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"done": done, "unreadable": unreadable}))
+        os.replace(temporary, progress)
+
+    workers = min(os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
+    # Spawned, not forked: the parent may run torch threads, which a fork would copy mid-flight.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    bar = tqdm(total=len(source.names), initial=done, desc="decode", unit="img")
+    try:
+        decode = functools.partial(_decode, source.root, source.is_zip)
+        for name, result in zip(
+            source.names[done:],
+            pool.map(decode, source.names[done:], chunksize=_CHUNK),
+            strict=True,
+        ):
+            if isinstance(result, str):
+                unreadable[name] = result
+                _refuse_if_broken(source, unreadable, _unreadable_list(pixels))
+            else:
+                partial.write(result)
+            done += 1
+            bar.update()
+            if done % _SAVE_EVERY == 0:
+                save_progress()
+    finally:
+        save_progress()
+        bar.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+    partial.seek(0)
+    facts = {"sha256": hashlib.file_digest(partial, "sha256").hexdigest(), "unreadable": unreadable}
+    if unreadable:
+        _write_list(_unreadable_list(pixels), unreadable)
+    os.replace(partial.name, pixels)
+    index = pixels.with_suffix(".json")
+    index.with_suffix(".tmp").write_text(json.dumps(facts))
+    os.replace(index.with_suffix(".tmp"), index)
+    progress.unlink()
+
+
+def _write_list(path: Path, unreadable: dict[str, str]) -> None:
+    path.write_text("".join(f"{name}\t{why}\n" for name, why in unreadable.items()))
+
+
+def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path: Path) -> None:
+    if len(unreadable) <= MAX_UNREADABLE * len(source.names):
+        return
+    _write_list(list_path, unreadable)
+    raise ValueError(
+        f"{source.root}: {len(unreadable)} of {len(source.names)} images cannot be read, more than "
+        f"{MAX_UNREADABLE:.0%}; they are listed in {list_path}: mend or remove them, then run again"
+    )
+
+
+def _decode(root: Path, is_zip: bool, name: str) -> bytes | str:
+    """The pixels of one image, or why they cannot be had."""
+    try:
+        if is_zip:
+            return crop_to_square(io.BytesIO(_open_zip(root).read(name))).tobytes()
+        return crop_to_square(root / name).tobytes()
+    except _UNREADABLE as error:
+        return f"{type(error).__name__}: {error}".replace("\n", " ")
+
+
+@functools.cache
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """One handle a worker process, kept open."""
+    return zipfile.ZipFile(path)

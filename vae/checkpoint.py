@@ -1,0 +1,56 @@
+"""VAE weights as a file: half-precision safetensors that name their preprocessing."""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from vae.data import PREPROCESSING_ID
+from vae.files import read_tensors, write_tensors
+from vae.model import VAE
+
+KIND = "mergelab VAE weights, format 1"
+FILE_NAME = "vae.safetensors"
+
+
+def embedded_vae() -> Path:
+    """The pretrained model that comes with the package."""
+    return Path(str(resources.files("vae") / "pretrained" / FILE_NAME))
+
+
+def weights_path(vae: Path | None) -> Path:
+    """File of a run folder, of a weights file, or (None) of the embedded model."""
+    if vae is None:
+        return embedded_vae()
+    return vae / FILE_NAME if vae.is_dir() else vae
+
+
+def save_vae(path: Path, model: VAE) -> None:
+    """Write the weights, matrices and kernels in float16, vectors (norms, biases) in float32."""
+    tensors = {
+        name: tensor.half() if tensor.ndim > 1 else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    write_tensors(path, tensors, {"kind": KIND, "preprocessing": PREPROCESSING_ID})
+
+
+def load_vae(path: Path) -> VAE:
+    """Read weights into a float32 model in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it is damaged, made for other preprocessing, or does not fit the network.
+    """
+    tensors, metadata = read_tensors(path, KIND)
+    if metadata.get("preprocessing") != PREPROCESSING_ID:
+        raise ValueError(
+            f"{path}: made for images preprocessed as {metadata.get('preprocessing')}, "
+            f"this version prepares {PREPROCESSING_ID}; pretrain again"
+        )
+    model = VAE()
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: does not fit the network ({reason})") from error
+    return model.requires_grad_(False).eval().to(memory_format=torch.channels_last)

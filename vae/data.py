@@ -1,0 +1,165 @@
+"""Where images come from: folders, CelebA's own layouts, its zip; splits and the face crop."""
+
+import csv
+import hashlib
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+IMAGE_SIZE = 64  # pixels, height and width
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+CELEBA_ZIP = "img_align_celeba.zip"
+PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
+SPLITS = ("train", "validation", "test")  # numbered 0, 1, 2 as in CelebA's partition file
+HOLDOUT = 0.05  # share held out for validation where no partition file says better
+CROP = 148 / 178  # side of the centred square, as a share of the image's width
+PREPROCESSING_ID = f"centre-square-148/178-width_bilinear-antialias_{IMAGE_SIZE}px_v1"
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Images in one place: files below ``root``, or members of the zip ``root``."""
+
+    root: Path
+    names: tuple[str, ...]  # sorted, relative to root, with forward slashes
+    sizes: tuple[int, ...]  # bytes
+    mtimes: tuple[int, ...]  # ns; 0 for all members of a zip but the zip's own, first
+    partition: Path | None  # CelebA's official partition file, when there
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether ``root`` is a zip file."""
+        return self.root.suffix.lower() == ".zip"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the names, sizes and times of all images and of the preprocessing."""
+        digest = hashlib.sha256(f"{PREPROCESSING_ID}\n{self.root.resolve()}\n".encode())
+        rows = zip(self.names, self.sizes, self.mtimes, strict=True)
+        digest.update("\n".join(f"{name}\t{size}\t{mtime}" for name, size, mtime in rows).encode())
+        return digest.hexdigest()
+
+
+def find_images(data: Path) -> ImageSource:
+    """All images under ``data``, searched recursively; without any, its ``img_align_celeba.zip``.
+
+    Raises:
+        FileNotFoundError: ``data`` is missing.
+        ValueError: no image is in it, or the zip cannot be read.
+    """
+    hint = (
+        "expected a folder of images (CelebA: img_align_celeba/*.jpg or img_align_celeba.zip); "
+        "data/README.md tells how to get it"
+    )
+    if not data.exists():
+        raise FileNotFoundError(f"{data}: no such folder; {hint}")
+    if data.is_file():
+        if data.suffix.lower() != ".zip":
+            raise ValueError(f"{data}: neither a folder nor a zip; {hint}")
+        return _from_zip(data, partition=None)
+
+    images: list[tuple[str, int, int]] = []
+    archive: Path | None = None
+    partition: Path | None = None
+    # Symbolic links are followed: data sets are often linked into place.
+    for folder, subfolders, files in os.walk(data, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in files:
+            path = os.path.join(folder, name)
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                status = os.stat(path)
+                relative = os.path.relpath(path, data).replace(os.sep, "/")
+                images.append((relative, status.st_size, status.st_mtime_ns))
+            elif name == CELEBA_ZIP:
+                archive = Path(path)
+            elif name in PARTITION_FILES:
+                partition = Path(path)
+    if not images and archive:
+        return _from_zip(archive, partition)
+    if not images:
+        raise ValueError(f"{data}: no image found; {hint}")
+    names, sizes, mtimes = zip(*sorted(images), strict=True)
+    return ImageSource(data, names, sizes, mtimes, partition)
+
+
+def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [
+                (info.filename, info.file_size)
+                for info in opened.infolist()
+                if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
+                and not PurePosixPath(info.filename).name.startswith(".")
+            ]
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive}: not a readable zip ({error}); download it again") from error
+    if not members:
+        raise ValueError(f"{archive}: no image in the zip; data/README.md tells which one to get")
+    names, sizes = zip(*sorted(members), strict=True)
+    mtimes = (archive.stat().st_mtime_ns, *[0] * (len(names) - 1))
+    return ImageSource(archive, names, sizes, mtimes, partition)
+
+
+def crop_to_square(file: io.BytesIO | Path) -> NDArray[np.uint8]:
+    """Read an image, crop the centred square of 148/178 of its width, resize with antialiasing.
+
+    Returns:
+        RGB, (64, 64, 3). Images lower than the square are cropped to their full height.
+    """
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    width, height = image.size
+    side = min(CROP * width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    square = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(square)
+
+
+def assign_splits(names: tuple[str, ...], partition: Path | None) -> NDArray[np.uint8]:
+    """Split of every image, (N,): 0 train, 1 validation, 2 test.
+
+    CelebA's official partition where its file is given. Else a fixed 5 % is validation, chosen by
+    the file name without folder and suffix, so that two sizes of one photo fall on the same side.
+
+    Raises:
+        ValueError: the partition file is malformed or lacks an image.
+    """
+    if partition is None:
+        return np.array([_is_held_out(name) for name in names], dtype=np.uint8)
+    official = read_partition(partition)
+    missing = next((name for name in names if PurePosixPath(name).name not in official), None)
+    if missing is not None:
+        raise ValueError(
+            f"{partition}: no split for {PurePosixPath(missing).name}; "
+            "remove the partition file to use a fixed 5 % hold-out"
+        )
+    return np.array([official[PurePosixPath(name).name] for name in names], dtype=np.uint8)
+
+
+def _is_held_out(name: str) -> bool:
+    digest = hashlib.sha256(PurePosixPath(name).stem.encode()).digest()
+    return int.from_bytes(digest[:4], "big") < HOLDOUT * 2**32
+
+
+def read_partition(path: Path) -> dict[str, int]:
+    """CelebA's partition, file name -> split; text ("000001.jpg 0") or Kaggle's CSV.
+
+    Raises:
+        ValueError: a line is not a file name and one of 0, 1, 2.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file)) if path.suffix == ".csv" else [row.split() for row in file]
+    if rows and rows[0] == ["image_id", "partition"]:
+        rows = rows[1:]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2 or row[1] not in {"0", "1", "2"}:
+            raise ValueError(
+                f"{path}: entry {number} reads {row}, expected a file name and a split 0, 1 or 2"
+            )
+    return {name: int(split) for name, split in rows}

@@ -1,0 +1,74 @@
+"""Files that are whole or absent: atomic writes, hashes, and checked safetensors."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, rename it there.
+
+    A crash, a full disk or a kill leaves the old file, or none, but never half of one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write indented JSON, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write safetensors, whole or not at all."""
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    write_atomically(path, lambda target: target.write_bytes(data) and None)
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file whose metadata says ``kind``.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it is truncated, not safetensors, or of another kind.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {kind} here")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            # keys() lists the tensors; the handle itself is no mapping.
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path}: not a whole safetensors file ({error}); make or copy it again"
+        ) from error
+    if metadata.get("kind") != kind:
+        raise ValueError(
+            f"{path}: holds {metadata.get('kind', 'something unnamed')}, expected {kind}"
+        )
+    return tensors, metadata
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

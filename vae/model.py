@@ -1,0 +1,79 @@
+"""The convolutional VAE of [OM] App. K: 64x64 RGB images <-> 128-d latents."""
+
+import torch
+from torch import Tensor, nn
+
+from vae.data import IMAGE_SIZE
+
+CHANNELS = (32, 64, 128, 256, 512)
+LATENT_DIM = 128
+_COARSE = IMAGE_SIZE // 2 ** len(CHANNELS)  # side of the coarsest feature map
+
+
+def _down(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.LeakyReLU(),
+    )
+
+
+def _up(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(
+            channels_in,
+            channels_out,
+            kernel_size=3,
+            stride=2,
+            padding=1,
+            output_padding=1,
+            bias=False,
+        ),
+        nn.BatchNorm2d(channels_out),
+        nn.LeakyReLU(),
+    )
+
+
+class VAE(nn.Module):
+    """Five stride-2 blocks 32-64-128-256-512 down to a Gaussian posterior, mirrored up again.
+
+    Images are (B, 3, 64, 64) in [0, 1], where a sigmoid keeps the decoder too; latents (B, 128).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = list(zip((3, *CHANNELS), CHANNELS, strict=False))
+        self.encoder = nn.Sequential(*[_down(*pair) for pair in pairs], nn.Flatten())
+        width = CHANNELS[-1] * _COARSE**2
+        self.to_mu = nn.Linear(width, LATENT_DIM)
+        self.to_log_var = nn.Linear(width, LATENT_DIM)
+        self.from_latent = nn.Sequential(
+            nn.Linear(LATENT_DIM, width), nn.Unflatten(1, (CHANNELS[-1], _COARSE, _COARSE))
+        )
+        mirrored = list(zip(CHANNELS[::-1], (*CHANNELS[-2::-1], CHANNELS[0]), strict=True))
+        self.decoder = nn.Sequential(
+            *[_up(*pair) for pair in mirrored],
+            nn.Conv2d(CHANNELS[0], 3, kernel_size=3, padding=1),
+        )
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, 64, 64) -> ``mu`` and ``log_var`` of the posterior, (B, 128) each."""
+        features = self.encoder(images)  # (B, 2048)
+        return self.to_mu(features), self.to_log_var(features)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, 128) -> images (B, 3, 64, 64) in [0, 1]."""
+        return torch.sigmoid(self.decoder(self.from_latent(latents)))
+
+    def forward(self, images: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct from the posterior sample mu + exp(log_var / 2) * eps.
+
+        Args:
+            images: (B, 3, 64, 64) in [0, 1].
+            eps: Standard normal noise, (B, 128).
+
+        Returns:
+            Reconstruction (B, 3, 64, 64), ``mu`` (B, 128), ``log_var`` (B, 128).
+        """
+        mu, log_var = self.encode(images)
+        return self.decode(mu + torch.exp(0.5 * log_var) * eps), mu, log_var

@@ -1,0 +1,115 @@
+"""One run, one folder: what was asked, of which inputs, by which code; resumed only if the same."""
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, fields
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from vae.files import write_json
+
+_PACKAGES = ("torch", "torchvision", "pytorch-msssim", "numpy", "safetensors", "pillow")
+
+
+def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device: str) -> bool:
+    """Make the run folder ``out`` and its ``config.json``, or open it to go on.
+
+    Args:
+        job: Name of the script, so that one job never resumes another's folder.
+        config: The job's frozen config dataclass.
+        inputs: Name of each input -> its SHA-256.
+        device: Where the job will run.
+
+    Returns:
+        Whether the folder holds this very run already, whole or in part.
+
+    Raises:
+        ValueError: the folder holds something else; nothing in it is touched.
+    """
+    path = out / "config.json"
+    asked = {"job": job, "config": _comparable(config), "inputs": inputs}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_another(path, {key: found.get(key) for key in asked}, asked)
+        return True
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out}: holds files of something else; give --out a new folder")
+    write_json(path, asked | {"paths": _paths(config), "provenance": provenance(device)})
+    return False
+
+
+def _refuse_another(path: Path, found: dict, asked: dict) -> None:
+    flat_found, flat_asked = _flatten(found), _flatten(asked)
+    for key in flat_asked.keys() | flat_found.keys():
+        if flat_found.get(key) != flat_asked.get(key):
+            raise ValueError(
+                f"{path.parent}: holds another run's results ({key} is {flat_found.get(key)} "
+                f"there, {flat_asked.get(key)} here); give --out a new folder, or repeat that "
+                "run's flags"
+            )
+
+
+def _flatten(nested: dict) -> dict[str, object]:
+    """Two levels of names joined by a dot; deeper values are compared whole."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _comparable(config: object) -> dict[str, object]:
+    """The fields that decide the numbers, as JSON gives them back: all but where files lie."""
+    values = {name: value for name, value in asdict(config).items() if name not in _paths(config)}
+    return json.loads(json.dumps(values))
+
+
+def _paths(config: object) -> dict[str, str | None]:
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+
+
+def provenance(device: str) -> dict[str, object]:
+    """Command, commit, versions and hardware, for the record."""
+    return {
+        "command": " ".join(sys.orig_argv[1:]),
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version()}
+        | {package: metadata.version(package) for package in _PACKAGES},
+        "hardware": {
+            "device": device,
+            "name": torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the running code, "-dirty" where files differ from it; None outside a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def _cpu_name() -> str:
+    """Model name as Linux gives it, else what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
