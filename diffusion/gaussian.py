@@ -1,0 +1,58 @@
+"""Closed forms for Gaussian data: every DDIM step is a diagonal operator."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.schedule import NoiseSchedule
+
+Array = NDArray[np.float64]
+
+
+def check_variances(variances: Array) -> None:
+    """Refuse variances that are not a row of finite numbers >= 0, naming the first offender.
+
+    Raises:
+        ValueError: with the coordinate and its value.
+    """
+    if variances.ndim != 1 or len(variances) == 0:
+        raise ValueError(f"variances must have shape (d,) with d >= 1, got {variances.shape}")
+    offends = ~(np.isfinite(variances) & (variances >= 0))
+    if offends.any():
+        i = int(np.argmax(offends))
+        raise ValueError(f"variance of coordinate {i} is {variances[i]}, must be finite and >= 0")
+
+
+def noised_variances(schedule: NoiseSchedule, variances: Array) -> Array:
+    """Variance of x_t at t = 1..T, shape (T, d); row t - 1 belongs to t.
+
+        n_t = alpha_t**2 lam + sigma_t**2 = |v_t|**2,  v_t = (alpha_t sqrt(lam), sigma_t)
+
+    [OM] eq. 13. ``variances`` are the lam, (d,), of data with mean zero.
+    """
+    check_variances(variances)
+    alpha, sigma = schedule.alpha[1:, None], schedule.sigma[1:, None]
+    return alpha**2 * variances + sigma**2
+
+
+def ddim_operators(schedule: NoiseSchedule, variances: Array) -> Array:
+    """DDIM steps x_t -> x_{t-1} with the optimal denoiser, t = 1..T, shape (T, d).
+
+        A_t = (alpha_{t-1} alpha_t lam + sigma_{t-1} sigma_t) / n_t
+
+    [OM] eq. 14. Row t - 1 holds A_t.
+    """
+    noised = noised_variances(schedule, variances)
+    alpha, sigma = schedule.alpha[:, None], schedule.sigma[:, None]
+    signal = alpha[:-1] * alpha[1:] * variances
+    noise = sigma[:-1] * sigma[1:]
+    return (signal + noise) / noised
+
+
+def surrogate_composite(operators: Array, variances: Array) -> Array:
+    """Composite of all steps without the contractions that variances above 1 forbid, (d,).
+
+        S = prod_t B_t,  B_t = 1 where lam > 1 and A_t < 1, else A_t
+
+    [OM] Def. 4.1; ``operators`` are the A_t, (T, d).
+    """
+    return np.where((variances > 1) & (operators < 1), 1.0, operators).prod(axis=0)

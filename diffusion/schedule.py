@@ -1,0 +1,72 @@
+"""Noise schedules: x_t = alpha_t x_0 + sigma_t eps on the grid t = 0 (clean), ..., T (noise)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
+class NoiseSchedule:
+    """Scales of the forward process; both arrays have shape (T + 1,) and are indexed by t.
+
+    Refused with a ValueError that names the first offending t: values that are not finite, a
+    signal that does not fall or a noise that does not rise with t, ``alpha**2 + sigma**2 != 1``,
+    and ends other than exactly clean data (1, 0) at t = 0 and pure noise (0, 1) at t = T.
+    """
+
+    alpha: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        alpha, sigma = self.alpha, self.sigma
+        if alpha.ndim != 1 or alpha.shape != sigma.shape or len(alpha) < 2:
+            raise ValueError(
+                f"alpha and sigma must both have shape (T + 1,) with T >= 1, "
+                f"got {alpha.shape} and {sigma.shape}"
+            )
+        last = len(alpha) - 1
+        _refuse_first(~(np.isfinite(alpha) & np.isfinite(sigma)), self, "is not finite")
+        _refuse_first(np.diff(alpha, prepend=np.inf) >= 0, self, "does not lower alpha")
+        _refuse_first(np.diff(sigma, prepend=-np.inf) <= 0, self, "does not raise sigma")
+        off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
+        _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
+        for t, ends in ((0, (1.0, 0.0)), (last, (0.0, 1.0))):
+            if (alpha[t], sigma[t]) != ends:
+                raise ValueError(
+                    f"schedule at t = {t}: (alpha, sigma) = ({alpha[t]}, {sigma[t]}) "
+                    f"must be exactly {ends}"
+                )
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of teacher steps."""
+        return len(self.alpha) - 1
+
+
+def _refuse_first(offends: NDArray[np.bool_], schedule: NoiseSchedule, what: str) -> None:
+    if offends.any():
+        t = int(np.argmax(offends))
+        raise ValueError(
+            f"schedule at t = {t}: (alpha, sigma) = ({schedule.alpha[t]}, {schedule.sigma[t]}) "
+            f"{what}"
+        )
+
+
+def cosine_schedule(num_steps: int) -> NoiseSchedule:
+    """Variance-preserving cosine schedule with T = ``num_steps`` uniform steps ([OM] 5.1).
+
+        alpha_t = cos(pi/2 * t/T),  sigma_t = sin(pi/2 * t/T)
+
+    Nichol & Dhariwal 2021 (arXiv:2102.09672), eq. 17, whose alpha_bar is our alpha**2. Their
+    offset s is 0 here: x_0 is exactly clean and x_T is pure noise.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    angle = np.linspace(0.0, np.pi / 2, num_steps + 1)
+    alpha, sigma = np.cos(angle), np.sin(angle)
+    alpha[-1] = 0.0  # cos(pi/2) is 6e-17 in floating point
+    return NoiseSchedule(alpha=alpha, sigma=sigma)
