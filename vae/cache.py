@@ -81,7 +81,8 @@ def load_images(data: Path, cache: Path = DEFAULT_CACHE) -> ImageSet:
     skipped = set(facts["unreadable"])
     names = tuple(name for name in source.names if name not in skipped)
     return ImageSet(
-        images=np.memmap(pixels, np.uint8, "r", shape=(len(names), *_IMAGE_SHAPE)),
+        # Copy on write: torch warns of read-only arrays, and the file stays as it is.
+        images=np.memmap(pixels, np.uint8, "c", shape=(len(names), *_IMAGE_SHAPE)),
         names=names,
         splits=assign_splits(names, source.partition),
         fingerprint=facts["sha256"],

@@ -55,6 +55,8 @@ class EncodeConfig:
     """Folder for latents.safetensors, summary.json and the covariance figure."""
     vae: Path | None = None
     """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
+    moments_only: bool = False
+    """Keep the mean and covariance alone: small, and nothing about single images."""
     batch_size: int = 512
     """Images encoded at a time; changes no result."""
     seed: int = 0

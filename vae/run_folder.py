@@ -113,3 +113,17 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def describe_run(out: Path) -> dict[str, str]:
+    """The record in ``config.json`` as lines for a reader: name -> value."""
+    record = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    made = record["provenance"]
+    return {
+        "command": f"`python {made['command']}`",
+        "config": ", ".join(f"{name} {value}" for name, value in record["config"].items()),
+        "inputs (SHA-256)": ", ".join(f"{k} {v[:16]}…" for k, v in record["inputs"].items()),
+        "commit": made["git_commit"] or "not a git checkout",
+        "versions": ", ".join(f"{name} {value}" for name, value in made["versions"].items()),
+        "hardware": ", ".join(f"{name} {value}" for name, value in made["hardware"].items()),
+    }

@@ -1,0 +1,145 @@
+"""The main job: students under every strategy and stage, each saved as soon as it is trained."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from distill.config import CompareConfig
+from distill.inputs import Inputs, gaussian_inputs, latent_inputs
+from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
+from distill.problem import Problem, plan_strategies, pose
+from distill.students import Students, load_students, save_students, students_file
+from distill.train import train_students
+from planner.plan import Plan, merges, rounds
+from planner.value import per_dimension_operator, w2_squared
+from vae.checkpoint import embedded_vae, load_vae, weights_path
+from vae.device import pick_device
+from vae.files import sha256
+from vae.latents import FILE_NAME, Latents, load_latents, refuse_mismatch
+from vae.model import VAE
+from vae.run_folder import open_run
+
+SIMULATED_RUNS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All students of a run, with what it takes to decode them."""
+
+    problem: Problem
+    students: list[Students]  # stage by stage, strategies in one order
+    mean: Tensor  # of the latents, (d,)
+    model: VAE
+    inputs: str  # "gaussian" or "latents"
+
+
+def compare(config: CompareConfig) -> Comparison:
+    """Train every strategy at every stage, or load what an earlier run of this command trained.
+
+    Raises:
+        FileNotFoundError, ValueError: files do not fit each other, the run folder is another
+            run's, or the learning rate is unstable; before anything is trained.
+        FloatingPointError: a student diverged.
+    """
+    device = pick_device(config.device)
+    weights, latents_path = find_inputs(config.vae, config.latents)
+    model = load_vae(weights).to(device)
+    latents = load_latents(latents_path)
+    refuse_mismatch(latents, latents_path, weights)
+    problem = pose(config.num_steps, latents.variances.numpy())
+    kind = _kind_of_inputs(config, latents)
+    inputs = _inputs(config, problem, latents, kind)
+    _refuse_unstable(config, problem, inputs)
+    fingerprints = {"vae": sha256(weights), "latents": sha256(latents_path)}
+    open_run(config.out, "compare_strategies", config, fingerprints, str(device))
+
+    students = []
+    for epochs in config.epochs:
+        shrinkage = sgd_shrinkage(inputs.second_moments, config.lr, epochs)
+        for strategy, plans in plan_strategies(problem, shrinkage).items():
+            path = config.out / "students" / students_file(strategy, epochs)
+            if not path.exists():
+                trained = _train(config, problem, inputs, strategy, plans, epochs, device)
+                save_students(path.parent, trained)
+            students.append(load_students(path))
+    return Comparison(problem, students, latents.mean, model, kind)
+
+
+def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
+    """Files of the VAE's weights and of the latents; the embedded ones where None is given.
+
+    Raises:
+        ValueError: latents of another VAE would be needed.
+    """
+    weights = weights_path(vae)
+    if latents is not None:
+        return weights, latents / FILE_NAME if latents.is_dir() else latents
+    if vae is not None:
+        raise ValueError(
+            f"--vae {vae} needs --latents encoded by it: python -m scripts.encode_latents"
+        )
+    return weights, embedded_vae().with_name(FILE_NAME)
+
+
+def _kind_of_inputs(config: CompareConfig, latents: Latents) -> str:
+    if config.inputs == "latents" and latents.codes is None:
+        raise ValueError("--inputs latents needs --latents with the codes of images, not moments")
+    if config.inputs == "auto":
+        return "gaussian" if latents.codes is None else "latents"
+    return config.inputs
+
+
+def _inputs(config: CompareConfig, problem: Problem, latents: Latents, kind: str) -> Inputs:
+    if kind == "latents":
+        x_0 = (latents.codes.double() - latents.mean).float()
+        return latent_inputs(problem.schedule, x_0, config.batch_size, config.seed)
+    return gaussian_inputs(problem.schedule, problem.variances, config.batch_size, config.seed)
+
+
+def _refuse_unstable(config: CompareConfig, problem: Problem, inputs: Inputs) -> None:
+    limit = largest_stable_lr(inputs.second_moments)
+    if config.lr >= limit:
+        i = int(np.argmax(inputs.second_moments.max(axis=0)))
+        raise ValueError(
+            f"--lr {config.lr} is unstable for coordinate {i} with variance "
+            f"{problem.variances[i]:.6g}; below {limit:.6g} it is stable"
+        )
+
+
+def _train(
+    config: CompareConfig,
+    problem: Problem,
+    inputs: Inputs,
+    strategy: str,
+    plans: tuple[Plan, ...],
+    epochs: int,
+    device: torch.device,
+) -> Students:
+    shrinkage = sgd_shrinkage(inputs.second_moments, config.lr, epochs)
+    simulated = simulate_operators(
+        plans, problem.operators, inputs, config.lr, epochs, SIMULATED_RUNS, config.seed
+    )
+    num_rounds = max(len(rounds(plan)) for plan in plans)
+    started = time.perf_counter()
+    label = f"{strategy}, {epochs} epochs"
+    with tqdm(total=num_rounds * epochs, desc=f"{label:36}", unit="step") as bar:
+        operator = train_students(
+            plans, problem.operators, inputs, epochs, config.lr, device, bar.update
+        )
+    return Students(
+        strategy=strategy,
+        epochs=epochs,
+        merges=max(len(list(merges(plan))) for plan in plans),
+        rounds=num_rounds,
+        seconds=time.perf_counter() - started,
+        operator=operator,
+        predicted=per_dimension_operator(plans, problem.operators, shrinkage),
+        expected=simulated.mean(axis=0),
+        spread=simulated.std(axis=0, ddof=1),
+        w2_squared_runs=w2_squared(simulated, problem.surrogate),
+    )

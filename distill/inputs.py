@@ -1,0 +1,70 @@
+"""Training inputs of the students: noised latents x_t, Gaussian or real.
+
+Whoever trains draws by time: ``draw(t)`` gives the one fixed batch (B, d) of that time, on the
+CPU. It hangs on the seed and t alone, so the order of merges, a resumed run and the device change
+nothing, and all merges that start at t share it, as all strategies do (ERRATA P-8).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffusion.gaussian import noised_variances
+from diffusion.schedule import NoiseSchedule
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A source of batches, with the two moments of its squares that predict the students."""
+
+    draw: Callable[[int], Tensor]  # t -> x_t, (B, d) float32
+    second_moments: Array  # E[x_t**2] = n_t, (T, d); row t - 1 belongs to t
+    relative_spreads: Array  # Var(x_t**2) / n_t**2, (T, d); 2 for a Gaussian
+    batch_size: int
+
+
+def gaussian_inputs(
+    schedule: NoiseSchedule, variances: Array, batch_size: int, seed: int
+) -> Inputs:
+    """x_t ~ N(0, n_t), the noised marginal of latents N(0, diag(variances))."""
+    moments = noised_variances(schedule, variances)
+    scales = torch.from_numpy(np.sqrt(moments)).float()
+
+    def draw(t: int) -> Tensor:
+        generator = _generator(seed, t)
+        return torch.randn(batch_size, len(variances), generator=generator) * scales[t - 1]
+
+    return Inputs(draw, moments, np.full(moments.shape, 2.0), batch_size)
+
+
+def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: int) -> Inputs:
+    """x_t = alpha_t x_0 + sigma_t eps for rows of ``x_0`` drawn with replacement.
+
+    Args:
+        x_0: Latents less their mean, (N, d) float32.
+    """
+    variances = x_0.double().square().mean(dim=0).numpy()
+    fourth_moments = x_0.double().pow(4).mean(dim=0).numpy()
+    moments = noised_variances(schedule, variances)
+
+    def draw(t: int) -> Tensor:
+        generator = _generator(seed, t)
+        rows = torch.randint(len(x_0), (batch_size,), generator=generator)
+        eps = torch.randn(batch_size, x_0.shape[1], generator=generator)
+        return float(schedule.alpha[t]) * x_0[rows] + float(schedule.sigma[t]) * eps
+
+    # E[(alpha x + sigma eps)**4] by the binomial theorem, odd powers of eps vanishing.
+    alpha, sigma = schedule.alpha[1:, None], schedule.sigma[1:, None]
+    fourth = alpha**4 * fourth_moments + 6 * alpha**2 * sigma**2 * variances + 3 * sigma**4
+    return Inputs(draw, moments, fourth / moments**2 - 1.0, batch_size)
+
+
+def _generator(seed: int, t: int) -> torch.Generator:
+    (state,) = np.random.SeedSequence([seed, t]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state) >> 1)  # torch takes 63 bits

@@ -1,0 +1,44 @@
+"""The planning problem that latents pose, and every strategy's plan for it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.gaussian import ddim_operators, surrogate_composite
+from diffusion.schedule import NoiseSchedule, cosine_schedule
+from planner.plan import Plan
+from planner.search import joint_plan, per_dimension_plans
+from planner.strategies import CANONICAL
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """T teacher steps on centred latents with the given variances."""
+
+    schedule: NoiseSchedule
+    variances: Array  # (d,)
+    operators: Array  # A_t, (T, d); row t - 1 belongs to t
+    surrogate: Array  # S, (d,)
+
+
+def pose(num_steps: int, variances: Array) -> Problem:
+    """The problem on the cosine schedule, ``variances`` (d,)."""
+    schedule = cosine_schedule(num_steps)
+    operators = ddim_operators(schedule, variances)
+    return Problem(schedule, variances, operators, surrogate_composite(operators, variances))
+
+
+def plan_strategies(problem: Problem, shrinkage: Array) -> dict[str, tuple[Plan, ...]]:
+    """Name -> a plan a coordinate, d of them: canonical ones, ``greedy`` and ``per_dimension``.
+
+    Args:
+        shrinkage: What a merge that starts at t leaves undone, g_t, (T, d).
+    """
+    num_steps, width = problem.operators.shape
+    plans = {name: (make(num_steps),) * width for name, make in CANONICAL.items()}
+    plans["greedy"] = (joint_plan(problem.operators, shrinkage, problem.surrogate),) * width
+    plans["per_dimension"] = per_dimension_plans(problem.operators, shrinkage, problem.variances)
+    return plans

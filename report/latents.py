@@ -1,0 +1,42 @@
+"""The latent spectrum: covariance heatmap and sorted variances ([OM] Fig. 14)."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from report.style import STYLE, save_figure
+
+
+def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, float]) -> None:
+    """Draw a covariance (d, d), coordinates sorted by variance, and the variances themselves.
+
+    Args:
+        facts: What ``vae.latents.describe`` says of the covariance.
+    """
+    order = np.argsort(np.diagonal(covariance))[::-1]
+    ordered = covariance[np.ix_(order, order)]
+    variances = np.diagonal(ordered)
+    top = float(variances.max())
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.0))
+        heat, spectrum = figure.subplots(1, 2, width_ratios=[1, 1.15])
+        shown = heat.imshow(ordered, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+        figure.colorbar(shown, ax=heat, label="covariance", shrink=0.85)
+        heat.set_xlabel("latent coordinate, by variance")
+        heat.set_ylabel("latent coordinate, by variance")
+        heat.set_title(
+            f"off-diagonal energy {facts['off_diagonal_energy']:.1%}, "
+            f"largest |correlation| {facts['largest_correlation']:.2f}"
+        )
+        spectrum.bar(np.arange(len(variances)), variances, width=1.0, color="#0072B2")
+        spectrum.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
+        spectrum.set_xlim(-1, len(variances))
+        spectrum.set_xlabel("latent coordinate, by variance")
+        spectrum.set_ylabel("variance $\\lambda$")
+        above = int(facts["variances_above_1"])
+        spectrum.set_title(f"{above} of {len(variances)} variances exceed 1")
+        figure.tight_layout()
+        save_figure(figure, path)

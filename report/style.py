@@ -1,0 +1,49 @@
+"""One look for all figures: names, colours, and how a figure is saved."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from vae.files import write_atomically
+
+matplotlib.use("agg")
+
+LABELS = {
+    "vanilla": "vanilla",
+    "progressive": "progressive",
+    "sequential_consistency": "sequential\nconsistency",
+    "sequential_boot": "sequential\nBOOT",
+    "greedy": "joint plan\n(greedy)",
+    "per_dimension": "per-dimension\nplan",
+}
+# Okabe & Ito's palette, told apart by colour-blind readers too.
+COLOURS = {
+    "vanilla": "#0072B2",
+    "progressive": "#E69F00",
+    "sequential_consistency": "#D55E00",
+    "sequential_boot": "#009E73",
+    "greedy": "#56B4E9",
+    "per_dimension": "#CC79A7",
+}
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "figure.facecolor": "white",
+    "savefig.bbox": "tight",
+    "savefig.dpi": 200,
+}
+
+
+def label(strategy: str) -> str:
+    """A strategy's name on one line."""
+    return LABELS[strategy].replace("\n", " ")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with matplotlib.rc_context(STYLE):
+        write_atomically(path, lambda target: figure.savefig(target, format="png"))

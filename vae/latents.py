@@ -1,0 +1,140 @@
+"""Latents of a data set: posterior means, their moments, and how diagonal the covariance is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vae.files import read_tensors, sha256, write_tensors
+from vae.model import LATENT_DIM, VAE
+from vae.pixels import to_float
+
+KIND = "mergelab latents, format 1"
+FILE_NAME = "latents.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """Moments of the posterior means of a data set; the means themselves where they are kept."""
+
+    mean: Tensor  # (128,) float64
+    covariance: Tensor  # (128, 128) float64
+    count: int  # images behind the moments
+    vae_sha256: str  # of the weights file that encoded, and so decodes, these latents
+    data_fingerprint: str
+    codes: Tensor | None = None  # (N, 128) float32
+    splits: Tensor | None = None  # (N,) uint8, indices into vae.data.SPLITS
+
+    @property
+    def variances(self) -> Tensor:
+        """Diagonal of the covariance, (128,) float64."""
+        return self.covariance.diagonal()
+
+
+@torch.no_grad()
+def encode(model: VAE, images: Tensor, batch_size: int) -> Tensor:
+    """Posterior means of uint8 images (N, 64, 64, 3), (N, 128) float32 on the CPU."""
+    device = next(model.parameters()).device
+    means = []
+    with tqdm(total=len(images), desc="encode", unit="img") as bar:
+        for batch in images.split(batch_size):
+            means.append(model.encode(to_float(batch.to(device)))[0].cpu())
+            bar.update(len(batch))
+    return torch.cat(means)
+
+
+def moments(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and covariance (d, d) over the rows, divided by N, in float64."""
+    codes = codes.double()
+    return codes.mean(dim=0), torch.cov(codes.T, correction=0)
+
+
+def describe(covariance: Tensor) -> dict[str, float]:
+    """How diagonal a covariance (d, d) is, and how large its variances are.
+
+    Returns:
+        ``off_diagonal_energy``, the share of the squared Frobenius norm off the diagonal;
+        ``largest_correlation`` in absolute value, over coordinates that vary;
+        ``variances_above_1``, ``smallest_variance``, ``largest_variance``, ``total_variance``.
+    """
+    variances = covariance.diagonal()
+    energy = covariance.square()
+    scale = variances.clamp(min=1e-12).sqrt()
+    correlation = covariance / (scale[:, None] * scale)
+    return {
+        "off_diagonal_energy": (1.0 - variances.square().sum() / energy.sum()).item(),
+        "largest_correlation": correlation.fill_diagonal_(0.0).abs().max().item(),
+        "variances_above_1": int((variances > 1.0).sum()),
+        "smallest_variance": variances.min().item(),
+        "largest_variance": variances.max().item(),
+        "total_variance": variances.sum().item(),
+    }
+
+
+def save_latents(path: Path, latents: Latents) -> None:
+    """Write latents or, where ``codes`` is None, their moments alone."""
+    tensors = {"mean": latents.mean, "covariance": latents.covariance}
+    if latents.codes is not None and latents.splits is not None:
+        tensors |= {"codes": latents.codes, "splits": latents.splits}
+    metadata = {
+        "kind": KIND,
+        "count": str(latents.count),
+        "vae_sha256": latents.vae_sha256,
+        "data_fingerprint": latents.data_fingerprint,
+    }
+    write_tensors(path, tensors, metadata)
+
+
+def load_latents(path: Path) -> Latents:
+    """Read latents from a file, or from the folder that encode_latents filled.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: damaged, of the wrong shape, or with values that are not finite.
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    tensors, metadata = read_tensors(path, KIND)
+    try:
+        latents = Latents(
+            mean=tensors["mean"],
+            covariance=tensors["covariance"],
+            count=int(metadata["count"]),
+            vae_sha256=metadata["vae_sha256"],
+            data_fingerprint=metadata["data_fingerprint"],
+            codes=tensors.get("codes"),
+            splits=tensors.get("splits"),
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: lacks {error}; encode again") from error
+    shapes = {"mean": (LATENT_DIM,), "covariance": (LATENT_DIM, LATENT_DIM)}
+    if latents.codes is not None:
+        shapes["codes"] = (latents.count, LATENT_DIM)
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape or not tensor.isfinite().all():
+            raise ValueError(
+                f"{path}: {name} of shape {tuple(tensor.shape)} must have shape {shape} and "
+                "finite values; encode again"
+            )
+    if (latents.variances < 0).any():
+        i = int(latents.variances.argmin())
+        raise ValueError(
+            f"{path}: variance of coordinate {i} is {latents.variances[i].item()}, "
+            "must be at least 0; encode again"
+        )
+    return latents
+
+
+def refuse_mismatch(latents: Latents, latents_path: Path, weights: Path) -> None:
+    """Refuse latents that another VAE encoded than the one that shall decode them.
+
+    Raises:
+        ValueError: the weights file is not the one that the latents name.
+    """
+    if latents.vae_sha256 != sha256(weights):
+        raise ValueError(
+            f"{latents_path}: not encoded by {weights}, whose SHA-256 differs from the one named "
+            "there; give --vae the model that encoded, or encode again with this one"
+        )
