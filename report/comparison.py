@@ -68,7 +68,8 @@ def table(rows: list[ResultRow]) -> str:
             f"| {row.epochs} | {label(row.strategy)} | {w2} | {row.w2_squared_predicted:.3e} "
             f"| {row.w2_squared_expected:.3e} ± {row.w2_squared_spread:.0e} "
             f"| {row.rms_deviation:.2f}, {row.largest_deviation:.1f} "
-            f"| {pixels} ± {row.pixel_l2_standard_error:.1g} | {row.merges} | {row.gradient_steps} |"
+            f"| {pixels} ± {row.pixel_l2_standard_error:.1g} | {row.merges} "
+            f"| {row.gradient_steps} |"
         )
     return "\n".join(lines)
 
