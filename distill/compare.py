@@ -4,14 +4,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from distill.config import CompareConfig
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs
-from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
+from distill.law import refuse_unstable, sgd_shrinkage, simulate_operators
 from distill.problem import Problem, plan_strategies, pose
 from distill.students import Students, load_students, save_students, students_file
 from distill.train import train_students
@@ -54,7 +53,7 @@ def compare(config: CompareConfig) -> Comparison:
     problem = pose(config.num_steps, latents.variances.numpy())
     kind = _kind_of_inputs(config, latents)
     inputs = _inputs(config, problem, latents, kind)
-    _refuse_unstable(config, problem, inputs)
+    refuse_unstable(config.lr, inputs.second_moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_path)}
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 
@@ -99,16 +98,6 @@ def _inputs(config: CompareConfig, problem: Problem, latents: Latents, kind: str
         x_0 = (latents.codes.double() - latents.mean).float()
         return latent_inputs(problem.schedule, x_0, config.batch_size, config.seed)
     return gaussian_inputs(problem.schedule, problem.variances, config.batch_size, config.seed)
-
-
-def _refuse_unstable(config: CompareConfig, problem: Problem, inputs: Inputs) -> None:
-    limit = largest_stable_lr(inputs.second_moments)
-    if config.lr >= limit:
-        i = int(np.argmax(inputs.second_moments.max(axis=0)))
-        raise ValueError(
-            f"--lr {config.lr} is unstable for coordinate {i} with variance "
-            f"{problem.variances[i]:.6g}; below {limit:.6g} it is stable"
-        )
 
 
 def _train(
