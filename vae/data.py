@@ -1,6 +1,7 @@
 """Where images come from: folders, CelebA's own layouts, its zip; splits and the face crop."""
 
 import csv
+import functools
 import hashlib
 import io
 import os
@@ -31,11 +32,6 @@ class ImageSource:
     sizes: tuple[int, ...]  # bytes
     mtimes: tuple[int, ...]  # ns; 0 for all members of a zip but the zip's own, first
     partition: Path | None  # CelebA's official partition file, when there
-
-    @property
-    def is_zip(self) -> bool:
-        """Whether ``root`` is a zip file."""
-        return self.root.suffix.lower() == ".zip"
 
     def fingerprint(self) -> str:
         """SHA-256 of the names, sizes and times of all images and of the preprocessing."""
@@ -105,19 +101,32 @@ def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
     return ImageSource(archive, names, sizes, mtimes, partition)
 
 
-def crop_to_square(file: io.BytesIO | Path) -> NDArray[np.uint8]:
-    """Read an image, crop the centred square of 148/178 of its width, resize with antialiasing.
+def open_image(root: Path, name: str) -> Image.Image:
+    """Open one image of a source: a file below the folder ``root``, or a member of that zip."""
+    if root.suffix.lower() == ".zip" and root.is_file():
+        return Image.open(io.BytesIO(_open_zip(root).read(name)))
+    return Image.open(root / name)
+
+
+@functools.cache
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """One handle a process, kept open."""
+    return zipfile.ZipFile(path)
+
+
+def crop_to_square(image: Image.Image) -> NDArray[np.uint8]:
+    """Crop the centred square of 148/178 of the width, resize to 64 px with antialiasing.
 
     Returns:
         RGB, (64, 64, 3). Images lower than the square are cropped to their full height.
     """
-    with Image.open(file) as opened:
-        image = opened.convert("RGB")
     width, height = image.size
     side = min(CROP * width, height)
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side)
-    square = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=box)
+    square = image.convert("RGB").resize(
+        (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=box
+    )
     return np.asarray(square)
 
 
