@@ -50,7 +50,7 @@ def _draw_stage(panel: Axes, stage: list[ResultRow]) -> None:
     )
     colours = [COLOURS[row.strategy] for row in stage]
     panel.scatter(places, measured, c=colours, s=22, zorder=3, label="measured")
-    if max(measured) > 3 * min(measured):
+    if max(measured) > 10 * min(measured):
         panel.set_yscale("log")
     else:  # a logarithmic axis of less than a decade has no readable ticks
         panel.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
