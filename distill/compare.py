@@ -36,6 +36,7 @@ class Comparison:
     problem: Problem
     students: list[Students]  # stage by stage, strategies in one order
     mean: Tensor  # of the latents, (d,)
+    covariance: Tensor  # of the latents, (d, d); its diagonal poses the problem
     model: VAE
     inputs: str  # "gaussian" or "latents"
 
@@ -69,7 +70,7 @@ def compare(config: CompareConfig) -> Comparison:
                 trained = _train(config, problem, inputs, strategy, plans, epochs, device)
                 save_students(path.parent, trained)
             students.append(load_students(path))
-    comparison = Comparison(problem, students, latents.mean, model, kind)
+    comparison = Comparison(problem, students, latents.mean, latents.covariance, model, kind)
     _save_index(config.out / INDEX_NAME, comparison)
     return comparison
 
@@ -97,19 +98,17 @@ def reopen(run: Path, vae: Path | None, device_name: str) -> Comparison:
         raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
     files = [run / "students" / name for name in facts["students"].split("\n")]
     return Comparison(
-        problem=pose(record["config"]["num_steps"], tensors["variances"].numpy()),
+        problem=pose(record["config"]["num_steps"], tensors["covariance"].diagonal().numpy()),
         students=[load_students(path) for path in files],
         mean=tensors["mean"],
+        covariance=tensors["covariance"],
         model=model,
         inputs=facts["inputs"],
     )
 
 
 def _save_index(path: Path, comparison: Comparison) -> None:
-    tensors = {
-        "mean": comparison.mean,
-        "variances": torch.from_numpy(comparison.problem.variances),
-    }
+    tensors = {"mean": comparison.mean, "covariance": comparison.covariance}
     files = [students.file_name() for students in comparison.students]
     facts = {"kind": INDEX_KIND, "inputs": comparison.inputs, "students": "\n".join(files)}
     write_tensors(path, tensors, facts)

@@ -44,7 +44,7 @@ def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device
 
 def _refuse_another(path: Path, found: dict, asked: dict) -> None:
     flat_found, flat_asked = _flatten(found), _flatten(asked)
-    for key in flat_asked.keys() | flat_found.keys():
+    for key in sorted(flat_asked.keys() | flat_found.keys()):
         if flat_found.get(key) != flat_asked.get(key):
             raise ValueError(
                 f"{path.parent}: holds another run's results ({key} is {flat_found.get(key)} "
