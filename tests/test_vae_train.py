@@ -85,6 +85,18 @@ def test_another_runs_folder_is_left_alone(image_folder, tmp_path):
 
 
 @pytest.mark.usefixtures("one_held_out")
+def test_a_damaged_checkpoint_is_named_and_left_alone(image_folder, tmp_path):
+    pretrain(config(image_folder, tmp_path / "run", epochs=1))
+    path = tmp_path / "run/checkpoint.pt"
+    whole = path.read_bytes()
+    for damaged in (b"", b"no zip", whole[: len(whole) // 2], whole[:-10]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"checkpoint.pt: not a whole checkpoint"):
+            pretrain(config(image_folder, tmp_path / "run", epochs=1))
+        assert path.read_bytes() == damaged
+
+
+@pytest.mark.usefixtures("one_held_out")
 def test_training_lowers_the_loss_on_real_gradients(image_folder, tmp_path):
     pretrain(config(image_folder, tmp_path / "run", epochs=12))
     rows = [json.loads(row) for row in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,8 +195,11 @@ def _resume(out: Path, model: VAE, optimizer: torch.optim.Optimizer, device: tor
         return 0
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises whatever the damage makes it meet
-        raise ValueError(f"{path}: damaged ({error}); remove the run folder and train") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = (str(error) or "empty").splitlines()[0]
+        raise ValueError(
+            f"{path}: not a whole checkpoint ({reason}); remove it to train from the start"
+        ) from error
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     rows = metrics.read_text(encoding="utf-8").splitlines()[: state["epochs_done"]]
