@@ -13,7 +13,7 @@ from distill.inputs import Inputs, gaussian_inputs, latent_inputs
 from distill.law import refuse_unstable, sgd_shrinkage, simulate_operators
 from distill.problem import Problem, plan_strategies, pose
 from distill.students import Students, load_students, save_students, students_file
-from distill.train import train_students
+from distill.train import count_fits, train_students
 from planner.plan import Plan, merges, rounds
 from planner.value import per_dimension_operator, w2_squared
 from vae.checkpoint import embedded_vae, load_vae, weights_path
@@ -160,7 +160,7 @@ def _train(
     num_rounds = max(len(rounds(plan)) for plan in plans)
     started = time.perf_counter()
     label = f"{strategy}, {epochs} epochs"
-    with tqdm(total=num_rounds * epochs, desc=f"{label:36}", unit="step") as bar:
+    with tqdm(total=count_fits(plans) * epochs, desc=f"{label:36}", unit="step") as bar:
         operator = train_students(
             plans, problem.operators, inputs, epochs, config.lr, device, bar.update
         )

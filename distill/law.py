@@ -43,9 +43,10 @@ def refuse_unstable(lr: float, second_moments: Array, variances: Array) -> None:
     if lr >= largest:
         i = int(np.argmax(second_moments.max(axis=0)))
         raise ValueError(
-            f"--lr {lr} is unstable for coordinate {i} with variance {variances[i]:.6g}: its "
-            f"inputs reach the second moment {second_moments[:, i].max():.6g}, the limit at this "
-            f"rate is {1.0 / (SQUARED_NORM * lr):.6g}; any --lr below {largest:.6g} works"
+            f"--lr {lr} is unstable for coordinate {i} with variance {variances[i]:.6g}; below "
+            f"{largest:.6g} it is stable (the second moment of its inputs reaches "
+            f"{second_moments[:, i].max():.6g}, the limit at this rate is "
+            f"{1.0 / (SQUARED_NORM * lr):.6g})"
         )
 
 

@@ -91,7 +91,25 @@ class ConvergenceConfig(SyntheticConfig):
     """Data variances lambda, a panel each."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
-    epochs: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+    epochs: tuple[int, ...] = (
+        1,
+        2,
+        5,
+        10,
+        20,
+        30,
+        50,
+        70,
+        100,
+        150,
+        200,
+        300,
+        500,
+        1000,
+        2000,
+        5000,
+        10000,
+    )
     """Gradient steps a merge; at equal totals, what a plan of T - 1 merges spends on each."""
     engine: Literal["sgd", "exact"] = "exact"
     """sgd trains; exact draws from the law of the same training, with no batch and no step."""

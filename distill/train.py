@@ -14,6 +14,8 @@ from planner.plan import Plan, rounds
 
 Array = NDArray[np.float64]
 Column = tuple[int, Plan]  # a coordinate and the merge that it makes
+# Trained at once: more of them leave the processor's cache, and a step takes several times longer.
+COLUMNS_AT_ONCE = 256
 
 
 def train_students(
@@ -24,6 +26,7 @@ def train_students(
     lr: float,
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
+    dtype: torch.dtype = torch.float32,
 ) -> Array:
     """Execute one plan a coordinate by real gradient steps; all coordinates at once.
 
@@ -35,7 +38,7 @@ def train_students(
         plans: A plan over T steps for each of the d coordinates.
         operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
         epochs: Gradient steps a merge, each on a whole batch.
-        on_epoch: Called after every gradient step.
+        on_epoch: Called after every gradient step, ``count_fits(plans) * epochs`` times.
 
     Returns:
         The operator that each coordinate ends with, (d,).
@@ -47,9 +50,9 @@ def train_students(
     times = torch.arange(1, num_steps + 1, dtype=torch.float64) / num_steps
     embeddings = time_embedding(times)  # (T, 64)
     theta = least_norm_parameters(torch.from_numpy(operators), embeddings)  # (T, d, 64)
-    theta, embeddings = theta.float().to(device), embeddings.float().to(device)
+    theta, embeddings = theta.to(device, dtype), embeddings.to(device, dtype)
 
-    for columns in _rounds_of_columns(plans):
+    for columns in _columns_at_once(plans):
         coordinates = torch.tensor([i for i, _ in columns], device=device)
         rows = torch.tensor([jump.start - 1 for _, jump in columns], device=device)
         with torch.no_grad():
@@ -106,13 +109,30 @@ def fit_operators(
     return theta.detach()
 
 
-def count_rounds(plans: Sequence[Plan]) -> int:
-    """Rounds of gradient descent that ``train_students`` will make of the plans."""
-    return max(len(rounds(plan)) for plan in plans)
+def count_fits(plans: Sequence[Plan]) -> int:
+    """Calls of ``fit_operators`` that ``train_students`` will make of the plans."""
+    return len(_columns_at_once(plans))
+
+
+def _columns_at_once(plans: Sequence[Plan]) -> list[list[Column]]:
+    """What is trained together, in order: the rounds, cut between merges where they are wide.
+
+    The merges of a round do not wait for each other, so neither do its pieces.
+    """
+    pieces = []
+    for columns in _rounds_of_columns(plans):
+        piece: list[Column] = []
+        for _, group in _merges_of(columns):
+            if piece and len(piece) + len(group) > COLUMNS_AT_ONCE:
+                pieces.append(piece)
+                piece = []
+            piece.extend(group)
+        pieces.append(piece)
+    return pieces
 
 
 def _rounds_of_columns(plans: Sequence[Plan]) -> list[list[Column]]:
-    """Round by round, every (coordinate, merge) that can be trained at once."""
+    """Round by round, every (coordinate, merge) that does not wait for another."""
     rounds_of = {id(plan): rounds(plan) for plan in plans}
     per_coordinate = [rounds_of[id(plan)] for plan in plans]
     return [
@@ -154,7 +174,7 @@ def _training_pairs(
 
     def draw(jump: Plan, update: int) -> Tensor:  # (B, d)
         batch = inputs.redraw(jump, update) if inputs.redraw else inputs.draw(jump.start)
-        return batch.to(target.device)
+        return batch.to(target.device, target.dtype)
 
     def pair(update: int) -> tuple[Tensor, Tensor]:
         parts = [draw(jump, update)[:, i] for jump, i in merges_with_coordinates]

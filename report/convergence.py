@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distill.convergence import BUDGETS, ConvergenceRow
-from report.style import COLOURS, STYLE, label, save_figure
+from report.errors import draw_errors_of, draw_legend, finish_log_axis
+from report.style import STYLE, save_figure
 
 SMALLEST_DRAWN = 1e-9  # below it float32 training would only show its rounding
 AXIS_LABELS = {"per_merge": "epochs a merge", "total": "epochs in total"}
@@ -32,10 +32,7 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
             line[0].set_ylabel("|error to surrogate|")
         for variance, panel in zip(variances, panels[0], strict=True):
             panel.set_title(f"λ = {variance:g}")
-        handles, names = panels[0, 0].get_legend_handles_labels()
-        figure.legend(
-            handles, names, loc="lower center", bbox_to_anchor=(0.5, 0.93), ncols=4, frameon=False
-        )
+        draw_legend(figure, panels[0, 0], height=0.93)
         figure.subplots_adjust(hspace=0.35, wspace=0.3)
         save_figure(figure, path)
 
@@ -43,21 +40,6 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
 def _draw_panel(panel: Axes, rows: Sequence[ConvergenceRow]) -> None:
     for name in dict.fromkeys(row.strategy for row in rows):
         line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.epochs)
-        epochs = [row.epochs for row in line]
-        means = np.abs([row.mean for row in line])
-        panel.plot(epochs, np.abs([row.predicted for row in line]), color=COLOURS[name], alpha=0.6)
-        drawn = means > SMALLEST_DRAWN
-        panel.errorbar(
-            np.array(epochs)[drawn],
-            means[drawn],
-            yerr=np.array([row.std for row in line])[drawn],
-            fmt="o",
-            markersize=3,
-            capsize=2,
-            linewidth=1,
-            color=COLOURS[name],
-            label=label(name),
-        )
+        draw_errors_of(panel, name, [row.epochs for row in line], line, SMALLEST_DRAWN)
     panel.set_xscale("log")
-    panel.set_yscale("log")
-    panel.set_ylim(bottom=max(SMALLEST_DRAWN, panel.get_ylim()[0]))
+    finish_log_axis(panel, SMALLEST_DRAWN)

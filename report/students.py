@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from distill.paper import ComparedCell
 from distill.simulate import SyntheticRow
+from report.errors import draw_errors_of, draw_legend, finish_log_axis
 from report.style import COLOURS, STYLE, label, save_figure
 from vae.files import write_rows, write_text
 
@@ -105,15 +106,7 @@ def draw_errors(path: Path, rows: Sequence[SyntheticRow]) -> None:
             if i + columns >= len(variances):
                 panel.set_xlabel("teacher steps T")
         _draw_deviations(figure.add_subplot(grid[depth, :]), rows)
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            names,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.91),
-            ncols=len(names),
-            frameon=False,
-        )
+        draw_legend(figure, figure.axes[0], height=0.91)
         save_figure(figure, path)
 
 
@@ -124,23 +117,13 @@ def _draw_variance(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
         steps = np.array([row.num_steps for row in line])
         # Points of one T stand side by side.
         places = steps * 2.0 ** (0.13 * (k - (len(strategies) - 1) / 2))
-        panel.plot(steps, np.abs([row.predicted for row in line]), color=COLOURS[name], alpha=0.6)
-        panel.errorbar(
-            places,
-            np.abs([row.mean for row in line]),
-            yerr=[row.std for row in line],
-            fmt="o",
-            markersize=3,
-            capsize=2,
-            linewidth=1,
-            color=COLOURS[name],
-            label=label(name),
-        )
+        draw_errors_of(panel, name, places, line)
     ticks = sorted({row.num_steps for row in rows})
     panel.set_xscale("log", base=2)
     panel.set_xticks(ticks, [str(t) for t in ticks])
-    panel.minorticks_off()
-    panel.set_yscale("log")
+    panel.set_xlim(ticks[0] / 1.4, ticks[-1] * 1.4)
+    panel.xaxis.minorticks_off()
+    finish_log_axis(panel)
 
 
 def _draw_deviations(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
