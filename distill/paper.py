@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.simulate import SyntheticRow
+from distill.synthetic_config import SimulateConfig
 from planner.strategies import CANONICAL
 
 COLUMNS = ("T", "lambda", "strategy", "mean", "std")
@@ -91,20 +92,35 @@ def _cell(place: str, row: dict[str, str]) -> PublishedCell:
     return cell
 
 
+def published_cells_of(config: SimulateConfig) -> list[PublishedCell]:
+    """The cells of the table ``config.compare`` that the run will measure; none without one.
+
+    Raises:
+        FileNotFoundError, ValueError: the table is missing, damaged, or of other cells alone.
+    """
+    if config.compare is None:
+        return []
+    cells = [
+        cell
+        for cell in read_published(config.compare)
+        if cell.num_steps in config.num_steps
+        and cell.variance in config.variances
+        and cell.strategy in config.strategies
+    ]
+    if not cells:
+        raise ValueError(
+            f"--compare {config.compare}: holds no T, variance and strategy of this run"
+        )
+    return cells
+
+
 def compare_with_published(
     rows: Sequence[SyntheticRow], published: Sequence[PublishedCell]
 ) -> list[ComparedCell]:
-    """The measured cells that have a published one, in the order measured.
-
-    Raises:
-        ValueError: no cell is in both.
-    """
+    """The measured cells that have a published one, in the order measured."""
     found = {(cell.num_steps, cell.variance, cell.strategy): cell for cell in published}
     pairs = [(row, found.get((row.num_steps, row.variance, row.strategy))) for row in rows]
-    compared = [_compare(row, cell) for row, cell in pairs if cell is not None]
-    if not compared:
-        raise ValueError("--compare: the table holds no T, variance and strategy of this run")
-    return compared
+    return [_compare(row, cell) for row, cell in pairs if cell is not None]
 
 
 def _compare(row: SyntheticRow, cell: PublishedCell) -> ComparedCell:

@@ -148,9 +148,7 @@ def _draw_deviations(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
     panel.set_ylabel("deviation from closed\nform / standard error")
 
 
-def write_report(
-    out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell] | None
-) -> str:
+def write_report(out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell]) -> str:
     """Write ``table.csv``, ``table.md``, the figure and, where compared, ``comparison.csv``.
 
     Returns:
@@ -159,7 +157,7 @@ def write_report(
     files = [out / "table.csv", out / "table.md", out / "figures" / "errors.png"]
     write_rows(files[0], rows, SyntheticRow)
     parts = [table(rows)]
-    if compared is not None:
+    if compared:
         files.append(out / "comparison.csv")
         write_rows(files[-1], compared, ComparedCell)
         parts += [comparison_table(compared), comparison_verdict(compared)]

@@ -4,7 +4,7 @@ Example:
     python -m scripts.simulate_students --engine exact --compare tables.csv --out runs/tables
 """
 
-from distill.paper import compare_with_published, read_published
+from distill.paper import compare_with_published, published_cells_of
 from distill.simulate import simulate
 from distill.synthetic_config import SimulateConfig
 from report.students import write_report
@@ -13,10 +13,9 @@ from scripts.cli import main
 
 def run(config: SimulateConfig) -> None:
     """Finish all cells, tabulate, draw and compare."""
-    published = None if config.compare is None else read_published(config.compare)
+    published = published_cells_of(config)
     rows = simulate(config)
-    compared = None if published is None else compare_with_published(rows, published)
-    print(write_report(config.out, rows, compared))
+    print(write_report(config.out, rows, compare_with_published(rows, published)))
 
 
 if __name__ == "__main__":
