@@ -37,6 +37,10 @@ def simulate(config: SimulateConfig) -> list[SyntheticRow]:
     Raises:
         ValueError, FloatingPointError: as ``begin`` and ``finish_cells``.
     """
+
+    def place(row: SyntheticRow) -> tuple[int, int]:
+        return config.num_steps.index(row.num_steps), config.variances.index(row.variance)
+
     device = begin(config, "simulate_students", list(config.num_steps))
     rows = []
     asked = [(steps, name) for steps in config.num_steps for name in config.strategies]
@@ -58,5 +62,4 @@ def simulate(config: SimulateConfig) -> list[SyntheticRow]:
                         predicted=float(cells.predicted[i]),
                     )
                 )
-    rank = {variance: i for i, variance in enumerate(config.variances)}
-    return sorted(rows, key=lambda row: (config.num_steps.index(row.num_steps), rank[row.variance]))
+    return sorted(rows, key=place)

@@ -1,6 +1,5 @@
 """Cells of the synthetic experiments: one T, strategy and budget; all variances and trials."""
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -49,14 +48,10 @@ FIXED_RULES: dict[str, BatchRule] = {
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Signed errors a - S of one strategy's students after ``epochs`` gradient steps a merge."""
+    """Signed errors a - S of one strategy's students."""
 
-    num_steps: int
-    strategy: str
-    epochs: int
     errors: Array  # measured, (trials, d)
     predicted: Array  # closed form with the expected shrinkage, (d,)
-    seconds: float
 
 
 def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
@@ -92,13 +87,12 @@ def finish_cells(
     if config.recompute or not path.exists():
         problem = pose(num_steps, np.array(config.variances))
         _save(path, _compute(config, problem, strategy, epochs, device))
-    return _load(path, num_steps, strategy, epochs)
+    return _load(path)
 
 
 def _compute(
     config: SyntheticConfig, problem: Problem, strategy: str, epochs: int, device: torch.device
 ) -> Cells:
-    started = time.perf_counter()
     moments = noised_variances(problem.schedule, problem.variances)
     shrinkage = sgd_shrinkage(moments, config.lr, epochs)
     plans = plan_strategy(strategy, problem, shrinkage)
@@ -117,12 +111,8 @@ def _compute(
             _seed(config, problem),
         )
     return Cells(
-        num_steps=problem.schedule.num_steps,
-        strategy=strategy,
-        epochs=epochs,
         errors=operators - problem.surrogate,
         predicted=per_dimension_operator(plans, problem.operators, shrinkage) - problem.surrogate,
-        seconds=time.perf_counter() - started,
     )
 
 
@@ -178,10 +168,9 @@ def _seed(config: SyntheticConfig, problem: Problem) -> int:
 
 def _save(path: Path, cells: Cells) -> None:
     tensors = {name: torch.from_numpy(getattr(cells, name)) for name in ("errors", "predicted")}
-    write_tensors(path, tensors, {"kind": KIND, "seconds": str(cells.seconds)})
+    write_tensors(path, tensors, {"kind": KIND})
 
 
-def _load(path: Path, num_steps: int, strategy: str, epochs: int) -> Cells:
-    tensors, metadata = read_tensors(path, KIND)
-    errors, predicted = tensors["errors"].numpy(), tensors["predicted"].numpy()
-    return Cells(num_steps, strategy, epochs, errors, predicted, float(metadata["seconds"]))
+def _load(path: Path) -> Cells:
+    tensors, _ = read_tensors(path, KIND)
+    return Cells(errors=tensors["errors"].numpy(), predicted=tensors["predicted"].numpy())
