@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from distill.embedding import least_norm_parameters, time_embedding
 from distill.inputs import Inputs
@@ -15,7 +16,7 @@ from planner.plan import Plan, rounds
 Array = NDArray[np.float64]
 Column = tuple[int, Plan]  # a coordinate and the merge that it makes
 # Trained at once: more of them leave the processor's cache, and a step takes several times longer.
-COLUMNS_AT_ONCE = 256
+COLUMNS_AT_ONCE = 128
 
 
 def train_students(
@@ -101,7 +102,7 @@ def fit_operators(
     optimizer = torch.optim.SGD([theta], lr=lr)
     for x_start, x_stop in pairs:
         operator = (theta * embeddings).sum(dim=1)  # (M,)
-        loss = (operator * x_start - x_stop).square().sum(dim=1).mean()
+        loss = mse_loss(operator * x_start, x_stop, reduction="sum") / len(x_start)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
