@@ -32,7 +32,7 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
             line[0].set_ylabel("|error to surrogate|")
         for variance, panel in zip(variances, panels[0], strict=True):
             panel.set_title(f"λ = {variance:g}")
-        draw_legend(figure, panels[0, 0], height=0.93)
+        draw_legend(figure, panels[0, 0])
         figure.subplots_adjust(hspace=0.35, wspace=0.3)
         save_figure(figure, path)
 

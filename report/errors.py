@@ -30,6 +30,7 @@ def draw_errors_of(
         floor: Means at or below it are left out.
     """
     predicted = np.abs([row.predicted for row in rows])
+    predicted[predicted == 0] = np.nan  # no place on a logarithmic axis
     means, stds = np.abs([row.mean for row in rows]), np.array([row.std for row in rows])
     dash = "_" if len(rows) == 1 else None
     panel.plot(x, predicted, marker=dash, markersize=9, color=COLOURS[name], alpha=0.6)
@@ -56,14 +57,15 @@ def finish_log_axis(panel: Axes, floor: float = 0.0) -> None:
     panel.yaxis.set_minor_formatter(NullFormatter())
 
 
-def draw_legend(figure: Figure, panel: Axes, height: float) -> None:
+def draw_legend(figure: Figure, panel: Axes) -> None:
     """One line over the figure: the strategies of ``panel``, measured, and the closed form."""
     handles, names = panel.get_legend_handles_labels()
+    above_titles = figure.subplotpars.top + 0.28 / figure.get_figheight()  # inches
     figure.legend(
         [*handles, Line2D([], [], color="0.5")],
         [*names, "closed form"],
         loc="lower center",
-        bbox_to_anchor=(0.5, height),
+        bbox_to_anchor=(0.5, above_titles),
         ncols=len(names) + 1,
         frameon=False,
         columnspacing=1.2,

@@ -106,7 +106,7 @@ def draw_errors(path: Path, rows: Sequence[SyntheticRow]) -> None:
             if i + columns >= len(variances):
                 panel.set_xlabel("teacher steps T")
         _draw_deviations(figure.add_subplot(grid[depth, :]), rows)
-        draw_legend(figure, figure.axes[0], height=0.91)
+        draw_legend(figure, figure.axes[0])
         save_figure(figure, path)
 
 
