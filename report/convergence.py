@@ -11,7 +11,7 @@ from distill.convergence import BUDGETS, ConvergenceRow
 from report.errors import draw_errors_of, draw_legend, finish_log_axis
 from report.style import STYLE, save_figure
 
-SMALLEST_DRAWN = 1e-9  # below it float32 training would only show its rounding
+SMALLEST_DRAWN = 1e-9  # far below the spread of any trials worth telling apart
 AXIS_LABELS = {"per_merge": "epochs a merge", "total": "epochs in total"}
 
 
@@ -23,7 +23,9 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
     variances = list(dict.fromkeys(row.variance for row in rows))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.0 + 2.2 * len(variances), 5.2))
-        panels = figure.subplots(len(BUDGETS), len(variances), squeeze=False, sharey="col")
+        panels = figure.subplots(
+            len(BUDGETS), len(variances), squeeze=False, sharex="row", sharey="col"
+        )
         for budget, line in zip(BUDGETS, panels, strict=True):
             for variance, panel in zip(variances, line, strict=True):
                 here = [row for row in rows if (row.budget, row.variance) == (budget, variance)]

@@ -32,7 +32,7 @@ def draw_errors_of(
     predicted = np.abs([row.predicted for row in rows])
     predicted[predicted == 0] = np.nan  # no place on a logarithmic axis
     means, stds = np.abs([row.mean for row in rows]), np.array([row.std for row in rows])
-    dash = "_" if len(rows) == 1 else None
+    dash = "_" if np.isfinite(predicted).sum() == 1 else None
     panel.plot(x, predicted, marker=dash, markersize=9, color=COLOURS[name], alpha=0.6)
     panel.errorbar(
         np.asarray(x)[means > floor],
