@@ -10,7 +10,7 @@ from planner.dominance import undominated
 from planner.fronts import best_blocks, interval_fronts, nearest_to
 from planner.plan import Plan
 from planner.problem import MergeProblem
-from planner.search import check_num_operators, optimal_values
+from planner.search import check_num_operators, few_step_plans, optimal_values
 from planner.value import product_operator, w2_squared
 
 Array = NDArray[np.float64]
@@ -54,16 +54,20 @@ def plan_jointly(
         ValueError: an unknown solver, K outside 1..T, or fronts past ``memory_limit``.
     """
     check_num_operators(num_operators, problem.num_steps)
-    if solver == "beam":
+    if solver not in SOLVERS:
+        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
+    if len(problem.variances) == 1:  # all solvers are exact, and the scalar search is fast
+        (blocks,) = few_step_plans(
+            problem.operators, problem.shrinkage, problem.variances, num_operators
+        )
+    elif solver == "beam":
         blocks = beam_blocks(problem, num_operators)
-    elif solver in ("greedy", "pareto"):
+    else:
         exact = solver == "pareto"
         keep = undominated(problem.towards) if exact else nearest_to(problem.surrogate)
         limit = memory_limit if exact else None
         fronts = interval_fronts(problem.operators, problem.shrinkage, keep, limit)
         blocks = best_blocks(fronts, num_operators, problem.surrogate, keep)
-    else:
-        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     operator = product_operator(blocks, problem.operators, problem.shrinkage)
     found = float(w2_squared(operator, problem.surrogate))
     bound = lower_bound(problem, num_operators)
@@ -85,4 +89,4 @@ def meets(found: float, bound: float, surrogate: Array) -> bool:
     Errors e of the operator change W2**2 by 2 <S - a, e> + |e|**2 at most.
     """
     rounding = TOLERANCE * float(np.linalg.norm(surrogate))
-    return found - bound <= 2.0 * np.sqrt(found) * rounding + rounding**2
+    return bool(found - bound <= 2.0 * np.sqrt(found) * rounding + rounding**2)

@@ -13,6 +13,7 @@ from planner.kernel import DIRECT, solve
 from planner.plan import Plan, merge, step
 from planner.problem import better_direction
 from planner.strategies import CANONICAL
+from planner.value import plan_operator
 
 Array = NDArray[np.float64]
 
@@ -65,6 +66,8 @@ def few_step_plans(
     the surrogate as can be; arguments as for ``per_dimension_plans``.
     """
     check_num_operators(num_operators, len(operators))
+    if num_operators == 1:
+        return tuple((plan,) for plan in per_dimension_plans(operators, shrinkage, variances))
     every = np.arange(operators.shape[1])
     return _search(operators, shrinkage, variances, every, False, num_operators)
 
@@ -76,13 +79,24 @@ def optimal_values(
     *,
     nary: bool = False,
     num_operators: int = 1,
+    full_search: bool = False,
 ) -> Array:
-    """The operators that the optimal plans leave, (d,), by full search without the plans."""
+    """The operators that the optimal plans leave, (d,), without the plans."""
     check_num_operators(num_operators, len(operators))
-    width = operators.shape[1]
-    ends = np.empty((width, num_operators), np.int32)
-    nodes = np.empty((0, 0, 4), np.int32)
-    return _solve(operators, shrinkage, variances, nary, nodes, ends)
+    settled = settled_by_theory(operators, shrinkage, variances)
+    searched = (settled == "") | full_search | (num_operators > 1)
+    values = np.empty(len(variances))
+    for name in set(settled[~searched]):
+        known = ~searched & (settled == name)
+        plan = CANONICAL[str(name)](len(operators))
+        values[known] = plan_operator(plan, operators[:, known], shrinkage[:, known])
+    if searched.any():
+        ends = np.empty((searched.sum(), num_operators), np.int32)
+        nodes = np.empty((0, 0, 4), np.int32)
+        values[searched] = _solve(
+            operators[:, searched], shrinkage[:, searched], variances[searched], nary, nodes, ends
+        )
+    return values
 
 
 def settled_by_theory(operators: Array, shrinkage: Array, variances: Array) -> NDArray[np.str_]:
