@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from diffusion.schedule import NoiseSchedule
 from planner.plan import Plan, merges
-from planner.problem import MergeProblem, pose
+from planner.problem import pose
 from planner.value import plan_operator
 
 Array = NDArray[np.float64]
@@ -57,10 +57,3 @@ def operator_under(
         problem = pose(schedule, variances[own], budget.time_of_one(sum(1 for _ in merges(plan))))
         operator[own] = plan_operator(plan, problem.operators, problem.shrinkage)
     return operator
-
-
-def pose_under(
-    budget: Budget, num_merges: int, schedule: NoiseSchedule, variances: Array
-) -> MergeProblem:
-    """The problem of planning for ``num_merges`` merges within ``budget``."""
-    return pose(schedule, variances, budget.time_of_one(num_merges))

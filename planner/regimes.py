@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.schedule import NoiseSchedule
-from planner.problem import pose
-from planner.search import optimal_values
-from planner.strategies import CANONICAL
-from planner.value import plan_operator
+from planner.sweep import sweep
 
 Array = NDArray[np.float64]
 
@@ -39,13 +36,10 @@ def regime(schedule: NoiseSchedule, variance: float, train_time: float) -> Regim
 
 def gaps(schedule: NoiseSchedule, variances: Array, train_time: float) -> dict[str, Array]:
     """Distance of every canonical strategy's operator to the optimal one, relative to it, (d,)."""
-    problem = pose(schedule, variances, train_time)
-    operators, shrinkage = problem.operators, problem.shrinkage
-    best = optimal_values(operators, shrinkage, variances, full_search=True)
-    scale = np.maximum(best, np.finfo(float).tiny)  # lam = 0 and T = 1 give exactly 0
+    swept = sweep(schedule, variances, train_time)
+    scale = np.maximum(swept.optimum, np.finfo(float).tiny)  # lam = 0 and T = 1 give exactly 0
     return {
-        name: np.abs(plan_operator(make(problem.num_steps), operators, shrinkage) - best) / scale
-        for name, make in CANONICAL.items()
+        name: np.abs(operator - swept.optimum) / scale for name, operator in swept.canonical.items()
     }
 
 
