@@ -141,7 +141,13 @@ def _search(
     nodes = np.full((width, (1 + nary) * num_steps, 4), -1, np.int32)
     if width:
         _solve(operators[:, columns], shrinkage[:, columns], variances[columns], nary, nodes, ends)
-    return tuple(_plans(nodes[i], ends[i]) for i in range(width))
+    # Many coordinates get the same plan: it is built once, and later valued once for all of them.
+    built: dict[bytes, tuple[Plan, ...]] = {}
+    keys = [nodes[i].tobytes() + ends[i].tobytes() for i in range(width)]
+    for i, key in enumerate(keys):
+        if key not in built:
+            built[key] = _plans(nodes[i], ends[i])
+    return tuple(built[key] for key in keys)
 
 
 def _solve(
@@ -166,10 +172,11 @@ def _solve(
 
 def _plans(nodes: NDArray[np.int32], ends: NDArray[np.int32]) -> tuple[Plan, ...]:
     """The plans of the blocks that end at ``ends``, noisiest first, from the kernel's nodes."""
+    steps = [(step(t),) for t in range(1, int(ends[-1]) + 2)]
     parts: dict[tuple[int, int, bool], tuple[Plan, ...]] = {}
 
     def parts_of(a: int, b: int, is_product: bool) -> tuple[Plan, ...]:
-        return (step(a + 1),) if a == b else parts.pop((a, b, is_product))
+        return steps[a] if a == b else parts.pop((a, b, is_product))
 
     nary = bool(nodes[:, 3].max(initial=0) > 0)
     for a, b, cut, is_product in nodes[nodes[:, 0] >= 0][::-1].tolist():

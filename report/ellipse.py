@@ -13,27 +13,23 @@ from report.style import COLOURS, STYLE, save_png_and_svg
 from report.sweeps import COLUMN
 
 NUM_STEPS = 6
+MARGIN = 0.16  # on both sides of an ellipse together, in units of its axes
 CONTRACTS, EXPANDS = COLOURS["vanilla"], COLOURS["sequential_consistency"]
 
 
 def draw_ellipse(stem: Path) -> list[Path]:
     """v_t = (alpha_t sqrt(lam), sigma_t) and the projections A_t v_t of v_{t-1} on v_t."""
+    shown = (0.3, 2.5)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 2.1))
-        panels = figure.subplots(1, 2, sharey=True)
-        for panel, variance in zip(panels, (0.3, 2.5), strict=True):
+        figure = Figure(figsize=(COLUMN, 2.0), layout="constrained")
+        widths = [np.sqrt(variance) + MARGIN for variance in shown]  # for equal scales
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=widths)
+        for panel, variance in zip(panels, shown, strict=True):
             _draw(panel, variance)
         panels[0].set_ylabel("noise $\\sigma_t$")
         handles, names = panels[1].get_legend_handles_labels()
-        figure.tight_layout(pad=0.3, w_pad=0.8)
         figure.legend(
-            handles,
-            names,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.97),
-            ncols=2,
-            frameon=False,
-            fontsize=7.5,
+            handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize=8
         )
         return save_png_and_svg(figure, stem)
 
@@ -57,5 +53,7 @@ def _draw(panel: Axes, variance: float) -> None:
     panel.annotate("$v_0$", vectors[0], xytext=(3, 2), textcoords="offset points", fontsize=8)
     panel.annotate("$v_T$", vectors[-1], xytext=(3, 2), textcoords="offset points", fontsize=8)
     panel.set_aspect("equal")
+    panel.set_xlim(-0.3 * MARGIN, np.sqrt(variance) + 0.7 * MARGIN)
+    panel.set_yticks([0.0, 0.5, 1.0])
     panel.set_title(f"$\\lambda$ = {variance:g}")
     panel.set_xlabel("signal $\\alpha_t \\sqrt{\\lambda}$")

@@ -14,6 +14,7 @@ from report.style import STYLE, save_png_and_svg
 from report.sweeps import COLUMN
 
 NUM_STEPS, TRAIN_TIME = 16, 1.6
+SOLVER_TITLES = {"greedy": "Algorithm 1", "pareto": "exact"}
 PAIRS = (
     (0.95, 1.05),
     (0.95, 1.25),
@@ -31,23 +32,25 @@ PAIRS = (
 def draw_pairs(stem: Path) -> list[Path]:
     """A row a pair: the plan of Algorithm 1, and the optimum by Pareto fronts."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 8.2))
+        figure = Figure(figsize=(COLUMN, 8.4), layout="constrained")
         grid = figure.subplots(len(PAIRS), 2)
-        for row, pair in zip(grid, PAIRS, strict=True):
+        for k, (row, pair) in enumerate(zip(grid, PAIRS, strict=True)):
             problem = pose(cosine_schedule(NUM_STEPS), np.array(pair), TRAIN_TIME)
-            for panel, solver in zip(row, ("greedy", "pareto"), strict=True):
+            for panel, solver in zip(row, SOLVER_TITLES, strict=True):
                 found = plan_jointly(problem, solver)
                 draw_arcs(panel, found.blocks[0])
-                panel.set_title(f"$W_2^2$ = {found.w2_squared:.3e}", fontsize=7, pad=1)
-                panel.set_xticks([0, 4, 8, 12, 16] if row is grid[-1] else [])
-            row[0].set_ylabel(f"{pair[0]:.2f}\n{pair[1]:.2f}", rotation=0, fontsize=8, va="center")
-            row[0].yaxis.set_label_coords(-0.12, 0.4)
-        for panel, name in zip(grid[0], ("Algorithm 1", "exact"), strict=True):
-            panel.set_title(f"{name}\n{panel.get_title()}", fontsize=8, pad=1)
+                heading = f"{SOLVER_TITLES[solver]}\n" if k == 0 else ""
+                panel.set_title(f"{heading}$W_2^2$ = {found.w2_squared:.3e}", fontsize=7.5, pad=1)
+                panel.set_xticks(
+                    [0, 4, 8, 12, 16], labels=None if k == len(PAIRS) - 1 else [""] * 5
+                )
+            row[0].set_ylabel(
+                f"$\\lambda$ =\n{pair[0]:.2f}\n{pair[1]:.2f}", rotation=0, fontsize=7.5, labelpad=10
+            )
+            row[0].yaxis.label.set_verticalalignment("center")
         figure.supxlabel(
-            "step $t$ (0 data, 16 noise); lighter merges come first\n"
-            f"pairs of $\\lambda$ on the left; T = {NUM_STEPS}, s = {TRAIN_TIME:g}",
+            f"step $t$ (0 data, {NUM_STEPS} noise); lighter merges come first\n"
+            f"T = {NUM_STEPS}, s = {TRAIN_TIME:g}",
             fontsize=8,
         )
-        figure.tight_layout(pad=0.3, h_pad=0.5, w_pad=0.8)
         return save_png_and_svg(figure, stem)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,9 +15,13 @@ from planner.regimes import TOLERANCE, consistency_threshold, gaps, vanilla_thre
 from report.style import COLOURS, STYLE, label, save_png_and_svg
 from report.sweeps import COLUMN
 
+Array = NDArray[np.float64]
+
 NUM_STEPS = 32
-VARIANCES = np.linspace(0.0, 2.5, 401)[1:]
-TRAIN_TIMES = np.geomspace(0.1, 10.0, 121)
+RANGES = ((0.0, 2.5), (0.98, 1.12))  # all of it, and the narrow regime above 1
+RESOLUTION = 400
+# Longer training brings all strategies within rounding of each other.
+TRAIN_TIMES = np.geomspace(0.02, 6.4, 121)
 NAMES = ("sequential_boot", "sequential_consistency", "vanilla")
 HYBRID, TIE = 3, 4
 SHADES = [*(COLOURS[name] for name in NAMES), "#F0E442", "0.8"]
@@ -25,52 +30,57 @@ SHADES = [*(COLOURS[name] for name in NAMES), "#F0E442", "0.8"]
 def draw_phases(stem: Path) -> list[Path]:
     """Colour every (lam, s) by the optimal strategy, with lam_C and lam0* drawn in."""
     schedule = cosine_schedule(NUM_STEPS)
-    phases = np.stack([_phases(time) for time in TRAIN_TIMES])
     border = [consistency_threshold(schedule, time) for time in TRAIN_TIMES]
     names = [*(label(name) for name in NAMES), "hybrid", "several within $10^{-13}$"]
+    shown = set()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 3.3))
-        panel = figure.subplots()
-        panel.pcolormesh(
-            VARIANCES,
-            TRAIN_TIMES,
-            phases,
-            cmap=ListedColormap(SHADES),
-            vmin=-0.5,
-            vmax=len(SHADES) - 0.5,
-            shading="nearest",
-            rasterized=True,
-        )
-        panel.plot(border, TRAIN_TIMES, color="black", linewidth=1.2)
-        panel.axvline(vanilla_threshold(schedule), color="black", linewidth=1.2, linestyle="--")
-        panel.annotate("$\\lambda_C$", (border[0], 0.1), xytext=(3, 4), textcoords="offset points")
-        panel.annotate(
-            "$\\lambda_0^*$",
-            (vanilla_threshold(schedule), 0.1),
-            xytext=(3, 4),
-            textcoords="offset points",
-        )
-        panel.set_yscale("log")
-        panel.set_xlabel("variance $\\lambda$")
-        panel.set_ylabel("training time $s$ a merge")
-        figure.tight_layout(pad=0.3)
+        figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
+        for panel, (low, high) in zip(panels, RANGES, strict=True):
+            variances = np.linspace(low, high, RESOLUTION)
+            phases = np.stack([_phases(variances, time) for time in TRAIN_TIMES])
+            shown |= set(np.unique(phases).tolist())
+            panel.pcolormesh(
+                variances,
+                TRAIN_TIMES,
+                phases,
+                cmap=ListedColormap(SHADES),
+                vmin=-0.5,
+                vmax=len(SHADES) - 0.5,
+                shading="nearest",
+                rasterized=True,
+            )
+            panel.plot(border, TRAIN_TIMES, color="black", linewidth=1.2)
+            panel.set_xlim(low, high)
+            panel.set_xlabel("variance $\\lambda$")
+        _name(panels[1], "$\\lambda_C$", border[0])
+        panels[0].axvline(vanilla_threshold(schedule), color="black", linewidth=1.2, ls="--")
+        _name(panels[0], "$\\lambda_0^*$", vanilla_threshold(schedule))
+        panels[0].set_yscale("log")
+        panels[0].set_ylabel("training time $s$ a merge")
+        panels[1].tick_params(axis="y", which="both", left=False)
+        present = sorted(shown)
         figure.legend(
-            [Patch(color=shade) for shade in SHADES],
-            names,
-            loc="lower center",
-            bbox_to_anchor=(0.54, 0.99),
+            [Patch(color=SHADES[phase]) for phase in present],
+            [names[phase] for phase in present],
+            loc="outside upper center",
             ncols=2,
             frameon=False,
-            fontsize=7.5,
+            fontsize=8,
             title=f"optimal strategy, T = {NUM_STEPS}",
-            title_fontsize=8.5,
+            title_fontsize=9,
         )
         return save_png_and_svg(figure, stem)
 
 
-def _phases(train_time: float) -> NDArray[np.intp]:
+def _name(panel: Axes, text: str, variance: float) -> None:
+    place = (variance, TRAIN_TIMES[0])
+    panel.annotate(text, place, xytext=(3, 4), textcoords="offset points")
+
+
+def _phases(variances: Array, train_time: float) -> NDArray[np.intp]:
     """Place in ``NAMES`` of the one optimal strategy of each variance, or HYBRID, or TIE."""
-    found = gaps(cosine_schedule(NUM_STEPS), VARIANCES, train_time)
+    found = gaps(cosine_schedule(NUM_STEPS), variances, train_time)
     optimal = np.stack([found[name] <= TOLERANCE for name in NAMES])
     count = optimal.sum(axis=0)
     return np.where(count == 0, HYBRID, np.where(count > 1, TIE, optimal.argmax(axis=0)))

@@ -31,16 +31,16 @@ def draw_gap_and_arcs(stem: Path) -> list[Path]:
     problem = pose(schedule, shown, train_time)
     plans = per_dimension_plans(problem.operators, problem.shrinkage, shown, full_search=True)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 4.9))
+        figure = Figure(figsize=(COLUMN, 5.0), layout="constrained")
         curves, *arcs = figure.subplots(3, 1, height_ratios=[2.2, 1, 1])
         _draw_gaps(curves, sweep(schedule, VARIANCES, train_time))
-        curves.set_xlabel("variance $\\lambda$", labelpad=1)
+        curves.set_xlabel("variance $\\lambda$")
         for panel, variance, plan in zip(arcs, shown, plans, strict=True):
             draw_arcs(panel, plan)
-            panel.set_title(f"optimal plan at $\\lambda$ = {variance:g}", pad=2)
+            panel.set_title(f"optimal plan at $\\lambda$ = {variance:g}")
             panel.set_xticks([0, 8, 16, 24, 32])
-        arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); lighter merges come first", labelpad=2)
-        _finish(figure, curves, "T = 32, s = 6.4")
+        arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); lighter merges come first", fontsize=8)
+        _add_legend(figure, curves, "T = 32, s = 6.4")
         return save_png_and_svg(figure, stem)
 
 
@@ -48,7 +48,7 @@ def draw_w2_and_gap(stem: Path, num_steps: int, train_time: float) -> list[Path]
     """One of Figs. 7 to 12: W2**2 to the surrogate, and its gap to the optimum."""
     swept = sweep(cosine_schedule(num_steps), VARIANCES, train_time)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 3.9))
+        figure = Figure(figsize=(COLUMN, 4.2), layout="constrained")
         errors, curves = figure.subplots(2, 1, sharex=True)
         for name, operator in swept.canonical.items():
             errors.plot(
@@ -63,7 +63,7 @@ def draw_w2_and_gap(stem: Path, num_steps: int, train_time: float) -> list[Path]
         errors.set_ylabel("$W_2^2$ to the surrogate")
         _draw_gaps(curves, swept)
         curves.set_xlabel("variance $\\lambda$")
-        _finish(figure, curves, f"T = {num_steps}, s = {train_time:g}; black: optimum")
+        _add_legend(figure, curves, f"T = {num_steps}, s = {train_time:g}; black: optimum")
         return save_png_and_svg(figure, stem)
 
 
@@ -82,22 +82,16 @@ def _draw_gaps(panel: Axes, swept: Sweep) -> None:
     panel.set_ylabel("$W_2^2$ above the optimum")
 
 
-def _finish(figure: Figure, labelled: Axes, title: str) -> None:
+def _add_legend(figure: Figure, labelled: Axes, title: str) -> None:
     handles, names = labelled.get_legend_handles_labels()
-    figure.tight_layout(pad=0.3, h_pad=0.6)
-    figure.subplots_adjust(top=0.99 - 0.55 / figure.get_figheight())
     figure.legend(
         handles,
         names,
-        loc="upper center",
-        bbox_to_anchor=(0.54, 1.0),
+        loc="outside upper center",
         ncols=2,
         frameon=False,
-        fontsize=7.5,
+        fontsize=8,
         title=title,
-        title_fontsize=8.5,
+        title_fontsize=9,
         handlelength=2.6,
-        columnspacing=1.2,
-        labelspacing=0.25,
-        borderpad=0.0,
     )
