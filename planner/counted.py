@@ -81,11 +81,7 @@ def plans_under_total(
         ValueError: more than ``MOST_STEPS`` steps.
     """
     num_steps = len(operators)
-    if num_steps > MOST_STEPS:
-        raise ValueError(
-            f"num_steps = {num_steps} is too many to plan exactly for a total budget; "
-            f"at most {MOST_STEPS}"
-        )
+    check_num_steps(num_steps)
     if num_steps == 1:
         return (step(1),) * len(towards)
     rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(noised.T)
@@ -98,6 +94,15 @@ def plans_under_total(
         _fill(best, cuts, rows[0][i], shrinkage, towards[i], count)
         plans.append(_plan(cuts, 0, num_steps - 1, count))
     return tuple(plans)
+
+
+def check_num_steps(num_steps: int) -> None:
+    """Refuse more steps than ``MOST_STEPS``."""
+    if num_steps > MOST_STEPS:
+        raise ValueError(
+            f"num_steps = {num_steps} is too many to plan exactly for a total budget; "
+            f"at most {MOST_STEPS}"
+        )
 
 
 def _plan(cuts: NDArray[np.int16], a: int, b: int, count: int) -> Plan:

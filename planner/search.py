@@ -17,6 +17,8 @@ from planner.value import plan_operator
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-12  # relative, of shrinkages: at lam = 1 all g_t are one number
+
 
 def joint_plan(operators: Array, shrinkage: Array, surrogate: Array) -> Plan:
     """One plan for all coordinates: every block keeps the candidate nearest to the surrogate.
@@ -108,7 +110,7 @@ def settled_by_theory(operators: Array, shrinkage: Array, variances: Array) -> N
     all plans, n-ary ones included. On the cosine schedule they say lam <= 1 and lam >= lam0*.
     """
     share = ((shrinkage >= 0) & (shrinkage <= 1)).all(axis=0)
-    falls = (np.diff(shrinkage, axis=0) <= 0).all(axis=0)
+    falls = (np.diff(shrinkage, axis=0) <= ROUNDING * shrinkage[:-1]).all(axis=0)
     boot = share & (variances <= 1) & (operators <= 1).all(axis=0) & falls
     vanilla = share & (variances > 1) & (operators[:-1] >= 1).all(axis=0)
     return np.where(boot, "sequential_boot", np.where(vanilla, "vanilla", ""))

@@ -38,7 +38,7 @@ def draw_phases(stem: Path) -> list[Path]:
         panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
         for panel, (low, high) in zip(panels, RANGES, strict=True):
             variances = np.linspace(low, high, RESOLUTION)
-            phases = np.stack([_phases(variances, time) for time in TRAIN_TIMES])
+            phases = np.stack([phases_at(variances, time) for time in TRAIN_TIMES])
             shown |= set(np.unique(phases).tolist())
             panel.pcolormesh(
                 variances,
@@ -78,7 +78,7 @@ def _name(panel: Axes, text: str, variance: float) -> None:
     panel.annotate(text, place, xytext=(3, 4), textcoords="offset points")
 
 
-def _phases(variances: Array, train_time: float) -> NDArray[np.intp]:
+def phases_at(variances: Array, train_time: float) -> NDArray[np.intp]:
     """Place in ``NAMES`` of the one optimal strategy of each variance, or HYBRID, or TIE."""
     found = gaps(cosine_schedule(NUM_STEPS), variances, train_time)
     optimal = np.stack([found[name] <= TOLERANCE for name in NAMES])
