@@ -41,32 +41,68 @@ def _larger(typing_context, x, y):  # noqa: ANN001, ANN202 - numba's protocol
 
 
 @njit(cache=True, fastmath=FAST)
-def _best_merge(right: Array, left: Array, undone: float, learnt: float) -> float:
-    best = -np.inf
+def _best_merges(
+    right_b: Array, right_c: Array, left: Array, share_b: tuple, share_c: tuple
+) -> tuple[float, float]:
+    """Best splits of two neighbouring blocks [a..b] and [a..c], which share their left factors."""
+    best_b = best_c = -np.inf
+    undone_b, learnt_b = share_b
+    undone_c, learnt_c = share_c
     for m in range(len(left)):
-        best = _larger(best, right[m] * (undone + learnt * left[m]))
-    return best
+        best_b = _larger(best_b, right_b[m] * (undone_b + learnt_b * left[m]))
+        best_c = _larger(best_c, right_c[m] * (undone_c + learnt_c * left[m]))
+    return best_b, best_c
 
 
 @njit(cache=True, fastmath=FAST)
 def fill_table(
     table: Array, operators: Array, shrinkage: Array, towards: float, nary: bool
 ) -> None:
-    """Write D and L of every block into ``table``, (T, T), in place."""
-    for b in range(len(operators)):
-        table[b, b] = operators[b]
-        undone, learnt = towards * shrinkage[b], towards * (1.0 - shrinkage[b])
+    """Write D and L of every block into ``table``, (T, T), in place.
+
+    Blocks that end at b and at c = b + 1 are filled together, to read each left factor once.
+    Values are compared times ``towards``.
+    """
+    num_steps = len(operators)
+    for t in range(num_steps):
+        table[t, t] = operators[t]
+    plain = (0.0, towards)
+    for c in range(1 + num_steps % 2, num_steps, 2):  # an odd T leaves [1..1] for itself
+        b = c - 1
+        share_b = (towards * shrinkage[b], towards * (1.0 - shrinkage[b]))
+        share_c = (towards * shrinkage[c], towards * (1.0 - shrinkage[c]))
+        value = operators[c] * (share_c[0] + share_c[1] * operators[b])
+        table[c, b] = towards * value
+        if nary:
+            value = _larger(value, towards * operators[c] * operators[b])
+        table[b, c] = towards * value
         product = 1.0
         for a in range(b - 1, -1, -1):
             product *= operators[a]
-            value = operators[b] * (undone + learnt * product)
-            right, left = table[b, a + 1 : b + 1], table[a, a:b]
+            value_b = operators[b] * (share_b[0] + share_b[1] * product)
+            value_c = operators[c] * (share_c[0] + share_c[1] * product * operators[b])
+            # Rows are cut in the call: a name for one would cost a reference count, which short
+            # rows feel.
+            split_b, split_c = _best_merges(
+                table[b, a + 1 : c], table[c, a + 1 : c], table[a, a:b], share_b, share_c
+            )
             if b - a > 1:  # the split of two steps is their direct merge
-                value = _larger(value, _best_merge(right, left, undone, learnt))
-            table[b, a] = towards * value
+                value_b = _larger(value_b, split_b)
+            value_c = _larger(value_c, split_c)
+            table[b, a] = towards * value_b
             if nary:
-                value = _larger(value, _best_merge(right, left, 0.0, towards))
-            table[a, b] = towards * value
+                factor_b, factor_c = _best_merges(
+                    table[b, a + 1 : c], table[c, a + 1 : c], table[a, a:b], plain, plain
+                )
+                value_b = _larger(value_b, factor_b)
+            table[a, b] = towards * value_b
+            # The one split of [a..c] that the shared rows leave out: m = b.
+            value_c = _larger(value_c, operators[c] * (share_c[0] + share_c[1] * table[a, b]))
+            table[c, a] = towards * value_c
+            if nary:
+                value_c = _larger(value_c, factor_c)
+                value_c = _larger(value_c, towards * operators[c] * table[a, b])
+            table[a, c] = towards * value_c
 
 
 @njit(cache=True)
