@@ -50,15 +50,18 @@ def interval_fronts(
 ) -> Fronts:
     """What every block keeps, shorter blocks first; arguments as for ``joint_plan``.
 
+    Args:
+        memory_limit: Bytes that the candidates of one block may take; they are pruned on the way,
+            so that it bounds the time as well.
+
     Raises:
-        ValueError: the fronts would pass ``memory_limit`` bytes.
+        ValueError: they would take more.
     """
     num_steps = len(operators)
     fronts = {
         (t, t): Front(operators[t - 1 : t], np.zeros((1, 3), np.int32))
         for t in range(1, num_steps + 1)
     }
-    room = memory_limit
     products = operators.copy()  # row a - 1: the product of the block that starts at a
     for length in range(2, num_steps + 1):
         for a in range(1, num_steps - length + 2):
@@ -69,9 +72,9 @@ def interval_fronts(
             start = Front(direct[None], np.zeros((1, 3), np.int32))
             cuts = range(a, b) if length > 2 else ()  # two steps: the split is the direct merge
             sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in cuts]
-            fronts[a, b] = join((a, b), sides, g, keep, start, room)
-            if room is not None:
-                room -= fronts[a, b].bytes
+            if memory_limit is not None:
+                _refuse_large((a, b), sides, memory_limit)
+            fronts[a, b] = join((a, b), sides, g, keep, start)
     return fronts
 
 
@@ -81,14 +84,12 @@ def join(
     g: Array,
     keep: Keep,
     start: Front | None = None,
-    room: int | None = None,
 ) -> Front:
     """What ``block`` keeps of ``start`` and of all merges of its sides.
 
     Args:
         sides: Cut m, front of [a..m], front of [m+1..b].
         g: Shrinkage of the merge, (d,); zeros give the plain products.
-        room: Bytes that the front may take.
     """
     pending = [] if start is None else [start]
     for m, left, right in sides:
@@ -103,22 +104,29 @@ def join(
             origins[..., 2] = np.arange(first, first + len(some))[:, None]
             pending.append(Front(values, origins.reshape(-1, 3)))
             if sum(part.values.size for part in pending) > MOST_NUMBERS:
-                pending = [_pruned(pending, block, keep, room)]
-    return _pruned(pending, block, keep, room)
+                pending = [_pruned(pending, block, keep)]
+    return _pruned(pending, block, keep)
 
 
-def _pruned(pending: list[Front], block: Block, keep: Keep, room: int | None) -> Front:
+def _pruned(pending: list[Front], block: Block, keep: Keep) -> Front:
     values = np.concatenate([part.values for part in pending])
     origins = np.concatenate([part.origins for part in pending])
     rows = keep(block, values)
-    front = Front(values[rows], origins[rows])
-    if room is not None and front.bytes > room:
+    return Front(values[rows], origins[rows])
+
+
+def _refuse_large(block: Block, sides: list[tuple[int, Front, Front]], memory_limit: int) -> None:
+    if not sides:
+        return
+    candidates = sum(len(left) * len(right) for _, left, right in sides)
+    size = candidates * sides[0][1].bytes // len(sides[0][1])
+    if size > memory_limit:
+        largest = max(len(front) for _, left, right in sides for front in (left, right))
         raise ValueError(
-            f"the front of steps {block[0]}..{block[1]} holds {len(front)} plans or more, "
-            f"{front.bytes} bytes, with {room} bytes left of the memory limit; "
+            f"fronts of up to {largest} plans give the steps {block[0]}..{block[1]} "
+            f"{candidates} candidates of {size} bytes, past the memory limit of {memory_limit}; "
             "plan fewer steps or coordinates, or use the solver beam"
         )
-    return front
 
 
 def nearest_to(target: Array, slope: Array | float = 1.0) -> Keep:

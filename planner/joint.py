@@ -16,7 +16,7 @@ from planner.value import product_operator, w2_squared
 Array = NDArray[np.float64]
 
 SOLVERS = ("greedy", "beam", "pareto")
-MEMORY_LIMIT = 64 << 20  # bytes; fronts of that size take seconds, and times grow with the square
+MEMORY_LIMIT = 128 << 20  # bytes of candidates of one block
 TOLERANCE = 1e-13  # relative rounding of an operator
 
 
@@ -48,10 +48,10 @@ def plan_jointly(
     Args:
         solver: ``greedy``, [OM] Algorithm 1; ``pareto``, exact; ``beam``, bounded fronts.
         num_operators: K, operators that the student keeps.
-        memory_limit: Bytes that the fronts of ``pareto`` may take.
+        memory_limit: Bytes that the candidates of one block may take in ``pareto``.
 
     Raises:
-        ValueError: an unknown solver, K outside 1..T, or fronts past ``memory_limit``.
+        ValueError: an unknown solver, K outside 1..T, or candidates past ``memory_limit``.
     """
     check_num_operators(num_operators, problem.num_steps)
     if solver not in SOLVERS:

@@ -138,8 +138,10 @@ def test_one_coordinate_and_one_step_are_solved_by_all():
     assert not list(merges(found.blocks[0]))
 
 
-def test_fronts_past_the_memory_limit_are_refused_with_their_size():
-    with pytest.raises(ValueError, match=r"front of steps \d+\.\.\d+ holds \d+ plans .* beam"):
+def test_fronts_that_would_pass_the_memory_limit_are_refused_with_their_size():
+    with pytest.raises(
+        ValueError, match=r"fronts of up to \d+ plans .* past the .* 100000; .* beam"
+    ):
         plan_jointly(posed(24, (0.97, 1.1), 1.6), "pareto", memory_limit=100_000)
 
 
