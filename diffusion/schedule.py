@@ -1,6 +1,8 @@
 """Noise schedules: x_t = alpha_t x_0 + sigma_t eps on the grid t = 0 (clean), ..., T (noise)."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +72,43 @@ def cosine_schedule(num_steps: int) -> NoiseSchedule:
     alpha, sigma = np.cos(angle), np.sin(angle)
     alpha[-1] = 0.0  # cos(pi/2) is 6e-17 in floating point
     return NoiseSchedule(alpha=alpha, sigma=sigma)
+
+
+def linear_beta_schedule(num_steps: int) -> NoiseSchedule:
+    """Variance-preserving schedule whose noise rate rises linearly, T = ``num_steps`` steps.
+
+        alpha_t**2 = exp(-0.1 u - 19.9 u**2 / 2),  u = t/T
+
+    Song et al. 2021 (arXiv:2011.13456), eq. 33 with beta_min = 0.1 and beta_max = 20. Their
+    alpha_T = 0.0066 is 0 here: x_T is pure noise.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    u = np.linspace(0.0, 1.0, num_steps + 1)
+    log_signal = -0.1 * u - 9.95 * u**2
+    alpha, sigma = np.exp(log_signal / 2), np.sqrt(-np.expm1(log_signal))
+    alpha[-1], sigma[-1] = 0.0, 1.0
+    return NoiseSchedule(alpha=alpha, sigma=sigma)
+
+
+def read_schedule(path: Path) -> NoiseSchedule:
+    """Schedule from a JSON file ``{"alpha": [...], "sigma": [...]}``, T + 1 numbers each.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds something else, or no schedule.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        alpha, sigma = (np.asarray(found[name], dtype=np.float64) for name in ("alpha", "sigma"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path}: not a schedule ({error}); expected {{"alpha": [...], "sigma": [...]}}'
+        ) from error
+    try:
+        return NoiseSchedule(alpha=alpha, sigma=sigma)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

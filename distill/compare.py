@@ -11,7 +11,7 @@ from tqdm import tqdm
 from distill.config import CompareConfig
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs
 from distill.law import refuse_unstable, sgd_shrinkage, simulate_operators
-from distill.problem import Problem, plan_strategies, pose
+from distill.problem import Problem, plan_strategies, pose, read_strategies
 from distill.students import Students, load_students, save_students, students_file
 from distill.train import count_fits, train_students
 from planner.plan import Plan, merges, rounds
@@ -58,12 +58,15 @@ def compare(config: CompareConfig) -> Comparison:
     inputs = _inputs(config, problem, latents, kind)
     refuse_unstable(config.lr, inputs.second_moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_path)}
+    given = None if config.plan is None else read_strategies(config.plan, problem)
+    if config.plan is not None:
+        fingerprints["plan"] = sha256(config.plan)
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 
     students = []
     for epochs in config.epochs:
         shrinkage = sgd_shrinkage(inputs.second_moments, config.lr, epochs)
-        for strategy, plans in plan_strategies(problem, shrinkage).items():
+        for strategy, plans in (given or plan_strategies(problem, shrinkage)).items():
             path = config.out / "students" / students_file(strategy, epochs)
             if not path.exists():
                 trained = _train(config, problem, inputs, strategy, plans, epochs, device)

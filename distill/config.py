@@ -15,6 +15,9 @@ class CompareConfig:
     """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
     latents: Path | None = None
     """Folder of encode_latents; without it, the embedded model's mean and covariance."""
+    plan: Path | None = None
+    """plans.json of plan_merges: train under its plans, for its T, at every stage; without it,
+    plans are made for each stage."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
     epochs: tuple[int, ...] = (10, 100)

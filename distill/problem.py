@@ -1,6 +1,7 @@
 """The planning problem that latents pose, and every strategy's plan for it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from diffusion.gaussian import ddim_operators, surrogate_composite
 from diffusion.schedule import NoiseSchedule, cosine_schedule
 from planner.plan import Plan
+from planner.plan_file import read_plans
 from planner.search import joint_plan, per_dimension_plans
 from planner.strategies import CANONICAL
 
@@ -49,3 +51,20 @@ def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> tuple[Plan, 
     if name == "per_dimension":
         return per_dimension_plans(problem.operators, shrinkage, problem.variances)
     return (CANONICAL[name](num_steps),) * width
+
+
+def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]:
+    """The same from a plans.json, which must be for this problem's steps and coordinates.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is for another problem.
+    """
+    found = read_plans(path)
+    asked = problem.operators.shape
+    if (found.num_steps, len(found.variances)) != asked:
+        raise ValueError(
+            f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, the "
+            f"comparison has {asked[0]} and {asked[1]}; give --num-steps {found.num_steps}, or "
+            "plan again with these --latents"
+        )
+    return {name: strategy.plans for name, strategy in found.strategies.items()}

@@ -52,6 +52,14 @@ def merged_operator(
     return value_of(plan)
 
 
+def product_operator(blocks: Sequence[Plan], operators: Array, shrinkage: Array) -> Array:
+    """Operator of a student of several steps, one plan a step, (..., d); arguments as above."""
+    product = np.ones(shrinkage.shape[1:])
+    for plan in blocks:
+        product = product * plan_operator(plan, operators, shrinkage)
+    return product
+
+
 def per_dimension_operator(plans: Sequence[Plan], operators: Array, shrinkage: Array) -> Array:
     """Operator of students under one plan a coordinate, (..., d); arguments as above.
 

@@ -15,6 +15,8 @@ LABELS = {
     "sequential_consistency": "sequential\nconsistency",
     "sequential_boot": "sequential\nBOOT",
     "greedy": "joint plan\n(greedy)",
+    "beam": "joint plan\n(beam)",
+    "pareto": "joint plan\n(exact)",
     "per_dimension": "per-dimension\nplan",
 }
 # Okabe & Ito's palette, told apart by colour-blind readers too.
@@ -24,6 +26,8 @@ COLOURS = {
     "sequential_consistency": "#D55E00",
     "sequential_boot": "#009E73",
     "greedy": "#56B4E9",
+    "beam": "#F0E442",
+    "pareto": "#000000",
     "per_dimension": "#CC79A7",
 }
 STYLE = {
@@ -44,6 +48,14 @@ def label(strategy: str) -> str:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a figure in the format of the path's suffix, whole or not at all."""
     with matplotlib.rc_context(STYLE):
-        write_atomically(path, lambda target: figure.savefig(target, format="png"))
+        write_atomically(path, lambda target: figure.savefig(target, format=path.suffix[1:]))
+
+
+def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem``.png and ``stem``.svg; returns both."""
+    paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
+    for path in paths:
+        save_figure(figure, path)
+    return paths

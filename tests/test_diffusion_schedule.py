@@ -1,7 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 
-from diffusion.schedule import NoiseSchedule, cosine_schedule
+from diffusion.schedule import (
+    NoiseSchedule,
+    cosine_schedule,
+    linear_beta_schedule,
+    read_schedule,
+)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 32, 512])
@@ -39,3 +46,37 @@ def test_no_steps_are_refused():
 def test_a_schedule_that_breaks_an_assumption_is_refused_at_its_first_t(alpha, sigma, message):
     with pytest.raises(ValueError, match=message):
         NoiseSchedule(np.array(alpha), np.array(sigma))
+
+
+def test_the_linear_beta_schedule_integrates_its_rate():
+    """d log(alpha**2) / du = -(0.1 + 19.9 u), by the midpoint rule, exact for linear rates."""
+    schedule = linear_beta_schedule(64)
+    rates = 0.1 + 19.9 * (np.arange(63) + 0.5) / 64
+    np.testing.assert_allclose(schedule.alpha[1:-1] ** 2, np.exp(-np.cumsum(rates) / 64))
+    assert linear_beta_schedule(1).num_steps == 1
+
+
+def test_a_schedule_is_read_from_its_file(tmp_path):
+    path = tmp_path / "schedule.json"
+    path.write_text(json.dumps({"alpha": [1.0, 0.6, 0.0], "sigma": [0.0, 0.8, 1.0]}))
+    schedule = read_schedule(path)
+    np.testing.assert_array_equal(schedule.sigma, [0.0, 0.8, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"alpha": [1.0, 0.6, 0.0], "sigma": [0.0, 1.0]}', r"got \(3,\) and \(2,\)"),
+        ('{"alpha": [1.0, 0.6, 0.8, 0.0], "sigma": [0, 0.8, 0.6, 1]}', "t = 2.*lower alpha"),
+        ('{"alpha": [1.0, NaN, 0.0], "sigma": [0.0, 0.8, 1.0]}', "t = 1.*not finite"),
+        ('{"alpha": [1.0, 0.6, 0.0]}', "not a schedule .*sigma"),
+        ('{"alpha": "no", "sigma": [0.0, 0.8, 1.0]}', "not a schedule"),
+        ("[1.0]", "not a schedule"),
+        ('{"alpha": [1.0', "not a schedule"),
+    ],
+)
+def test_a_file_that_holds_no_schedule_is_refused_by_its_path(tmp_path, text, message):
+    path = tmp_path / "schedule.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"schedule.json: .*{message}"):
+        read_schedule(path)

@@ -1,0 +1,108 @@
+"""Time the planner against Algorithm 1 in NumPy, in the same run.
+
+Example:
+    python -m benchmarks.bench_planner
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numba
+import numpy as np
+
+from benchmarks.numpy_planner import best_choices
+from diffusion.schedule import cosine_schedule
+from planner.joint import plan_jointly
+from planner.plan import merges
+from planner.problem import MergeProblem, pose
+from planner.search import optimal_values, per_dimension_plans, table_bytes
+from planner.sweep import sweep
+from report.sweeps import VARIANCES
+from report.theory import SWEEPS
+from scripts.cli import main
+
+Result = TypeVar("Result")
+
+TRAIN_TIME = 6.4
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to time."""
+
+    num_steps: int = 512
+    """Teacher steps T of the comparison with NumPy."""
+    width: int = 128
+    """Coordinates d, with variances from 0.05 to 3 in equal ratios."""
+    repeats: int = 5
+    """Runs of the kernel; the median counts."""
+    beam_steps: int = 64
+    """Teacher steps T for the beam."""
+
+
+def run(config: BenchConfig) -> None:
+    """Print one line a claim."""
+    print(f"{numba.get_num_threads()} threads; load {os.getloadavg()[0]:.1f} before the run")
+    _, first = timed(lambda: plans(posed(4, 2)))
+    print(f"compilation, or loading what is cached: {first:.2f} s")
+
+    problem = posed(config.num_steps, config.width)
+    splits = (config.num_steps**3 - config.num_steps) / 6 * config.width
+    seconds = float(np.median([timed(lambda: plans(problem))[1] for _ in range(config.repeats)]))
+    (_, baseline), slow = timed(
+        lambda: best_choices(problem.operators, problem.shrinkage, problem.towards)
+    )
+    best = optimal_values(problem.operators, problem.shrinkage, problem.variances, full_search=True)
+    print(
+        f"plans a coordinate, T = {config.num_steps}, d = {config.width}, full search: "
+        f"{seconds:.3f} s, {splits / seconds:.2e} splits/s; NumPy {slow:.1f} s; "
+        f"ratio {slow / seconds:.1f}; largest difference {np.abs(best - baseline).max():.0e}"
+    )
+
+    _, seconds = timed(lambda: [sweep(cosine_schedule(32), VARIANCES, TRAIN_TIME)])
+    for num_steps, train_time in SWEEPS:
+        seconds += timed(lambda: sweep(cosine_schedule(num_steps), VARIANCES, train_time))[1]  # noqa: B023
+    print(f"sweeps of Figs. 2 and 7 to 12, {len(VARIANCES)} variances each: {seconds:.2f} s")
+
+    long = pose(cosine_schedule(4096), np.array([1.5]), TRAIN_TIME)
+    print(f"T = 4096, one variance: {table_bytes(4096, 1) / 1e6:.0f} MB stated beforehand")
+    (plan,), seconds = timed(lambda: plans(long))
+    print(f"T = 4096, lambda = 1.5: {seconds:.1f} s, {sum(1 for _ in merges(plan))} merges")
+    settled = pose(cosine_schedule(4096), np.array([0.5]), TRAIN_TIME)
+    _, seconds = timed(
+        lambda: per_dimension_plans(settled.operators, settled.shrinkage, settled.variances)
+    )
+    print(f"T = 4096, lambda = 0.5, settled by theory: {seconds:.3f} s")
+
+    wide = posed(config.beam_steps, config.width)
+    found, seconds = timed(lambda: plan_jointly(wide, "beam"))
+    print(
+        f"beam, T = {config.beam_steps}, d = {config.width}: {seconds:.1f} s, W2**2 "
+        f"{found.w2_squared:.6e}, gap to the lower bound {found.gap / found.lower_bound:.1e}"
+    )
+
+
+def posed(num_steps: int, width: int) -> MergeProblem:
+    """The benchmark's problem."""
+    return pose(cosine_schedule(num_steps), np.geomspace(0.05, 3.0, width), TRAIN_TIME)
+
+
+def plans(problem: MergeProblem) -> object:
+    """Full search for every coordinate's plan."""
+    return per_dimension_plans(
+        problem.operators, problem.shrinkage, problem.variances, full_search=True
+    )
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """The result and its seconds."""
+    started = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(BenchConfig, run, __doc__)

@@ -1,0 +1,59 @@
+"""Training budgets: the same time for every merge, or the same total for every plan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.schedule import NoiseSchedule
+from planner.plan import Plan, merges
+from planner.problem import pose
+from planner.value import plan_operator
+
+Array = NDArray[np.float64]
+
+BUDGETS = ("per-merge", "total")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long the merges of a plan train."""
+
+    train_time: float
+    kind: str = "per-merge"
+    """``per-merge``: every merge gets the whole time, as in [OM]; ``total``: the merges of a plan
+    share it equally."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in BUDGETS:
+            raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {self.kind!r}")
+
+    def time_of_one(self, num_merges: int) -> float:
+        """Training time of each merge in a plan of ``num_merges``."""
+        return self.train_time / max(1, num_merges) if self.kind == "total" else self.train_time
+
+    def merge_counts(self, num_steps: int) -> list[int]:
+        """Numbers of merges that are worth planning for.
+
+        Under a total budget a plan of M merges gives each the M-th part, and should be planned
+        for that; all M from 1 to T - 1 are bracketed by a doubling sequence.
+        """
+        if self.kind == "per-merge" or num_steps <= 2:
+            return [1]
+        return sorted({1 << k for k in range((num_steps - 1).bit_length())} | {num_steps - 1})
+
+
+def operator_under(
+    budget: Budget, plans: Sequence[Plan], schedule: NoiseSchedule, variances: Array
+) -> Array:
+    """Operator of students that train one plan a coordinate within ``budget``, (d,).
+
+    Each coordinate's own plan is what a total budget is shared over.
+    """
+    operator = np.empty(len(variances))
+    for plan in {id(plan): plan for plan in plans}.values():
+        own = np.array([other is plan for other in plans])
+        problem = pose(schedule, variances[own], budget.time_of_one(sum(1 for _ in merges(plan))))
+        operator[own] = plan_operator(plan, problem.operators, problem.shrinkage)
+    return operator

@@ -1,0 +1,71 @@
+"""The planning problem: teacher steps, what a merge leaves undone, and the target."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
+from diffusion.schedule import NoiseSchedule
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MergeProblem:
+    """T teacher steps on d independent centred Gaussian coordinates."""
+
+    variances: Array  # lam, (d,)
+    operators: Array  # A_t, (T, d); row t - 1 belongs to t
+    shrinkage: Array  # g_t of a merge that starts at t, (T, d)
+    surrogate: Array  # S, (d,)
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of teacher steps."""
+        return len(self.operators)
+
+    @property
+    def towards(self) -> Array:
+        """Which way a value is better, (d,); see ``better_direction``."""
+        return better_direction(self.variances)
+
+
+def better_direction(variances: Array) -> Array:
+    """-1.0 where a smaller value of a block is better, +1.0 where a larger one is, (d,).
+
+    Every block value lies at or above the product of its steps where lam <= 1, and at or below
+    the surrogate's where lam > 1 (ERRATA P-3), so it can only err to one side.
+    """
+    return np.where(variances <= 1, -1.0, 1.0)
+
+
+def pose(schedule: NoiseSchedule, variances: Array, train_time: float) -> MergeProblem:
+    """The problem of training every merge by gradient flow for ``train_time``."""
+    operators = ddim_operators(schedule, variances)
+    return MergeProblem(
+        variances=variances,
+        operators=operators,
+        shrinkage=gradient_flow_shrinkage(schedule, variances, train_time),
+        surrogate=surrogate_composite(operators, variances),
+    )
+
+
+def gradient_flow_shrinkage(schedule: NoiseSchedule, variances: Array, train_time: float) -> Array:
+    """Share of the way to its target that a merge starting at t leaves undone, (T, d).
+
+        g_t = exp(-2 s n_t)
+
+    [OM] eq. 17, with s = ``train_time`` and n_t the variance of x_t.
+
+    Raises:
+        ValueError: ``train_time`` is not a finite number above 0.
+    """
+    check_train_time(train_time)
+    return np.exp(-2.0 * train_time * noised_variances(schedule, variances))
+
+
+def check_train_time(train_time: float) -> None:
+    """Refuse a training time that is not a finite number above 0."""
+    if not (np.isfinite(train_time) and train_time > 0):
+        raise ValueError(f"train_time must be a finite number above 0, got {train_time}")

@@ -1,0 +1,78 @@
+"""Which strategy is optimal at a variance, and the variances where the answer changes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.schedule import NoiseSchedule
+from planner.sweep import sweep
+
+Array = NDArray[np.float64]
+
+TOLERANCE = 1e-13  # relative, of operators; below lies rounding
+GRID = 33  # variances tried at once in a search
+ROUNDS = 8  # each narrows the search 32 times
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The optimal strategies at one variance, and the borders between the regimes."""
+
+    optimal: tuple[str, ...]  # canonical strategies within tolerance; none where a hybrid is best
+    consistency_threshold: float  # lam_C
+    vanilla_threshold: float  # lam0*
+
+
+def regime(schedule: NoiseSchedule, variance: float, train_time: float) -> Regime:
+    """Which canonical strategies are optimal for one coordinate, and both thresholds."""
+    ratios = gaps(schedule, np.array([variance]), train_time)
+    return Regime(
+        optimal=tuple(name for name, gap in ratios.items() if gap[0] <= TOLERANCE),
+        consistency_threshold=consistency_threshold(schedule, train_time),
+        vanilla_threshold=vanilla_threshold(schedule),
+    )
+
+
+def gaps(schedule: NoiseSchedule, variances: Array, train_time: float) -> dict[str, Array]:
+    """Distance of every canonical strategy's operator to the optimal one, relative to it, (d,)."""
+    swept = sweep(schedule, variances, train_time)
+    scale = np.maximum(swept.optimum, np.finfo(float).tiny)  # lam = 0 and T = 1 give exactly 0
+    return {
+        name: np.abs(operator - swept.optimum) / scale for name, operator in swept.canonical.items()
+    }
+
+
+def vanilla_threshold(schedule: NoiseSchedule) -> float:
+    """lam0*: the least variance above 1 from which no step t < T contracts.
+
+        lam0* = max over t < T of lam0(t),  A_t = 1 at lam0(t):
+        lam0(t) = sigma_t (alpha_{t-1} + alpha_t) / (alpha_t (sigma_{t-1} + sigma_t))
+
+    [OM] eq. 64 and Theorem 4.2; A_t = 1 is solved with alpha**2 + sigma**2 = 1, which spares the
+    differences of neighbours. Vanilla is optimal from lam0* on, whatever the schedule. On the
+    cosine schedule lam0* = 2 / (1 - tan(pi/4T)**2) for T >= 2, and vanilla is optimal nowhere
+    in between. One step leaves nothing to choose: lam0* is 1.
+    """
+    alpha, sigma = schedule.alpha[:-1], schedule.sigma[:-1]  # t = 0..T-1
+    lam = sigma[1:] * (alpha[:-1] + alpha[1:]) / (alpha[1:] * (sigma[:-1] + sigma[1:]))
+    return float(lam.max(initial=1.0))
+
+
+def consistency_threshold(schedule: NoiseSchedule, train_time: float) -> float:
+    """lam_C: sequential consistency is optimal, within tolerance, on (1, lam_C].
+
+    Found by narrowing a grid around the first variance where it is not. Infinity where there is
+    none below lam0*, as for T <= 2, where all strategies are one plan.
+    """
+    low, high = 1.0 + 1e-9, vanilla_threshold(schedule)
+    for _ in range(ROUNDS):
+        grid = np.linspace(low, high, GRID)
+        fails = gaps(schedule, grid, train_time)["sequential_consistency"] > TOLERANCE
+        if not fails.any():
+            return np.inf
+        first = int(np.argmax(fails))
+        if first == 0:
+            return 1.0
+        low, high = grid[first - 1], grid[first]
+    return float(low)

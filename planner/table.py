@@ -1,0 +1,136 @@
+"""Every strategy's plan for one problem, side by side."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.gaussian import noised_variances
+from diffusion.schedule import NoiseSchedule
+from planner.beam import WIDTH
+from planner.budget import Budget, operator_under
+from planner.counted import plans_under_total
+from planner.joint import SOLVERS, meets, plan_jointly
+from planner.plan import Plan
+from planner.plan_file import PER_DIMENSION, PlanSet, StrategyPlans
+from planner.problem import pose
+from planner.search import per_dimension_plans, settled_by_theory, table_bytes
+from planner.strategies import CANONICAL
+from planner.value import w2_squared
+
+Array = NDArray[np.float64]
+Plans = tuple[Plan, ...]
+
+MOST_NUMBERS = 2e10  # candidates of a solver times d; some ten minutes
+MOST_PARETO_WIDTH = 6  # of more coordinates, hardly a candidate is dominated
+
+
+def plan_every_strategy(
+    schedule: NoiseSchedule,
+    variances: Array,
+    budget: Budget,
+    full_search: bool,
+    tell: Callable[[str], None],
+) -> PlanSet:
+    """Canonical, joint and per-dimension plans, with what their students are worth.
+
+    Under a total budget each coordinate's plan is exact, and the joint solvers are heuristics:
+    they plan for equal times, one number of merges after another.
+
+    Args:
+        full_search: Search coordinates even where theory knows the answer.
+        tell: Takes a line on how the coordinates are planned, and on every solver left out.
+
+    Raises:
+        ValueError: too many steps for a total budget.
+    """
+    num_steps, width = schedule.num_steps, len(variances)
+    surrogate = pose(schedule, variances, budget.train_time).surrogate
+
+    def valued(plans: Plans) -> tuple[Plans, Array]:
+        return plans, operator_under(budget, plans, schedule, variances)
+
+    def loss(rival: tuple[Plans, Array]) -> float:
+        return float(w2_squared(rival[1], surrogate))
+
+    found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
+    own = valued(_own_plans(schedule, variances, budget, full_search, tell))
+    for solver in SOLVERS:
+        if width == 1:
+            found[solver] = own  # every solver is exact, and need not find it again
+            continue
+        try:
+            _refuse(solver, num_steps, width, budget)
+            posed = [
+                pose(schedule, variances, budget.time_of_one(count))
+                for count in budget.merge_counts(num_steps)
+            ]
+            rivals = [valued(plan_jointly(problem, solver).blocks * width) for problem in posed]
+        except ValueError as error:
+            tell(f"{solver} is left out: {error}")
+            continue
+        found[solver] = min(rivals, key=loss)
+    if budget.kind == "total" and "beam" in found:
+        # Searches for equal times overlook the plans of few merges, which others may have found.
+        alone = [valued((plan,) * width) for plan in {id(plan): plan for plan in own[0]}.values()]
+        found["beam"] = min([*found.values(), *alone], key=loss)
+    found[PER_DIMENSION] = own
+
+    least = loss(found["pareto"]) if "pareto" in found else loss(own)
+    return PlanSet(
+        num_steps=num_steps,
+        train_time=budget.train_time,
+        budget=budget.kind,
+        variances=variances,
+        surrogate=surrogate,
+        lower_bound=loss(own),
+        strategies={
+            name: StrategyPlans(
+                plans=plans,
+                operator=operator,
+                w2_squared=loss((plans, operator)),
+                optimal=meets(loss((plans, operator)), least, surrogate),
+            )
+            for name, (plans, operator) in found.items()
+        },
+    )
+
+
+def _own_plans(
+    schedule: NoiseSchedule,
+    variances: Array,
+    budget: Budget,
+    full_search: bool,
+    tell: Callable[[str], None],
+) -> Plans:
+    """The optimal plan of every coordinate by itself."""
+    problem = pose(schedule, variances, budget.train_time)
+    if budget.kind == "total":
+        noised = noised_variances(schedule, variances)
+        return plans_under_total(problem.operators, noised, problem.towards, budget.train_time)
+    settled = settled_by_theory(problem.operators, problem.shrinkage, variances)
+    boot, vanilla = (int((settled == name).sum()) for name in ("sequential_boot", "vanilla"))
+    searched = len(settled) if full_search else len(settled) - boot - vanilla
+    if not full_search:
+        tell(f"theory settles {boot} coordinates (BOOT) and {vanilla} (vanilla) in O(T)")
+    if searched:
+        size = table_bytes(problem.num_steps, searched) / 1e6
+        tell(f"{searched} coordinates are searched in full, with {size:.3g} MB of tables")
+    return per_dimension_plans(
+        problem.operators, problem.shrinkage, variances, full_search=full_search
+    )
+
+
+def _refuse(solver: str, num_steps: int, width: int, budget: Budget) -> None:
+    """Refuse a joint solver that does not know the budget, or would take some ten minutes."""
+    kept = WIDTH if solver == "beam" else 1
+    numbers = (num_steps**3 - num_steps) / 6 * kept**2 * width
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"num_steps = {num_steps} and {width} coordinates are {numbers:.1e} numbers to "
+            f"compare, more than {MOST_NUMBERS:.0e}"
+        )
+    if solver == "pareto" and budget.kind == "total":
+        raise ValueError("its fronts do not count merges, which a total budget depends on")
+    if solver == "pareto" and width > MOST_PARETO_WIDTH:
+        raise ValueError(f"{width} coordinates are more than {MOST_PARETO_WIDTH}")

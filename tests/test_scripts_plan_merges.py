@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from distill.plan_job import PlanConfig
+from distill.problem import pose, read_strategies
+from planner.plan_file import read_plans
+from scripts.cli import main
+from scripts.plan_merges import run
+from vae.latents import FILE_NAME, Latents, save_latents
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["plan_merges.py", *map(str, arguments)])
+    main(PlanConfig, run, "")
+
+
+def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "run"
+    call(
+        monkeypatch, "--variances", 1.02, 1.8, "--num-steps", 16, "--train-time", 1.6, "--out", out
+    )
+    said = capsys.readouterr().out
+    assert "pareto                  3.732101e-03  optimal" in said
+    assert "greedy                  4.001866e-03\n" in said
+    assert (out / "config.json").exists()
+    found = read_plans(out / "plans.json")
+    strategies = read_strategies(out / "plans.json", pose(16, np.array([1.02, 1.8])))
+    assert list(strategies) == list(found.strategies)
+    assert strategies["pareto"] == found.strategies["pareto"].plans
+    with pytest.raises(ValueError, match=r"for 16 steps and 2 coordinates, .* 8 and 2"):
+        read_strategies(out / "plans.json", pose(8, np.array([1.02, 1.8])))
+
+
+def test_variances_come_from_latents_too(monkeypatch, tmp_path):
+    covariance = torch.diag(torch.linspace(0.2, 1.6, 128, dtype=torch.float64))
+    latents = Latents(torch.zeros(128, dtype=torch.float64), covariance, 1000, "vae", "data")
+    save_latents(tmp_path / "latents" / FILE_NAME, latents)
+    out = tmp_path / "run"
+    call(monkeypatch, "--latents", tmp_path / "latents", "--num-steps", 4, "--out", out)
+    np.testing.assert_array_equal(
+        read_plans(out / "plans.json").variances, covariance.diagonal().numpy()
+    )
+
+
+def test_a_schedule_comes_from_its_file_and_sets_the_steps(monkeypatch, tmp_path):
+    schedule = tmp_path / "schedule.json"
+    schedule.write_text(json.dumps({"alpha": [1.0, 0.6, 0.0], "sigma": [0.0, 0.8, 1.0]}))
+    out = tmp_path / "run"
+    call(monkeypatch, "--variances", 0.5, "--schedule", schedule, "--out", out)
+    assert read_plans(out / "plans.json").num_steps == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variances", "-1"], "variance of coordinate 0 is -1.0"),
+        (["--variances", "0.5", "nan"], "variance of coordinate 1 is nan"),
+        (["--variances", "0.5", "--num-steps", "0"], "--num-steps must be at least 1, got 0"),
+        (["--variances", "0.5", "--train-time", "0"], "number above 0, got 0.0"),
+        (["--variances", "0.5", "--train-time", "nan"], "number above 0, got nan"),
+        (["--variances", "0.5", "--schedule", "none.json"], "none.json: no such file"),
+        (["--variances", "0.5", "--budget", "total", "--num-steps", "65"], "65 is too many"),
+        (["--latents", "none"], "none"),
+        ([], "either --variances or --latents"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(monkeypatch, capsys, tmp_path, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        call(monkeypatch, *arguments, "--out", tmp_path / "run")
+    assert stop.value.code == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert message in complaint
+    assert not (tmp_path / "run").exists()
