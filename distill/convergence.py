@@ -41,7 +41,7 @@ def study_convergence(config: ConvergenceConfig) -> list[ConvergenceRow]:
     Raises:
         ValueError, FloatingPointError: as ``begin`` and ``finish_cells``.
     """
-    device = begin(config, "study_convergence", [config.num_steps])
+    device = begin(config, "study_convergence", [config.num_steps], {})
     points = [
         (budget, strategy, epochs if budget == "per_merge" else epochs * (config.num_steps - 1))
         for epochs in sorted(config.epochs)

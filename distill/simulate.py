@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from distill.problem import pose, read_strategies
 from distill.synthetic import begin, finish_cells
 from distill.synthetic_config import SimulateConfig
+from vae.files import sha256
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,25 @@ def simulate(config: SimulateConfig) -> list[SyntheticRow]:
         Rows by T, then variance, then strategy, each in the order asked for.
 
     Raises:
+        FileNotFoundError, ValueError: the plans are missing, damaged or for another problem.
         ValueError, FloatingPointError: as ``begin`` and ``finish_cells``.
     """
 
     def place(row: SyntheticRow) -> tuple[int, int]:
         return config.num_steps.index(row.num_steps), config.variances.index(row.variance)
 
-    device = begin(config, "simulate_students", list(config.num_steps))
+    given, fingerprints = {}, {}
+    if config.plan is not None:
+        given = read_strategies(config.plan, pose(config.num_steps[0], np.array(config.variances)))
+        fingerprints["plan"] = sha256(config.plan)
+    device = begin(config, "simulate_students", list(config.num_steps), fingerprints)
     rows = []
-    asked = [(steps, name) for steps in config.num_steps for name in config.strategies]
+    asked = [(steps, name) for steps in config.num_steps for name in given or config.strategies]
     with tqdm(asked, unit="cell") as bar:
         for num_steps, strategy in bar:
             bar.set_description(f"T = {num_steps}, {strategy}")
-            cells = finish_cells(config, num_steps, strategy, config.epochs, device)
+            plans = given.get(strategy)
+            cells = finish_cells(config, num_steps, strategy, config.epochs, device, plans)
             for i, variance in enumerate(config.variances):
                 errors = cells.errors[:, i]
                 rows.append(

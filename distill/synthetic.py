@@ -42,7 +42,6 @@ FIXED_RULES: dict[str, BatchRule] = {
     "progressive": "per_merge",
     "sequential_consistency": "shared",
     "sequential_boot": "per_time",
-    "per_dimension": "per_time",
 }
 
 
@@ -55,12 +54,17 @@ class Cells:
 
 
 def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
-    """Which batches the merges of a strategy see."""
-    return "fresh" if batches == "fresh" else FIXED_RULES[strategy]
+    """Which batches the merges of a strategy see; those of plans of ours one a time step."""
+    return "fresh" if batches == "fresh" else FIXED_RULES.get(strategy, "per_time")
 
 
-def begin(config: SyntheticConfig, job: str, num_steps: list[int]) -> torch.device:
+def begin(
+    config: SyntheticConfig, job: str, num_steps: list[int], fingerprints: dict[str, str]
+) -> torch.device:
     """Refuse what cannot train, then open the run folder.
+
+    Args:
+        fingerprints: Name of each file that decides the numbers -> its SHA-256.
 
     Raises:
         ValueError: the learning rate is unstable, or the folder holds another run.
@@ -70,14 +74,22 @@ def begin(config: SyntheticConfig, job: str, num_steps: list[int]) -> torch.devi
         problem = pose(steps, np.array(config.variances))
         moments = noised_variances(problem.schedule, problem.variances)
         refuse_unstable(config.lr, moments, problem.variances)
-    open_run(config.out, job, replace(config, recompute=False), {}, str(device))
+    open_run(config.out, job, replace(config, recompute=False), fingerprints, str(device))
     return device
 
 
 def finish_cells(
-    config: SyntheticConfig, num_steps: int, strategy: str, epochs: int, device: torch.device
+    config: SyntheticConfig,
+    num_steps: int,
+    strategy: str,
+    epochs: int,
+    device: torch.device,
+    given: tuple[Plan, ...] | None = None,
 ) -> Cells:
     """The cells from the run folder if finished, else computed and kept there.
+
+    Args:
+        given: A plan a variance; without them, those that the strategy's name stands for.
 
     Raises:
         FloatingPointError: a student diverged.
@@ -86,16 +98,21 @@ def finish_cells(
     path = config.out / "cells" / f"{num_steps}_{strategy}_{epochs}.safetensors"
     if config.recompute or not path.exists():
         problem = pose(num_steps, np.array(config.variances))
-        _save(path, _compute(config, problem, strategy, epochs, device))
+        _save(path, _compute(config, problem, strategy, epochs, device, given))
     return _load(path)
 
 
 def _compute(
-    config: SyntheticConfig, problem: Problem, strategy: str, epochs: int, device: torch.device
+    config: SyntheticConfig,
+    problem: Problem,
+    strategy: str,
+    epochs: int,
+    device: torch.device,
+    given: tuple[Plan, ...] | None,
 ) -> Cells:
     moments = noised_variances(problem.schedule, problem.variances)
     shrinkage = sgd_shrinkage(moments, config.lr, epochs)
-    plans = plan_strategy(strategy, problem, shrinkage)
+    plans = given or plan_strategy(strategy, problem, shrinkage)
     rule = batch_rule(strategy, config.batches)
     if config.engine == "sgd":
         operators = _train(config, problem, plans, rule, epochs, device)

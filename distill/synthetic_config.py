@@ -70,6 +70,8 @@ class SimulateConfig(SyntheticConfig):
     """Teacher steps T on the cosine schedule, a block of the table each."""
     epochs: int = 100
     """Gradient steps a merge."""
+    plan: Path | None = None
+    """plans.json of plan_merges for the one T and these variances: train under its plans."""
     compare: Path | None = None
     """Published table to compare with: CSV with the columns T,lambda,strategy,mean,std."""
 
@@ -81,6 +83,8 @@ class SimulateConfig(SyntheticConfig):
                 raise ValueError(f"--num-steps must be at least 1, got {value}")
         if self.epochs < 1:
             raise ValueError(f"--epochs must be at least 1, got {self.epochs}")
+        if self.plan is not None and len(self.num_steps) > 1:
+            raise ValueError(f"--plan is for one T; give one --num-steps, not {self.num_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,20 @@
 import csv
 import sys
 
+import numpy as np
 import pytest
 
+from diffusion.gaussian import noised_variances
 from distill import synthetic
 from distill.convergence import epochs_per_merge, study_convergence
+from distill.law import sgd_shrinkage
+from distill.plan_job import PlanConfig, make_plans
+from distill.problem import pose, read_strategies
 from distill.simulate import simulate
 from distill.synthetic_config import ConvergenceConfig, SimulateConfig
 from planner.plan import merges
 from planner.strategies import CANONICAL
+from planner.value import per_dimension_operator
 from scripts import simulate_students
 from scripts.cli import main
 
@@ -123,6 +129,26 @@ def test_per_dimension_plans_are_never_predicted_further_off(tmp_path):
     for variance in (0.3, 1.5, 3.0):
         off = {row.strategy: abs(row.predicted) for row in rows if row.variance == variance}
         assert off["per_dimension"] <= min(off.values()) + 1e-15
+
+
+def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
+    variances = np.array([2.0, 0.5])
+    make_plans(PlanConfig(out=tmp_path / "plans", variances=(2.0, 0.5), num_steps=6), print)
+    path = tmp_path / "plans" / "plans.json"
+    config = small(tmp_path / "run", num_steps=(6,), plan=path, batch_size=10**12)
+    found = read_strategies(path, pose(6, variances))
+    rows = simulate(config)
+    assert {row.strategy for row in rows} == set(found) >= {"greedy", *CANONICAL}
+    problem = pose(6, variances)
+    shrinkage = sgd_shrinkage(noised_variances(problem.schedule, variances), 1e-3, 20)
+    for name, plans in found.items():
+        operator = per_dimension_operator(plans, problem.operators, shrinkage)
+        predicted = [row.predicted for row in rows if row.strategy == name]
+        np.testing.assert_allclose(predicted, operator - problem.surrogate)
+    for row in rows:
+        assert row.mean == pytest.approx(row.predicted, abs=1e-4)
+    with pytest.raises(ValueError, match="for 6 steps and 2 coordinates"):
+        simulate(small(tmp_path / "other", num_steps=(5,), plan=path))
 
 
 def test_the_command_writes_table_figure_and_comparison(tmp_path, monkeypatch, capsys):
