@@ -4,27 +4,28 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from distill.config import CompareConfig
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs
-from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
+from distill.law import refuse_unstable, sgd_shrinkage, simulate_operators
 from distill.problem import Problem, plan_strategies, pose, read_strategies
 from distill.students import Students, load_students, save_students, students_file
-from distill.train import train_students
+from distill.train import count_fits, train_students
 from planner.plan import Plan, merges, rounds
 from planner.value import per_dimension_operator, w2_squared
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.device import pick_device
-from vae.files import sha256
+from vae.files import read_tensors, sha256, write_tensors
 from vae.latents import FILE_NAME, Latents, load_latents, refuse_mismatch
 from vae.model import VAE
-from vae.run_folder import open_run
+from vae.run_folder import open_run, read_run
 
 SIMULATED_RUNS = 200
+INDEX_KIND = "mergelab comparison, format 1"
+INDEX_NAME = "comparison.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Comparison:
     problem: Problem
     students: list[Students]  # stage by stage, strategies in one order
     mean: Tensor  # of the latents, (d,)
+    covariance: Tensor  # of the latents, (d, d); its diagonal poses the problem
     model: VAE
     inputs: str  # "gaussian" or "latents"
 
@@ -54,7 +56,7 @@ def compare(config: CompareConfig) -> Comparison:
     problem = pose(config.num_steps, latents.variances.numpy())
     kind = _kind_of_inputs(config, latents)
     inputs = _inputs(config, problem, latents, kind)
-    _refuse_unstable(config, problem, inputs)
+    refuse_unstable(config.lr, inputs.second_moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_path)}
     given = None if config.plan is None else read_strategies(config.plan, problem)
     if config.plan is not None:
@@ -70,7 +72,48 @@ def compare(config: CompareConfig) -> Comparison:
                 trained = _train(config, problem, inputs, strategy, plans, epochs, device)
                 save_students(path.parent, trained)
             students.append(load_students(path))
-    return Comparison(problem, students, latents.mean, model, kind)
+    comparison = Comparison(problem, students, latents.mean, latents.covariance, model, kind)
+    _save_index(config.out / INDEX_NAME, comparison)
+    return comparison
+
+
+def reopen(run: Path, vae: Path | None, device_name: str) -> Comparison:
+    """Open a finished run again, to decode it anew.
+
+    Args:
+        vae: Its VAE, where that no longer lies where the run found it.
+
+    Raises:
+        FileNotFoundError, ValueError: the run is unfinished or damaged, or the VAE is another.
+    """
+    index = run / INDEX_NAME
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"{index}: no such file; {run} is no finished run of compare_strategies"
+        )
+    tensors, facts = read_tensors(index, INDEX_KIND)
+    record = read_run(run)
+    named = record["paths"].get("vae")
+    weights = weights_path(vae or (Path(named) if named else None))
+    model = load_vae(weights).to(pick_device(device_name))
+    if sha256(weights) != record["inputs"]["vae"]:
+        raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
+    files = [run / "students" / name for name in facts["students"].split("\n")]
+    return Comparison(
+        problem=pose(record["config"]["num_steps"], tensors["covariance"].diagonal().numpy()),
+        students=[load_students(path) for path in files],
+        mean=tensors["mean"],
+        covariance=tensors["covariance"],
+        model=model,
+        inputs=facts["inputs"],
+    )
+
+
+def _save_index(path: Path, comparison: Comparison) -> None:
+    tensors = {"mean": comparison.mean, "covariance": comparison.covariance}
+    files = [students.file_name() for students in comparison.students]
+    facts = {"kind": INDEX_KIND, "inputs": comparison.inputs, "students": "\n".join(files)}
+    write_tensors(path, tensors, facts)
 
 
 def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
@@ -104,16 +147,6 @@ def _inputs(config: CompareConfig, problem: Problem, latents: Latents, kind: str
     return gaussian_inputs(problem.schedule, problem.variances, config.batch_size, config.seed)
 
 
-def _refuse_unstable(config: CompareConfig, problem: Problem, inputs: Inputs) -> None:
-    limit = largest_stable_lr(inputs.second_moments)
-    if config.lr >= limit:
-        i = int(np.argmax(inputs.second_moments.max(axis=0)))
-        raise ValueError(
-            f"--lr {config.lr} is unstable for coordinate {i} with variance "
-            f"{problem.variances[i]:.6g}; below {limit:.6g} it is stable"
-        )
-
-
 def _train(
     config: CompareConfig,
     problem: Problem,
@@ -130,7 +163,7 @@ def _train(
     num_rounds = max(len(rounds(plan)) for plan in plans)
     started = time.perf_counter()
     label = f"{strategy}, {epochs} epochs"
-    with tqdm(total=num_rounds * epochs, desc=f"{label:36}", unit="step") as bar:
+    with tqdm(total=count_fits(plans) * epochs, desc=f"{label:36}", unit="step") as bar:
         operator = train_students(
             plans, problem.operators, inputs, epochs, config.lr, device, bar.update
         )

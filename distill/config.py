@@ -58,7 +58,7 @@ class DecodeConfig:
     out: Path | None = None
     """Folder for the grids; without it, figures/ in the run folder."""
     vae: Path | None = None
-    """The VAE of that run, if not the embedded model; it is checked against the run's."""
+    """The VAE of that run, should it lie elsewhere now; it is checked to be the same."""
     columns: int = 8
     """Faces in a row."""
     first: int = 0

@@ -2,11 +2,13 @@
 
 Whoever trains draws by time: ``draw(t)`` gives the one fixed batch (B, d) of that time, on the
 CPU. It hangs on the seed and t alone, so the order of merges, a resumed run and the device change
-nothing, and all merges that start at t share it, as all strategies do (ERRATA P-8).
+nothing, and all merges that start at t share it, as all strategies do. Inputs that give every
+merge batches of its own have ``redraw`` as well.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,8 +17,12 @@ from torch import Tensor
 
 from diffusion.gaussian import noised_variances
 from diffusion.schedule import NoiseSchedule
+from planner.plan import Plan
 
 Array = NDArray[np.float64]
+# What a batch of Gaussian inputs serves: all merges that start at its time, one merge, all merges
+# as the one draw of (x_0, eps) behind their x_t, or one gradient step.
+BatchRule = Literal["per_time", "per_merge", "shared", "fresh"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,9 @@ class Inputs:
     second_moments: Array  # E[x_t**2] = n_t, (T, d); row t - 1 belongs to t
     relative_spreads: Array  # Var(x_t**2) / n_t**2, (T, d); 2 for a Gaussian
     batch_size: int
+    # (merge, gradient step) -> x_start, (B, d); None where merges share the batch of their time
+    redraw: Callable[[Plan, int], Tensor] | None = None
+    fresh: bool = False  # whether to redraw at every gradient step, or once a merge
 
 
 def gaussian_inputs(
@@ -41,6 +50,45 @@ def gaussian_inputs(
         return torch.randn(batch_size, len(variances), generator=generator) * scales[t - 1]
 
     return Inputs(draw, moments, np.full(moments.shape, 2.0), batch_size)
+
+
+def shared_gaussian_inputs(
+    schedule: NoiseSchedule, variances: Array, batch_size: int, seed: int
+) -> Inputs:
+    """x_t = alpha_t x_0 + sigma_t eps with one draw of x_0 and eps for all t.
+
+    At every single t the law is that of ``gaussian_inputs``; the batches of two times depend.
+    """
+    moments = noised_variances(schedule, variances)
+    deviations = torch.from_numpy(np.sqrt(variances)).float()
+
+    def draw(t: int) -> Tensor:
+        generator = _generator(seed, 0)  # no batch of its own is drawn at t = 0
+        x_0 = torch.randn(batch_size, len(variances), generator=generator) * deviations
+        eps = torch.randn(batch_size, len(variances), generator=generator)
+        return float(schedule.alpha[t]) * x_0 + float(schedule.sigma[t]) * eps
+
+    return Inputs(draw, moments, np.full(moments.shape, 2.0), batch_size)
+
+
+def redrawn_gaussian_inputs(
+    schedule: NoiseSchedule,
+    variances: Array,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    fresh: bool,
+) -> Inputs:
+    """x_t ~ N(0, n_t), drawn on ``device`` for every merge, or every step of it where ``fresh``."""
+    fixed = gaussian_inputs(schedule, variances, batch_size, seed)
+    scales = torch.from_numpy(np.sqrt(fixed.second_moments)).float().to(device)
+
+    def redraw(jump: Plan, update: int) -> Tensor:
+        generator = _generator(seed, jump.start, jump.stop, update, device=device)
+        size = (batch_size, len(variances))
+        return torch.randn(size, generator=generator, device=device) * scales[jump.start - 1]
+
+    return replace(fixed, redraw=redraw, fresh=fresh)
 
 
 def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: int) -> Inputs:
@@ -65,6 +113,6 @@ def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: i
     return Inputs(draw, moments, fourth / moments**2 - 1.0, batch_size)
 
 
-def _generator(seed: int, t: int) -> torch.Generator:
-    (state,) = np.random.SeedSequence([seed, t]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state) >> 1)  # torch takes 63 bits
+def _generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state) >> 1)  # torch takes 63 bits

@@ -29,6 +29,46 @@ def largest_stable_lr(mean_squares: Array) -> float:
     return 1.0 / (SQUARED_NORM * float(np.max(mean_squares)))
 
 
+def refuse_unstable(lr: float, second_moments: Array, variances: Array) -> None:
+    """Refuse a learning rate whose gradient steps grow: 2 lr |emb|**2 n >= 2 somewhere.
+
+    Args:
+        second_moments: n_t, (T, d).
+        variances: (d,), to name the coordinate by.
+
+    Raises:
+        ValueError: with the variance, the limit and the learning rates that work.
+    """
+    largest = largest_stable_lr(second_moments)
+    if lr >= largest:
+        i = int(np.argmax(second_moments.max(axis=0)))
+        raise ValueError(
+            f"--lr {lr} is unstable for coordinate {i} with variance {variances[i]:.6g}; below "
+            f"{largest:.6g} it is stable (the second moment of its inputs reaches "
+            f"{second_moments[:, i].max():.6g}, the limit at this rate is "
+            f"{1.0 / (SQUARED_NORM * lr):.6g})"
+        )
+
+
+def independent_mean_squares(
+    second_moments: Array, shapes: Array, num_runs: int, generator: np.random.Generator
+) -> Array:
+    """Mean squares m_t of independent batches, one a time and run, (T, num_runs, d).
+
+    For Gaussian inputs m_t is exactly n_t chi2_B / B, the Gamma law of shape B / 2; for others
+    the Gamma law with the mean and variance of theirs is close, m_t being a mean over a large
+    batch.
+
+    Args:
+        second_moments: n_t, (T, d).
+        shapes: Shape of the Gamma law, B n_t**2 / Var(x_t**2), (T, d).
+    """
+    num_steps, width = second_moments.shape
+    shapes = shapes[:, None, :]
+    draws = generator.standard_gamma(shapes, (num_steps, num_runs, width)) / shapes
+    return second_moments[:, None, :] * draws
+
+
 def simulate_operators(
     plans: Sequence[Plan],
     operators: Array,
@@ -40,12 +80,9 @@ def simulate_operators(
 ) -> Array:
     """Final operators of independent training runs, (num_runs, d), with no training.
 
-    A run feels its batch of time t only through the mean square m_t. For Gaussian inputs m_t is
-    exactly n_t chi2_B / B, the Gamma law of shape B / 2; for others the Gamma law with the mean
-    and variance of theirs is close, m_t being a mean over a large batch.
+    A run feels its batch of time t only through the mean square m_t.
     """
-    shape = inputs.batch_size / inputs.relative_spreads[:, None, :]  # (T, 1, d)
-    size = (len(operators), num_runs, operators.shape[1])
-    draws = np.random.default_rng(seed).standard_gamma(shape, size) / shape
-    shrinkage = sgd_shrinkage(inputs.second_moments[:, None, :] * draws, lr, epochs)
-    return per_dimension_operator(plans, operators, shrinkage)
+    shapes = inputs.batch_size / inputs.relative_spreads
+    generator = np.random.default_rng(seed)
+    mean_squares = independent_mean_squares(inputs.second_moments, shapes, num_runs, generator)
+    return per_dimension_operator(plans, operators, sgd_shrinkage(mean_squares, lr, epochs))

@@ -39,11 +39,18 @@ def plan_strategies(problem: Problem, shrinkage: Array) -> dict[str, tuple[Plan,
     Args:
         shrinkage: What a merge that starts at t leaves undone, g_t, (T, d).
     """
+    names = (*CANONICAL, "greedy", "per_dimension")
+    return {name: plan_strategy(name, problem, shrinkage) for name in names}
+
+
+def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> tuple[Plan, ...]:
+    """A plan a coordinate under the strategy of that name; arguments as above."""
     num_steps, width = problem.operators.shape
-    plans = {name: (make(num_steps),) * width for name, make in CANONICAL.items()}
-    plans["greedy"] = (joint_plan(problem.operators, shrinkage, problem.surrogate),) * width
-    plans["per_dimension"] = per_dimension_plans(problem.operators, shrinkage, problem.variances)
-    return plans
+    if name == "greedy":
+        return (joint_plan(problem.operators, shrinkage, problem.surrogate),) * width
+    if name == "per_dimension":
+        return per_dimension_plans(problem.operators, shrinkage, problem.variances)
+    return (CANONICAL[name](num_steps),) * width
 
 
 def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]:

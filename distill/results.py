@@ -1,8 +1,6 @@
 """The table of a comparison: one row per strategy and stage, measured beside predicted."""
 
-import csv
-import io
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from distill.compare import Comparison
 from distill.decode import PixelDistance, decode_operator, distance_to_teacher, noise_bank
 from distill.students import Students
 from planner.value import w2_squared
-from vae.files import write_text
+from vae.files import write_rows
 
 # Students are float32: where a simulated spread falls below this, rounding is what is measured.
 ROUNDING = 1e-6
@@ -78,8 +76,4 @@ def _row(comparison: Comparison, students: Students, distance: PixelDistance) ->
 
 def write_results(path: Path, rows: list[ResultRow]) -> None:
     """Write the rows as CSV, floats in full precision."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(ResultRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    write_text(path, text.getvalue())
+    write_rows(path, rows, ResultRow)

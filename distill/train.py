@@ -1,12 +1,13 @@
 """Training students under a plan, merge by merge, by minibatch gradient descent."""
 
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby, repeat, zip_longest
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from distill.embedding import least_norm_parameters, time_embedding
 from distill.inputs import Inputs
@@ -14,6 +15,8 @@ from planner.plan import Plan, rounds
 
 Array = NDArray[np.float64]
 Column = tuple[int, Plan]  # a coordinate and the merge that it makes
+# Trained at once: more of them leave the processor's cache, and a step takes several times longer.
+COLUMNS_AT_ONCE = 128
 
 
 def train_students(
@@ -24,6 +27,7 @@ def train_students(
     lr: float,
     device: torch.device,
     on_epoch: Callable[[], object] = lambda: None,
+    dtype: torch.dtype = torch.float32,
 ) -> Array:
     """Execute one plan a coordinate by real gradient steps; all coordinates at once.
 
@@ -34,8 +38,8 @@ def train_students(
     Args:
         plans: A plan over T steps for each of the d coordinates.
         operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
-        epochs: Gradient steps a merge, each on the whole batch of its time.
-        on_epoch: Called after every gradient step.
+        epochs: Gradient steps a merge, each on a whole batch.
+        on_epoch: Called after every gradient step, ``count_fits(plans) * epochs`` times.
 
     Returns:
         The operator that each coordinate ends with, (d,).
@@ -47,9 +51,9 @@ def train_students(
     times = torch.arange(1, num_steps + 1, dtype=torch.float64) / num_steps
     embeddings = time_embedding(times)  # (T, 64)
     theta = least_norm_parameters(torch.from_numpy(operators), embeddings)  # (T, d, 64)
-    theta, embeddings = theta.float().to(device), embeddings.float().to(device)
+    theta, embeddings = theta.to(device, dtype), embeddings.to(device, dtype)
 
-    for columns in _rounds_of_columns(plans):
+    for columns in _columns_at_once(plans):
         coordinates = torch.tensor([i for i, _ in columns], device=device)
         rows = torch.tensor([jump.start - 1 for _, jump in columns], device=device)
         with torch.no_grad():
@@ -57,9 +61,7 @@ def train_students(
         trained = fit_operators(
             theta[rows, coordinates],
             embeddings[rows],
-            target,
-            _batches(columns, inputs).to(device),
-            epochs,
+            _training_pairs(columns, inputs, target, epochs),
             lr,
             on_epoch,
         )
@@ -78,31 +80,29 @@ def train_students(
 def fit_operators(
     theta: Tensor,
     embeddings: Tensor,
-    target: Tensor,
-    x_start: Tensor,
-    epochs: int,
+    pairs: Iterable[tuple[Tensor, Tensor]],
     lr: float,
     on_epoch: Callable[[], object],
 ) -> Tensor:
-    """Regress M scalar students onto M scalar targets by plain gradient descent.
+    """Regress M scalar students onto M scalar teachers by plain gradient descent.
 
-        loss = mean over the batch of sum_m (theta_m.emb_m x_m - target_m x_m)**2
+        loss = mean over the batch of sum_m (theta_m.emb_m x_start_m - x_stop_m)**2
+
+    Nothing in the loop waits for the device, so on CUDA the steps queue up behind each other.
 
     Args:
         theta: Initial parameters, (M, 64); left alone.
         embeddings: Time embedding of each student, (M, 64).
-        target: Operators to learn, (M,).
-        x_start: Inputs, (B, M).
+        pairs: x_start and x_stop of every gradient step, (B, M) each.
 
     Returns:
         Trained parameters, (M, 64).
     """
     theta = theta.clone().requires_grad_()
     optimizer = torch.optim.SGD([theta], lr=lr)
-    x_stop = target * x_start
-    for _ in range(epochs):
+    for x_start, x_stop in pairs:
         operator = (theta * embeddings).sum(dim=1)  # (M,)
-        loss = (operator * x_start - x_stop).square().sum(dim=1).mean()
+        loss = mse_loss(operator * x_start, x_stop, reduction="sum") / len(x_start)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -110,19 +110,41 @@ def fit_operators(
     return theta.detach()
 
 
-def count_rounds(plans: Sequence[Plan]) -> int:
-    """Rounds of gradient descent that ``train_students`` will make of the plans."""
-    return max(len(rounds(plan)) for plan in plans)
+def count_fits(plans: Sequence[Plan]) -> int:
+    """Calls of ``fit_operators`` that ``train_students`` will make of the plans."""
+    return len(_columns_at_once(plans))
+
+
+def _columns_at_once(plans: Sequence[Plan]) -> list[list[Column]]:
+    """What is trained together, in order: the rounds, cut between merges where they are wide.
+
+    The merges of a round do not wait for each other, so neither do its pieces.
+    """
+    pieces = []
+    for columns in _rounds_of_columns(plans):
+        piece: list[Column] = []
+        for _, group in _merges_of(columns):
+            if piece and len(piece) + len(group) > COLUMNS_AT_ONCE:
+                pieces.append(piece)
+                piece = []
+            piece.extend(group)
+        pieces.append(piece)
+    return pieces
 
 
 def _rounds_of_columns(plans: Sequence[Plan]) -> list[list[Column]]:
-    """Round by round, every (coordinate, merge) that can be trained at once."""
+    """Round by round, every (coordinate, merge) that does not wait for another."""
     rounds_of = {id(plan): rounds(plan) for plan in plans}
     per_coordinate = [rounds_of[id(plan)] for plan in plans]
     return [
-        [(i, jump) for i, jumps in enumerate(together) for jump in jumps]
+        sorted(((i, jump) for i, jumps in enumerate(together) for jump in jumps), key=_ends)
         for together in zip_longest(*per_coordinate, fillvalue=[])
     ]
+
+
+def _ends(column: Column) -> tuple[int, int]:
+    """What the columns of a round are sorted by, so that those of one merge stand together."""
+    return column[1].start, column[1].stop
 
 
 def _part_products(columns: list[Column], theta: Tensor, embeddings: Tensor) -> Tensor:
@@ -138,10 +160,33 @@ def _part_products(columns: list[Column], theta: Tensor, embeddings: Tensor) -> 
     return padded[starts.to(theta.device), coordinates.to(theta.device)].prod(dim=1)
 
 
-def _batches(columns: list[Column], inputs: Inputs) -> Tensor:
-    """The batch of every column's time and coordinate, (B, M), CPU."""
-    batch = torch.empty(inputs.batch_size, len(columns))
-    for t in sorted({jump.start for _, jump in columns}):
-        here = [m for m, (_, jump) in enumerate(columns) if jump.start == t]
-        batch[:, here] = inputs.draw(t)[:, [columns[m][0] for m in here]]
-    return batch
+def _training_pairs(
+    columns: list[Column], inputs: Inputs, target: Tensor, epochs: int
+) -> Iterable[tuple[Tensor, Tensor]]:
+    """Inputs x_start and teachers' outputs x_stop of each gradient step, (B, M) each.
+
+    Args:
+        target: What each column learns, (M,), on the device of the training.
+    """
+    merges_with_coordinates = [
+        (jump, torch.tensor([i for i, _ in group], device=target.device))
+        for jump, group in _merges_of(columns)
+    ]
+
+    def draw(jump: Plan, update: int) -> Tensor:  # (B, d)
+        batch = inputs.redraw(jump, update) if inputs.redraw else inputs.draw(jump.start)
+        return batch.to(target.device, target.dtype)
+
+    def pair(update: int) -> tuple[Tensor, Tensor]:
+        parts = [draw(jump, update)[:, i] for jump, i in merges_with_coordinates]
+        x_start = torch.cat(parts, dim=1)
+        return x_start, target * x_start
+
+    return map(pair, range(epochs)) if inputs.fresh else repeat(pair(0), epochs)
+
+
+def _merges_of(columns: list[Column]) -> Iterable[tuple[Plan, list[Column]]]:
+    """The merges of a round, each with its columns."""
+    for _, group in groupby(columns, key=_ends):
+        together = list(group)
+        yield together[0][1], together

@@ -1,6 +1,6 @@
 """What a plan is worth: the student operator that it ends with, in closed form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,17 @@ def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
     Returns:
         The operator, (..., d).
     """
+    return merged_operator(plan, operators, lambda jump: shrinkage[jump.start - 1])
+
+
+def merged_operator(
+    plan: Plan, operators: Array, shrinkage_of: Callable[[Plan], Array | float]
+) -> Array:
+    """``plan_operator`` where every merge has its own shrinkage, even at the same start.
+
+    Args:
+        shrinkage_of: merge -> what it leaves of its start, (..., d); asked once a merge.
+    """
     values: dict[tuple[int, int], Array] = {}
 
     def value_of(part: Plan) -> Array:
@@ -36,7 +47,7 @@ def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
         product = parts[0]
         for part in parts[1:]:
             product = product * part
-        g = shrinkage[jump.start - 1]
+        g = shrinkage_of(jump)
         values[jump.start, jump.stop] = (1.0 - g) * product + g * parts[0]
     return value_of(plan)
 

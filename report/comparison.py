@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distill.results import ResultRow
@@ -15,42 +16,50 @@ def draw_w2(path: Path, rows: list[ResultRow]) -> None:
     """Draw W2**2 to the surrogate of every strategy, a panel a stage, measured and predicted."""
     stages = sorted({row.epochs for row in rows})
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 2.9 * len(stages), 2.7))
+        figure = Figure(figsize=(1.0 + 3.1 * len(stages), 2.9))
         panels = figure.subplots(1, len(stages), squeeze=False)[0]
         for panel, epochs in zip(panels, stages, strict=True):
-            stage = [row for row in rows if row.epochs == epochs]
-            names = [row.strategy for row in stage]
-            places = range(len(stage))
-            panel.bar(
-                places,
-                [row.w2_squared for row in stage],
-                color=[COLOURS[name] for name in names],
-                width=0.65,
-                label="measured",
-            )
-            panel.errorbar(
-                places,
-                [row.w2_squared_predicted for row in stage],
-                yerr=[row.w2_squared_spread for row in stage],
-                fmt="D",
-                color="black",
-                markersize=4,
-                capsize=3,
-                linewidth=1,
-                label="closed form ± spread of training runs",
-            )
-            panel.set_yscale("log")
-            panel.set_xticks(places, [LABELS[name] for name in names], rotation=45, ha="right")
-            panel.tick_params(axis="x", labelsize=7.5, length=0)
+            _draw_stage(panel, [row for row in rows if row.epochs == epochs])
             panel.set_title(f"{epochs} epochs a merge")
         panels[0].set_ylabel("$W_2^2$ to the surrogate teacher")
-        handles, names = panels[0].get_legend_handles_labels()
-        handles[names.index("measured")] = matplotlib.patches.Patch(color="0.6")
         figure.legend(
-            handles, names, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=2, frameon=False
+            *panels[0].get_legend_handles_labels(),
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.96),
+            ncols=2,
+            frameon=False,
         )
-        figure.subplots_adjust(wspace=0.3)
+        figure.subplots_adjust(wspace=0.35)
         save_figure(figure, path)
+
+
+def _draw_stage(panel: Axes, stage: list[ResultRow]) -> None:
+    places = range(len(stage))
+    measured = [row.w2_squared for row in stage]
+    panel.errorbar(
+        places,
+        [row.w2_squared_predicted for row in stage],
+        yerr=[row.w2_squared_spread for row in stage],
+        fmt="D",
+        color="black",
+        markerfacecolor="none",
+        markersize=9,
+        capsize=4,
+        linewidth=1,
+        label="closed form ± spread of training runs",
+    )
+    colours = [COLOURS[row.strategy] for row in stage]
+    panel.scatter(places, measured, c=colours, s=22, zorder=3, label="measured")
+    if max(measured) > 10 * min(measured):
+        panel.set_yscale("log")
+    else:  # a logarithmic axis of less than a decade has no readable ticks
+        panel.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    panel.margins(x=0.08, y=0.12)
+    panel.grid(axis="y", color="0.9", linewidth=0.6)
+    panel.set_axisbelow(True)
+    names = [LABELS[row.strategy] for row in stage]
+    panel.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
+    panel.tick_params(axis="x", labelsize=7.5, length=0)
 
 
 def table(rows: list[ResultRow]) -> str:

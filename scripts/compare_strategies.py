@@ -11,7 +11,9 @@ from distill.config import CompareConfig
 from distill.results import tabulate, write_results
 from report.comparison import draw_w2, table, write_summary
 from report.grids import draw_grids
+from report.latents import draw_latents
 from scripts.cli import main
+from vae.latents import describe
 from vae.run_folder import describe_run
 
 GRID_COLUMNS = 8
@@ -22,15 +24,17 @@ def run(config: CompareConfig) -> None:
     comparison = compare(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     write_results(config.out / "results.csv", rows)
-    figures = config.out / "figures"
-    draw_w2(figures / "w2.png", rows)
-    grids = draw_grids(figures, comparison, config.seed, first=0, columns=GRID_COLUMNS)
-    facts = describe_run(config.out)
-    write_summary(config.out / "summary.md", rows, facts, [figures / "w2.png", *grids])
+    folder = config.out / "figures"
+    grids = draw_grids(folder, comparison, config.seed, first=0, columns=GRID_COLUMNS)
+    figures = [folder / "w2.png", *grids, folder / "latents.png"]
+    draw_w2(figures[0], rows)
+    covariance = comparison.covariance
+    draw_latents(figures[-1], covariance.numpy(), describe(covariance))
+    write_summary(config.out / "summary.md", rows, describe_run(config.out), figures)
     print(f"\n{table(rows)}\n")
-    print(f"summary: {config.out / 'summary.md'}")
-    print(f"numbers: {config.out / 'results.csv'}")
-    print(f"figures: {', '.join(str(path) for path in [figures / 'w2.png', *grids])}")
+    print(f"summary: {config.out / 'summary.md'}\nnumbers: {config.out / 'results.csv'}")
+    for figure in figures:
+        print(f"figure:  {figure}")
 
 
 if __name__ == "__main__":

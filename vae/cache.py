@@ -3,7 +3,6 @@
 import fcntl
 import functools
 import hashlib
-import io
 import json
 import os
 import struct
@@ -22,7 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from vae.data import IMAGE_SIZE, SPLITS, ImageSource, assign_splits, crop_to_square, find_images
+from vae.data import (
+    IMAGE_SIZE,
+    SPLITS,
+    ImageSource,
+    assign_splits,
+    crop_to_square,
+    find_images,
+    open_image,
+)
 
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
 MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
@@ -125,7 +132,7 @@ def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     bar = tqdm(total=len(source.names), initial=done, desc="decode", unit="img")
     try:
-        decode = functools.partial(_decode, source.root, source.is_zip)
+        decode = functools.partial(_decode, source.root)
         for name, result in zip(
             source.names[done:],
             pool.map(decode, source.names[done:], chunksize=_CHUNK),
@@ -170,17 +177,10 @@ def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path
     )
 
 
-def _decode(root: Path, is_zip: bool, name: str) -> bytes | str:
+def _decode(root: Path, name: str) -> bytes | str:
     """The pixels of one image, or why they cannot be had."""
     try:
-        if is_zip:
-            return crop_to_square(io.BytesIO(_open_zip(root).read(name))).tobytes()
-        return crop_to_square(root / name).tobytes()
+        with open_image(root, name) as image:
+            return crop_to_square(image).tobytes()
     except _UNREADABLE as error:
         return f"{type(error).__name__}: {error}".replace("\n", " ")
-
-
-@functools.cache
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    """One handle a worker process, kept open."""
-    return zipfile.ZipFile(path)

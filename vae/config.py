@@ -21,7 +21,7 @@ class PretrainConfig:
     """Images per gradient step."""
     lr: float = 2e-3
     """Peak learning rate: warm-up over 5 % of the steps, under a cosine down to zero."""
-    beta: float = 1e-4
+    beta: float = 3e-4
     """Weight of the KL divergence in nats, beside 1 - MS-SSIM."""
     max_shift: int = 2
     """Training images move by up to so many pixels, against overfitting."""

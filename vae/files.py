@@ -1,9 +1,12 @@
 """Files that are whole or absent: atomic writes, hashes, and checked safetensors."""
 
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -35,6 +38,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence[object], row_type: type) -> None:
+    """Write dataclass rows as CSV under the names of their fields, floats in full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(row_type)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(path, text.getvalue())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -33,7 +33,7 @@ def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device
     path = out / "config.json"
     asked = {"job": job, "config": _comparable(config), "inputs": inputs}
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_run(out)
         _refuse_another(path, {key: found.get(key) for key in asked}, asked)
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -44,7 +44,7 @@ def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device
 
 def _refuse_another(path: Path, found: dict, asked: dict) -> None:
     flat_found, flat_asked = _flatten(found), _flatten(asked)
-    for key in flat_asked.keys() | flat_found.keys():
+    for key in sorted(flat_asked.keys() | flat_found.keys()):
         if flat_found.get(key) != flat_asked.get(key):
             raise ValueError(
                 f"{path.parent}: holds another run's results ({key} is {flat_found.get(key)} "
@@ -115,9 +115,22 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def read_run(out: Path) -> dict[str, dict]:
+    """The record that ``open_run`` wrote.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    path = out / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: no readable record of a run ({error})") from error
+
+
 def describe_run(out: Path) -> dict[str, str]:
     """The record in ``config.json`` as lines for a reader: name -> value."""
-    record = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    record = read_run(out)
     made = record["provenance"]
     return {
         "command": f"`python {made['command']}`",

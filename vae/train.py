@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,9 +125,18 @@ def pretrain(config: PretrainConfig) -> None:
             started = time.perf_counter()
             losses = train_epoch(model, optimizer, training, epoch, config, bar)
             bar.n = (epoch + 1) * len(training)
-            _refuse_non_finite(losses, epoch)
             seconds = time.perf_counter() - started
-            row = _metrics(losses, model, validation, epoch, len(training) / seconds)
+            quality = evaluate(model, validation)
+            _refuse_non_finite(losses, quality, epoch)
+            total, reconstruction, kl = losses.mean(dim=0).tolist()
+            row = {
+                "epoch": epoch + 1,
+                "train_loss": total,
+                "train_reconstruction": reconstruction,
+                "train_kl": kl,
+                "images_per_second": len(training) / seconds,
+                **quality,
+            }
             _append(config.out / "metrics.jsonl", row)
             picture_epoch(config.out / "pictures" / f"epoch_{epoch + 1:04d}.png", model, validation)
             _save(config.out, model, optimizer, epoch + 1)
@@ -147,28 +157,19 @@ def _to_device(data: ImageSet, device: torch.device) -> tuple[Tensor, Tensor]:
     return training, validation
 
 
-def _metrics(
-    losses: Tensor, model: VAE, validation: Tensor, epoch: int, images_per_second: float
-) -> dict[str, float]:
-    total, reconstruction, kl = losses.mean(dim=0).tolist()
-    return {
-        "epoch": epoch + 1,
-        "train_loss": total,
-        "train_reconstruction": reconstruction,
-        "train_kl": kl,
-        "images_per_second": images_per_second,
-    } | evaluate(model, validation)
-
-
-def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
+def _refuse_non_finite(losses: Tensor, quality: dict[str, float], epoch: int) -> None:
+    """Stop at the first step whose loss, or after the last step if the validation, is broken."""
+    steps = len(losses)
     bad = (~losses.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if bad:
-        total, reconstruction, kl = losses[bad[0]].tolist()
-        raise FloatingPointError(
-            f"epoch {epoch + 1}, batch {bad[0] + 1} of {len(losses)} (step "
-            f"{epoch * len(losses) + bad[0] + 1}): loss {total}, 1 - MS-SSIM {reconstruction}, "
-            f"KL {kl}; the last whole epoch is saved: try a smaller --lr in a new --out"
-        )
+    if not bad and all(math.isfinite(value) for value in quality.values()):
+        return
+    step = bad[0] if bad else steps - 1
+    total, reconstruction, kl = losses[step].tolist()
+    raise FloatingPointError(
+        f"epoch {epoch + 1}, batch {step + 1} of {steps} (step {epoch * steps + step + 1}): loss "
+        f"{total}, 1 - MS-SSIM {reconstruction}, KL {kl}, validation MS-SSIM {quality['ms_ssim']}; "
+        "what was saved before this epoch is kept: try a smaller --lr in a new --out"
+    )
 
 
 def _append(path: Path, row: dict[str, float]) -> None:
@@ -194,8 +195,11 @@ def _resume(out: Path, model: VAE, optimizer: torch.optim.Optimizer, device: tor
         return 0
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises whatever the damage makes it meet
-        raise ValueError(f"{path}: damaged ({error}); remove the run folder and train") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = (str(error) or "empty").splitlines()[0]
+        raise ValueError(
+            f"{path}: not a whole checkpoint ({reason}); remove it to train from the start"
+        ) from error
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     rows = metrics.read_text(encoding="utf-8").splitlines()[: state["epochs_done"]]

@@ -1,0 +1,19 @@
+PYTHON ?= python3
+INSTALLED = .venv/.installed
+
+.PHONY: demo test
+
+# The main job on the embedded model: students under every strategy, decoded; minutes on a CPU.
+demo: $(INSTALLED)
+	.venv/bin/python -m scripts.compare_strategies --out runs/demo
+
+test: $(INSTALLED)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python -m pytest -q
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv .venv
+	@echo "installing into .venv; PyTorch is several gigabytes, so this takes minutes"
+	.venv/bin/python -m pip install --quiet --editable '.[test]'
+	touch $@

@@ -1,0 +1,176 @@
+"""Cells of the synthetic experiments: one T, strategy and budget; all variances and trials."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from diffusion.gaussian import noised_variances
+from distill.exact import exact_operators
+from distill.inputs import (
+    BatchRule,
+    Inputs,
+    gaussian_inputs,
+    redrawn_gaussian_inputs,
+    shared_gaussian_inputs,
+)
+from distill.law import refuse_unstable, sgd_shrinkage
+from distill.problem import Problem, plan_strategy, pose
+from distill.synthetic_config import SyntheticConfig
+from distill.train import count_fits, train_students
+from planner.plan import Plan
+from planner.value import per_dimension_operator
+from vae.device import pick_device
+from vae.files import read_tensors, write_tensors
+from vae.run_folder import open_run
+
+Array = NDArray[np.float64]
+KIND = "mergelab synthetic cells, format 1"
+# In float32 a student stops about 1e-6 short of its target, where its steps fall below the
+# resolution of theta: a sixth of the spread of the cells near variance 1.
+TRAINED_AS = torch.float64
+# Which batches the published spreads come from (ERRATA P-8): BOOT keeps the one batch of its one
+# start T for all stages, consistency one (x_0, eps) draw for all of its. The spreads of progressive
+# are those of a batch a merge; with one a time, its student of time T would see a single batch in
+# all rounds, and its spread would be 1.7 times the published one.
+FIXED_RULES: dict[str, BatchRule] = {
+    "vanilla": "per_time",
+    "progressive": "per_merge",
+    "sequential_consistency": "shared",
+    "sequential_boot": "per_time",
+    "per_dimension": "per_time",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Signed errors a - S of one strategy's students."""
+
+    errors: Array  # measured, (trials, d)
+    predicted: Array  # closed form with the expected shrinkage, (d,)
+
+
+def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
+    """Which batches the merges of a strategy see."""
+    return "fresh" if batches == "fresh" else FIXED_RULES[strategy]
+
+
+def begin(config: SyntheticConfig, job: str, num_steps: list[int]) -> torch.device:
+    """Refuse what cannot train, then open the run folder.
+
+    Raises:
+        ValueError: the learning rate is unstable, or the folder holds another run.
+    """
+    device = pick_device(config.device) if config.engine == "sgd" else torch.device("cpu")
+    for steps in num_steps:
+        problem = pose(steps, np.array(config.variances))
+        moments = noised_variances(problem.schedule, problem.variances)
+        refuse_unstable(config.lr, moments, problem.variances)
+    open_run(config.out, job, replace(config, recompute=False), {}, str(device))
+    return device
+
+
+def finish_cells(
+    config: SyntheticConfig, num_steps: int, strategy: str, epochs: int, device: torch.device
+) -> Cells:
+    """The cells from the run folder if finished, else computed and kept there.
+
+    Raises:
+        FloatingPointError: a student diverged.
+        ValueError: a file in the run folder is damaged.
+    """
+    path = config.out / "cells" / f"{num_steps}_{strategy}_{epochs}.safetensors"
+    if config.recompute or not path.exists():
+        problem = pose(num_steps, np.array(config.variances))
+        _save(path, _compute(config, problem, strategy, epochs, device))
+    return _load(path)
+
+
+def _compute(
+    config: SyntheticConfig, problem: Problem, strategy: str, epochs: int, device: torch.device
+) -> Cells:
+    moments = noised_variances(problem.schedule, problem.variances)
+    shrinkage = sgd_shrinkage(moments, config.lr, epochs)
+    plans = plan_strategy(strategy, problem, shrinkage)
+    rule = batch_rule(strategy, config.batches)
+    if config.engine == "sgd":
+        operators = _train(config, problem, plans, rule, epochs, device)
+    else:
+        operators = exact_operators(
+            problem,
+            plans,
+            rule,
+            config.batch_size,
+            config.lr,
+            epochs,
+            config.trials,
+            _seed(config, problem),
+        )
+    return Cells(
+        errors=operators - problem.surrogate,
+        predicted=per_dimension_operator(plans, problem.operators, shrinkage) - problem.surrogate,
+    )
+
+
+def _train(
+    config: SyntheticConfig,
+    problem: Problem,
+    plans: tuple[Plan, ...],
+    rule: BatchRule,
+    epochs: int,
+    device: torch.device,
+) -> Array:
+    """Final operators by real training, (trials, d); every trial is a coordinate of its own."""
+    trials = config.trials
+    repeated = np.repeat(problem.variances, trials)
+    repeated_plans = [plan for plan in plans for _ in range(trials)]
+    inputs = _inputs(config, problem, repeated, rule, device)
+    total = count_fits(repeated_plans) * epochs
+    with tqdm(total=total, unit="step", position=1, leave=False) as bar:
+        operators = train_students(
+            repeated_plans,
+            np.repeat(problem.operators, trials, axis=1),
+            inputs,
+            epochs,
+            config.lr,
+            device,
+            bar.update,
+            TRAINED_AS,
+        )
+    return operators.reshape(-1, trials).T
+
+
+def _inputs(
+    config: SyntheticConfig,
+    problem: Problem,
+    variances: Array,
+    rule: BatchRule,
+    device: torch.device,
+) -> Inputs:
+    seed = _seed(config, problem)
+    if rule in ("per_merge", "fresh"):
+        return redrawn_gaussian_inputs(
+            problem.schedule, variances, config.batch_size, seed, device, fresh=rule == "fresh"
+        )
+    make = shared_gaussian_inputs if rule == "shared" else gaussian_inputs
+    return make(problem.schedule, variances, config.batch_size, seed)
+
+
+def _seed(config: SyntheticConfig, problem: Problem) -> int:
+    """One seed a T, whatever other T the run has; strategies share it, and so their batches."""
+    key = [config.seed, problem.schedule.num_steps]
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+
+def _save(path: Path, cells: Cells) -> None:
+    tensors = {name: torch.from_numpy(getattr(cells, name)) for name in ("errors", "predicted")}
+    write_tensors(path, tensors, {"kind": KIND})
+
+
+def _load(path: Path) -> Cells:
+    tensors, _ = read_tensors(path, KIND)
+    return Cells(errors=tensors["errors"].numpy(), predicted=tensors["predicted"].numpy())

@@ -1,0 +1,135 @@
+"""What the synthetic experiments can be asked, checked when built."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from diffusion.gaussian import check_variances
+
+Strategy = Literal[
+    "vanilla", "progressive", "sequential_consistency", "sequential_boot", "per_dimension"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """Students of scalar Gaussians: what the table and the convergence study have in common."""
+
+    out: Path
+    """Run folder; the same command again goes on where it stopped."""
+    variances: tuple[float, ...] = (0.2, 0.5, 1.0, 1.02, 2.0, 5.0)
+    """Data variances lambda, a coordinate each."""
+    strategies: tuple[Strategy, ...] = (
+        "vanilla",
+        "progressive",
+        "sequential_consistency",
+        "sequential_boot",
+    )
+    """Merge strategies; per_dimension is the optimal plan of each variance by itself."""
+    trials: int = 10
+    """Training runs of every cell."""
+    engine: Literal["sgd", "exact"] = "sgd"
+    """sgd trains; exact draws from the law of the same training, with no batch and no step."""
+    batches: Literal["fixed", "fresh"] = "fixed"
+    """fixed keeps a trial's batches for all epochs, as the paper did; fresh draws every step."""
+    batch_size: int = 2560
+    """Inputs of a gradient step."""
+    lr: float = 1e-3
+    """Learning rate of plain gradient descent."""
+    seed: int = 0
+    """Decides every draw."""
+    recompute: bool = False
+    """Compute finished cells of the run folder again."""
+    device: str = "auto"
+    """Of engine sgd: auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        try:
+            check_variances(np.array(self.variances))
+        except ValueError as error:
+            raise ValueError(f"--variances: {error}") from error
+        for name in ("variances", "strategies"):
+            refuse_repeats(name, getattr(self, name))
+        if self.trials < 2:
+            raise ValueError(f"--trials must be at least 2, to have a spread, got {self.trials}")
+        for name in ("batch_size", "lr"):
+            if not 0 < getattr(self, name) < float("inf"):
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"--seed must be at least 0, got {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig(SyntheticConfig):
+    """Reproduce the paper's tables of synthetic experiments."""
+
+    num_steps: tuple[int, ...] = (32, 64, 128, 256, 512)
+    """Teacher steps T on the cosine schedule, a block of the table each."""
+    epochs: int = 100
+    """Gradient steps a merge."""
+    compare: Path | None = None
+    """Published table to compare with: CSV with the columns T,lambda,strategy,mean,std."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_repeats("num_steps", self.num_steps)
+        for value in self.num_steps:
+            if value < 1:
+                raise ValueError(f"--num-steps must be at least 1, got {value}")
+        if self.epochs < 1:
+            raise ValueError(f"--epochs must be at least 1, got {self.epochs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvergenceConfig(SyntheticConfig):
+    """Study how the error falls with the epochs, per merge and in total."""
+
+    variances: tuple[float, ...] = (0.2, 1.0, 2.0, 5.0)
+    """Data variances lambda, a panel each."""
+    num_steps: int = 32
+    """Teacher steps T on the cosine schedule."""
+    epochs: tuple[int, ...] = (
+        1,
+        2,
+        5,
+        10,
+        20,
+        30,
+        50,
+        70,
+        100,
+        150,
+        200,
+        300,
+        500,
+        1000,
+        2000,
+        5000,
+        10000,
+    )
+    """Gradient steps a merge; at equal totals, what a plan of T - 1 merges spends on each."""
+    engine: Literal["sgd", "exact"] = "exact"
+    """sgd trains; exact draws from the law of the same training, with no batch and no step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_steps < 2:
+            raise ValueError(f"--num-steps must be at least 2, to merge, got {self.num_steps}")
+        if "per_dimension" in self.strategies:
+            raise ValueError(
+                "--strategies per_dimension makes another plan at every epoch count; the study "
+                "follows plans that stay"
+            )
+        refuse_repeats("epochs", self.epochs)
+        if min(self.epochs) < 1:
+            raise ValueError(f"--epochs must be at least 1, got {min(self.epochs)}")
+
+
+def refuse_repeats(name: str, values: tuple) -> None:
+    """Refuse an empty or repetitive list of values of a flag."""
+    if not values or len(set(values)) < len(values):
+        flag = "--" + name.replace("_", "-")
+        raise ValueError(f"{flag} must be one or more different values, got {values}")

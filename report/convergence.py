@@ -1,0 +1,47 @@
+"""The figure of the convergence study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from distill.convergence import BUDGETS, ConvergenceRow
+from report.errors import draw_errors_of, draw_legend, finish_log_axis
+from report.style import STYLE, save_figure
+
+SMALLEST_DRAWN = 1e-9  # far below the spread of any trials worth telling apart
+AXIS_LABELS = {"per_merge": "epochs a merge", "total": "epochs in total"}
+
+
+def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
+    """Draw |a - S| over epochs: a row of panels a budget, a column a variance.
+
+    Lines are predictions, points are measured means with the standard deviation over trials.
+    """
+    variances = list(dict.fromkeys(row.variance for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.0 + 2.2 * len(variances), 5.2))
+        panels = figure.subplots(
+            len(BUDGETS), len(variances), squeeze=False, sharex="row", sharey="col"
+        )
+        for budget, line in zip(BUDGETS, panels, strict=True):
+            for variance, panel in zip(variances, line, strict=True):
+                here = [row for row in rows if (row.budget, row.variance) == (budget, variance)]
+                _draw_panel(panel, here)
+                panel.set_xlabel(AXIS_LABELS[budget])
+            line[0].set_ylabel("|error to surrogate|")
+        for variance, panel in zip(variances, panels[0], strict=True):
+            panel.set_title(f"λ = {variance:g}")
+        draw_legend(figure, panels[0, 0])
+        figure.subplots_adjust(hspace=0.35, wspace=0.3)
+        save_figure(figure, path)
+
+
+def _draw_panel(panel: Axes, rows: Sequence[ConvergenceRow]) -> None:
+    for name in dict.fromkeys(row.strategy for row in rows):
+        line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.epochs)
+        draw_errors_of(panel, name, [row.epochs for row in line], line, SMALLEST_DRAWN)
+    panel.set_xscale("log")
+    finish_log_axis(panel, SMALLEST_DRAWN)

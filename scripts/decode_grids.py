@@ -1,0 +1,24 @@
+"""Draw the face grids of a finished comparison anew, with other faces or more of them.
+
+Example:
+    python -m scripts.decode_grids --run runs/compare --first 100 --columns 10
+"""
+
+from distill.compare import reopen
+from distill.config import DecodeConfig
+from report.grids import draw_grids
+from scripts.cli import main
+from vae.run_folder import read_run
+
+
+def run(config: DecodeConfig) -> None:
+    """Reopen, decode and draw."""
+    comparison = reopen(config.run, config.vae, config.device)
+    seed = read_run(config.run)["config"]["seed"] if config.seed is None else config.seed
+    folder = config.out or config.run / "figures"
+    for path in draw_grids(folder, comparison, seed, config.first, config.columns):
+        print(f"figure: {path}")
+
+
+if __name__ == "__main__":
+    main(DecodeConfig, run, __doc__)

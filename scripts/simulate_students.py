@@ -1,0 +1,22 @@
+"""Reproduce the paper's synthetic tables, by training or by exact simulation.
+
+Example:
+    python -m scripts.simulate_students --engine exact --compare tables.csv --out runs/tables
+"""
+
+from distill.paper import compare_with_published, published_cells_of
+from distill.simulate import simulate
+from distill.synthetic_config import SimulateConfig
+from report.students import write_report
+from scripts.cli import main
+
+
+def run(config: SimulateConfig) -> None:
+    """Finish all cells, tabulate, draw and compare."""
+    published = published_cells_of(config)
+    rows = simulate(config)
+    print(write_report(config.out, rows, compare_with_published(rows, published)))
+
+
+if __name__ == "__main__":
+    main(SimulateConfig, run, __doc__)

@@ -1,0 +1,53 @@
+"""Small real inputs: images drawn here, and a VAE with latents of its own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vae.checkpoint import FILE_NAME, save_vae
+from vae.files import sha256
+from vae.latents import FILE_NAME as LATENTS_NAME
+from vae.latents import Latents, moments, save_latents
+from vae.model import LATENT_DIM, VAE
+
+
+def draw_image(seed: int, size: tuple[int, int] = (178, 218)) -> Image.Image:
+    """A smooth picture unlike any other seed's."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 5, 3), dtype=np.uint8))
+    return coarse.resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Forty JPEGs in CelebA's layout."""
+    folder = tmp_path / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    for i in range(40):
+        draw_image(i).save(folder / f"{i + 1:06d}.jpg", quality=95)
+    return tmp_path / "celeba"
+
+
+@pytest.fixture
+def model_run(tmp_path: Path) -> tuple[Path, Path]:
+    """Folders of an untrained VAE and of latents, with codes, that name it."""
+    torch.manual_seed(0)
+    weights = tmp_path / "vae" / FILE_NAME
+    save_vae(weights, VAE())
+    scales = torch.linspace(0.2, 1.3, LATENT_DIM).sqrt()
+    codes = torch.randn(500, LATENT_DIM) * scales + 0.3
+    mean, covariance = moments(codes)
+    latents = Latents(
+        mean=mean,
+        covariance=covariance,
+        count=len(codes),
+        vae_sha256=sha256(weights),
+        data_fingerprint="drawn by the test",
+        codes=codes,
+        splits=torch.zeros(len(codes), dtype=torch.uint8),
+    )
+    save_latents(tmp_path / "latents" / LATENTS_NAME, latents)
+    return weights.parent, tmp_path / "latents"

@@ -1,0 +1,168 @@
+"""The students against the closed form of plain gradient descent, batch by batch and on average."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion.schedule import cosine_schedule
+from distill.embedding import SQUARED_NORM, least_norm_parameters, time_embedding
+from distill.inputs import gaussian_inputs, latent_inputs
+from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
+from distill.problem import plan_strategies, pose
+from distill.train import train_students
+from planner.plan import merge, step
+from planner.strategies import CANONICAL
+from planner.value import per_dimension_operator
+
+CPU = torch.device("cpu")
+LR = 1e-3
+STRATEGIES = [*CANONICAL, "greedy", "per_dimension"]
+
+
+def batch_mean_squares(inputs, num_steps: int) -> np.ndarray:
+    return np.stack([inputs.draw(t).double().square().mean(0) for t in range(1, num_steps + 1)])
+
+
+def test_every_embedding_has_squared_norm_32():
+    embeddings = time_embedding(torch.linspace(0, 1, 50, dtype=torch.float64))
+    torch.testing.assert_close(
+        embeddings.square().sum(dim=1), torch.full((50,), 32.0, dtype=torch.float64)
+    )
+    assert embeddings[1, 0] == pytest.approx(np.sin(10_000 ** (-2 / 64) / 49))
+
+
+def test_initial_parameters_are_the_smallest_that_give_the_operators():
+    embeddings = time_embedding(torch.linspace(0.1, 1, 6, dtype=torch.float64))
+    operators = torch.rand(6, 3, dtype=torch.float64)
+    theta = least_norm_parameters(operators, embeddings)
+    for t in range(6):
+        least = np.linalg.lstsq(embeddings[t : t + 1].numpy(), operators[t : t + 1].numpy())[0]
+        np.testing.assert_allclose(theta[t].numpy(), least.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind", ["gaussian", "latents"])
+def test_gradient_descent_ends_where_the_recursion_with_its_own_batches_says(strategy, kind):
+    """No statistics here: given the batches, plain gradient descent is the merge rule exactly."""
+    variances = np.array([0.1, 0.6, 0.97, 1.0, 1.05, 1.4, 3.0])
+    problem = pose(9, variances)
+    if kind == "gaussian":
+        inputs = gaussian_inputs(problem.schedule, variances, batch_size=64, seed=3)
+    else:
+        codes = torch.rand(300, 7, generator=torch.Generator().manual_seed(1)) - 0.5
+        x_0 = (codes - codes.mean(dim=0)) * torch.from_numpy(12 * variances).sqrt().float()
+        inputs = latent_inputs(problem.schedule, x_0, batch_size=64, seed=3)
+    for epochs in (1, 25):
+        expected_g = sgd_shrinkage(inputs.second_moments, LR, epochs)
+        plans = plan_strategies(problem, expected_g)[strategy]
+        trained = train_students(plans, problem.operators, inputs, epochs, LR, CPU)
+        own_g = sgd_shrinkage(batch_mean_squares(inputs, 9), LR, epochs)
+        recursion = per_dimension_operator(plans, problem.operators, own_g)
+        np.testing.assert_allclose(trained, recursion, rtol=2e-5)  # float32 students
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_mean_operators_agree_with_the_closed_form_within_5_standard_errors(strategy):
+    """60 coordinates of one variance are 60 independent trials, as coordinates never meet.
+
+    A batch of 2560 biases the mean by at most half its spread's square, here under 0.2 standard
+    errors of 60 trials.
+    """
+    trials, levels = 60, np.array([0.2, 0.9, 1.02, 2.0])
+    variances = np.repeat(levels, trials)
+    problem = pose(8, variances)
+    inputs = gaussian_inputs(problem.schedule, variances, batch_size=2560, seed=0)
+    shrinkage = sgd_shrinkage(inputs.second_moments, LR, epochs=10)
+    plans = plan_strategies(problem, shrinkage)[strategy]
+    trained = train_students(plans, problem.operators, inputs, 10, LR, CPU)
+    predicted = per_dimension_operator(plans, problem.operators, shrinkage)
+    by_level = (trained - predicted).reshape(len(levels), trials)
+    standard_error = by_level.std(axis=1, ddof=1) / np.sqrt(trials)
+    assert (np.abs(by_level.mean(axis=1)) < 5 * standard_error).all()
+    assert (standard_error < 2e-3 * trained.mean()).all()  # tight enough to notice an error
+
+
+def test_simulated_runs_have_the_law_of_trained_ones():
+    """Means and spreads over 400 trials, against 400 simulated runs; 5 standard errors each."""
+    trials, epochs = 400, 100
+    variances = np.repeat([0.3, 1.5], trials)
+    problem = pose(4, variances)
+    inputs = gaussian_inputs(problem.schedule, variances, batch_size=256, seed=5)
+    plans = (CANONICAL["progressive"](4),) * len(variances)
+    trained = train_students(plans, problem.operators, inputs, epochs, LR, CPU).reshape(2, trials)
+
+    columns = [0, trials]
+    few = gaussian_inputs(problem.schedule, variances[columns], batch_size=256, seed=0)
+    simulated = simulate_operators(
+        plans[:2], problem.operators[:, columns], few, LR, epochs, trials, seed=1
+    ).T
+    for real, drawn in zip(trained, simulated, strict=True):
+        error = np.hypot(real.std(), drawn.std()) / np.sqrt(trials)
+        assert abs(real.mean() - drawn.mean()) < 5 * error
+        assert abs(np.log(real.std() / drawn.std())) < 5 * np.sqrt(1 / trials)
+
+
+def test_batches_have_the_moments_that_the_prediction_uses():
+    codes = torch.distributions.Laplace(0.0, 0.7).sample((5_000, 2))
+    x_0, schedule = codes - codes.mean(dim=0), cosine_schedule(5)
+    for inputs in (
+        latent_inputs(schedule, x_0, 200_000, seed=0),
+        gaussian_inputs(schedule, np.array([0.5, 2.0]), 200_000, seed=0),
+    ):
+        for t in range(1, 6):
+            squares = inputs.draw(t).double().square().numpy()
+            spread = inputs.relative_spreads[t - 1]
+            np.testing.assert_allclose(squares.mean(0), inputs.second_moments[t - 1], rtol=0.03)
+            np.testing.assert_allclose(squares.var(0) / squares.mean(0) ** 2, spread, rtol=0.15)
+
+
+def test_a_batch_hangs_on_seed_and_time_alone():
+    schedule = cosine_schedule(3)
+    a, b = (gaussian_inputs(schedule, np.ones(2), 10, seed) for seed in (1, 2))
+    first = a.draw(2)
+    a.draw(3)
+    assert torch.equal(a.draw(2), first)
+    assert not torch.equal(a.draw(3), first)
+    assert not torch.equal(b.draw(2), first)
+
+
+def test_coordinates_do_not_feel_each_others_plans():
+    problem = pose(3, np.array([0.5, 0.5]))
+    inputs = gaussian_inputs(problem.schedule, problem.variances, 32, seed=0)
+    early, late = merge(step(3), merge(step(2), step(1))), merge(merge(step(3), step(2)), step(1))
+
+    def train(*plans):
+        return train_students(plans, problem.operators, inputs, 20, LR, CPU)
+
+    assert train(early, late)[0] == pytest.approx(train(early, early)[0], rel=1e-6)
+    assert train(early, late)[1] == pytest.approx(train(late, late)[1], rel=1e-6)
+    assert train(early, late)[0] != pytest.approx(train(late, late)[0], rel=1e-6)
+
+
+def test_one_teacher_step_is_its_own_student():
+    problem = pose(1, np.array([0.5, 2.0]))
+    inputs = gaussian_inputs(problem.schedule, problem.variances, 4, seed=0)
+    trained = train_students((step(1), step(1)), problem.operators, inputs, 5, LR, CPU)
+    np.testing.assert_allclose(trained, problem.operators[0], atol=1e-7)
+
+
+def test_above_the_stable_rate_students_diverge_and_are_refused():
+    problem = pose(2, np.array([4.0]))
+    inputs = gaussian_inputs(problem.schedule, problem.variances, 1000, seed=0)
+    limit = largest_stable_lr(inputs.second_moments)
+    assert abs(sgd_shrinkage(inputs.second_moments, 0.99 * limit, 1)).max() < 1
+    assert abs(sgd_shrinkage(inputs.second_moments, 1.01 * limit, 1)).max() > 1
+    assert limit == pytest.approx(1 / (SQUARED_NORM * inputs.second_moments.max()))
+    with pytest.raises(FloatingPointError, match=r"x_2 -> x_0 is not finite.*lower --lr"):
+        train_students((CANONICAL["vanilla"](2),), problem.operators, inputs, 2000, 3 * limit, CPU)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_trains_the_same_students():
+    problem = pose(8, np.linspace(0.1, 2, 16))
+    inputs = gaussian_inputs(problem.schedule, problem.variances, 256, seed=0)
+    plans = (CANONICAL["sequential_boot"](8),) * 16
+    on_cpu = train_students(plans, problem.operators, inputs, 20, LR, CPU)
+    on_gpu = train_students(plans, problem.operators, inputs, 20, LR, torch.device("cuda"))
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-4)

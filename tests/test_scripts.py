@@ -1,0 +1,93 @@
+import sys
+
+import pytest
+
+from distill.config import CompareConfig
+from scripts import compare_strategies, decode_grids, encode_latents
+from scripts.cli import main
+from vae.check import CheckConfig, check_data
+from vae.config import EncodeConfig
+
+
+def run_cli(monkeypatch, config, job, *arguments: object):
+    monkeypatch.setattr(sys, "argv", ["job.py", *map(str, arguments)])
+    main(config, job, "A job.")
+
+
+def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
+    """Exit status 2 with one line on stderr, which is returned."""
+    with pytest.raises(SystemExit) as stop:
+        run_cli(monkeypatch, config, job, *arguments)
+    captured = capsys.readouterr()
+    assert stop.value.code == 2
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "a", "--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
+        (["--out", "a", "--frobnicate"], "unknown argument --frobnicate; known are --out"),
+        (["--out", "a", "--num-steps", "many"], "invalid literal for int"),
+        (["--out", "a", "--num-steps", "-3"], "--num-steps must be positive, got -3"),
+        (["--num-steps", "3"], "--out"),
+        (["--out", "a", "--vae", "/no/such/vae"], "needs --latents"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_status_2(
+    monkeypatch, capsys, tmp_path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    line = fails(monkeypatch, capsys, CompareConfig, compare_strategies.run, *arguments)
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_not_a_mistake(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_cli(monkeypatch, CompareConfig, compare_strategies.run, "--help")
+    assert stop.value.code == 0
+    assert "Teacher steps T on the cosine schedule" in capsys.readouterr().out
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_cli(monkeypatch, CompareConfig, interrupted, "--out", "a")
+    assert stop.value.code == 130
+    assert "the same command again goes on" in capsys.readouterr().err
+
+
+def test_the_way_of_a_users_images_from_folder_to_grid(
+    monkeypatch, capsys, image_folder, model_run, tmp_path
+):
+    vae, cache = model_run[0], tmp_path / "cache"
+    run_cli(monkeypatch, CheckConfig, check_data, "--data", image_folder)
+    checked = capsys.readouterr().out
+    assert "40 in" in checked
+    assert "178x218 (40)" in checked
+    encode = ["--data", image_folder, "--vae", vae, "--out", tmp_path / "codes", "--cache", cache]
+    run_cli(monkeypatch, EncodeConfig, encode_latents.run, *encode)
+    assert (tmp_path / "codes/covariance.png").is_file()
+    shape = ["--num-steps", 4, "--epochs", 2, "--batch-size", 64, "--num-images", 3]
+    source = ["--vae", vae, "--latents", tmp_path / "codes", "--out", tmp_path / "run"]
+    run_cli(monkeypatch, CompareConfig, compare_strategies.run, *source, *shape)
+    out = capsys.readouterr().out
+    assert "per-dimension plan" in out
+    for name in ("results.csv", "summary.md", "config.json", "figures/w2.png"):
+        assert (tmp_path / "run" / name).is_file()
+    grids = ["--run", tmp_path / "run", "--first", 7, "--columns", 2, "--out", tmp_path / "grids"]
+    run_cli(monkeypatch, decode_grids.DecodeConfig, decode_grids.run, *grids)
+    assert (tmp_path / "grids/faces_00002_epochs.png").is_file()
+
+
+def test_a_run_that_never_was_cannot_be_decoded(monkeypatch, capsys, tmp_path):
+    line = fails(
+        monkeypatch, capsys, decode_grids.DecodeConfig, decode_grids.run, "--run", tmp_path / "no"
+    )
+    assert "no finished run of compare_strategies" in line

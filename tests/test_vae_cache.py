@@ -1,0 +1,73 @@
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vae.cache
+from vae.cache import load_images
+from vae.data import crop_to_square
+
+
+def test_the_cache_holds_every_crop_and_opens_without_decoding_again(
+    image_folder, tmp_path, monkeypatch
+):
+    first = load_images(image_folder, tmp_path / "cache")
+    for name, pixels in zip(first.names, first.images, strict=True):
+        with Image.open(image_folder / name) as image:
+            np.testing.assert_array_equal(pixels, crop_to_square(image))
+
+    monkeypatch.setattr(vae.cache, "_decode_all", lambda *_: pytest.fail("decoded again"))
+    again = load_images(image_folder, tmp_path / "cache")
+    np.testing.assert_array_equal(again.images, first.images)
+    assert again.fingerprint == first.fingerprint
+
+
+def test_a_zip_gives_the_same_pixels_as_its_folder(image_folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "img_align_celeba.zip", "w") as archive:
+        for path in image_folder.rglob("*.jpg"):
+            archive.write(path, path.relative_to(image_folder))
+    packed = load_images(tmp_path / "img_align_celeba.zip", tmp_path / "cache")
+    assert packed.fingerprint == load_images(image_folder, tmp_path / "cache").fingerprint
+
+
+def test_an_interrupted_decoding_goes_on_where_it_stopped(image_folder, tmp_path, monkeypatch):
+    whole = load_images(image_folder, tmp_path / "whole").fingerprint
+
+    class Stopping(vae.cache.tqdm):
+        def update(self, n=1):
+            super().update(n)
+            if self.n == 17:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(vae.cache, "tqdm", Stopping)
+    with pytest.raises(KeyboardInterrupt):
+        load_images(image_folder, tmp_path / "cache")
+
+    starts = []
+
+    class Counting(vae.cache.tqdm):
+        def __init__(self, **kwargs):
+            starts.append(kwargs["initial"])
+            super().__init__(**kwargs)
+
+    monkeypatch.setattr(vae.cache, "tqdm", Counting)
+    assert load_images(image_folder, tmp_path / "cache").fingerprint == whole
+    assert starts == [17]
+
+
+def test_a_few_unreadable_images_are_left_out_and_listed(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(vae.cache, "MAX_UNREADABLE", 0.05)  # 40 images are too few for 1 %
+    broken = image_folder / "img_align_celeba" / "000007.jpg"
+    broken.write_bytes(broken.read_bytes()[:900])
+    images = load_images(image_folder, tmp_path / "cache")
+    assert (len(images.images), images.unreadable) == (39, 1)
+    assert "img_align_celeba/000007.jpg" not in images.names
+    assert images.unreadable_list.read_text().startswith("img_align_celeba/000007.jpg\tOSError")
+
+
+def test_more_than_1_percent_unreadable_stops_with_the_list_every_time(image_folder, tmp_path):
+    (image_folder / "img_align_celeba" / "000007.jpg").write_text("no JPEG")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"1 of 40 images cannot be read.*unreadable\.txt"):
+            load_images(image_folder, tmp_path / "cache")
