@@ -63,8 +63,8 @@ def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]
     asked = problem.operators.shape
     if (found.num_steps, len(found.variances)) != asked:
         raise ValueError(
-            f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, the "
-            f"comparison has {asked[0]} and {asked[1]}; give --num-steps {found.num_steps}, or "
-            "plan again with these --latents"
+            f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
+            f"run has {asked[0]} and {asked[1]}; give --num-steps {found.num_steps}, or plan "
+            "again for these variances"
         )
     return {name: strategy.plans for name, strategy in found.strategies.items()}

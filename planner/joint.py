@@ -16,7 +16,7 @@ from planner.value import product_operator, w2_squared
 Array = NDArray[np.float64]
 
 SOLVERS = ("greedy", "beam", "pareto")
-MEMORY_LIMIT = 128 << 20  # bytes of candidates of one block
+MEMORY_LIMIT = 64 << 20  # bytes of candidates of one block
 TOLERANCE = 1e-13  # relative rounding of an operator
 
 

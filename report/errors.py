@@ -11,6 +11,8 @@ from matplotlib.ticker import NullFormatter
 
 from report.style import COLOURS, label
 
+INCHES_PER_NAME = 1.45
+
 
 class Measured(Protocol):
     """What a row of a table must have to be drawn."""
@@ -58,7 +60,7 @@ def finish_log_axis(panel: Axes, floor: float = 0.0) -> None:
 
 
 def draw_legend(figure: Figure, panel: Axes) -> None:
-    """One line over the figure: the strategies of ``panel``, measured, and the closed form."""
+    """Above the figure: the strategies of ``panel``, measured, and the closed form."""
     handles, names = panel.get_legend_handles_labels()
     above_titles = figure.subplotpars.top + 0.28 / figure.get_figheight()  # inches
     figure.legend(
@@ -66,7 +68,7 @@ def draw_legend(figure: Figure, panel: Axes) -> None:
         [*names, "closed form"],
         loc="lower center",
         bbox_to_anchor=(0.5, above_titles),
-        ncols=len(names) + 1,
+        ncols=min(len(names) + 1, int(figure.get_figwidth() / INCHES_PER_NAME)),
         frameon=False,
         columnspacing=1.2,
     )

@@ -76,7 +76,8 @@ def _draw_gaps(panel: Axes, swept: Sweep) -> None:
             linestyle=DASHES[name],
             label=label(name),
         )
-    panel.axhspan(ROUNDING / 10, 10 * ROUNDING, color="0.92", linewidth=0)
+    panel.axhspan(ROUNDING / 10, 100 * ROUNDING, color="0.92", linewidth=0)
+    panel.text(1.5, 25 * ROUNDING, "rounding", fontsize=7, ha="center", va="center", color="0.4")
     panel.set_yscale("log")
     panel.set_ylim(ROUNDING / 3, None)
     panel.set_ylabel("$W_2^2$ above the optimum")
