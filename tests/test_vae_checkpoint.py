@@ -132,7 +132,7 @@ def test_the_embedded_model_is_small_whole_and_has_the_latents_it_was_used_for()
     assert sum(path.stat().st_size for path in weights.parent.iterdir()) < 9e6
     assert latents.codes is None  # nothing about single CelebA images is published
     assert torch.linalg.eigvalsh(latents.covariance).min() > 0
-    noise = torch.randn(64, LATENT_DIM, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(512, LATENT_DIM, generator=torch.Generator().manual_seed(0))
     faces = load_vae(weights).decode((latents.mean + latents.variances.sqrt() * noise).float())
     # Mirror images of faces are faces: a model that has learnt them is far more symmetric in the
     # mean than across the horizontal.
