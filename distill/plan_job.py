@@ -15,7 +15,6 @@ from diffusion.schedule import (
     read_schedule,
 )
 from planner.budget import Budget
-from planner.counted import check_num_steps
 from planner.plan_file import PlanSet, to_json
 from planner.table import plan_every_strategy
 from vae.files import sha256, write_json
@@ -74,8 +73,6 @@ def make_plans(config: PlanConfig, tell: Callable[[str], None]) -> PlanSet:
         fingerprints["schedule"] = sha256(Path(config.schedule))
     budget = Budget(config.train_time, config.budget)
     check_variances(variances)
-    if config.budget == "total":
-        check_num_steps(schedule.num_steps)
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
 
     plan_set = plan_every_strategy(schedule, variances, budget, config.full_search, tell)

@@ -37,7 +37,7 @@ class PlanSet:
     budget: str  # "per-merge", or "total": train_time is the sum over a plan's merges
     variances: Array  # (d,)
     surrogate: Array  # (d,)
-    lower_bound: float  # no plan's W2**2 is below
+    lower_bound: float | None  # no plan's W2**2 is below; None where it is not known
     strategies: dict[str, StrategyPlans]
 
 

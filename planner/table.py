@@ -9,7 +9,7 @@ from diffusion.gaussian import noised_variances
 from diffusion.schedule import NoiseSchedule
 from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
-from planner.counted import plans_under_total
+from planner.counted import MOST_STEPS, plans_under_total
 from planner.joint import SOLVERS, meets, plan_jointly
 from planner.plan import Plan
 from planner.plan_file import PER_DIMENSION, PlanSet, StrategyPlans
@@ -35,14 +35,12 @@ def plan_every_strategy(
     """Canonical, joint and per-dimension plans, with what their students are worth.
 
     Under a total budget each coordinate's plan is exact, and the joint solvers are heuristics:
-    they plan for equal times, one number of merges after another.
+    they plan for equal times, one number of merges after another. Beyond ``MOST_STEPS`` steps only
+    the canonical strategies are valued there, and nothing is proven optimal.
 
     Args:
         full_search: Search coordinates even where theory knows the answer.
-        tell: Takes a line on how the coordinates are planned, and on every solver left out.
-
-    Raises:
-        ValueError: too many steps for a total budget.
+        tell: Takes a line on how the coordinates are planned, and on all that is left out.
     """
     num_steps, width = schedule.num_steps, len(variances)
     surrogate = pose(schedule, variances, budget.train_time).surrogate
@@ -54,8 +52,17 @@ def plan_every_strategy(
         return float(w2_squared(rival[1], surrogate))
 
     found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
-    own = valued(_own_plans(schedule, variances, budget, full_search, tell))
-    for solver in SOLVERS:
+    own: tuple[Plans, Array] | None = None
+    solvers: tuple[str, ...] = ()
+    if budget.kind == "total" and num_steps > MOST_STEPS:
+        tell(
+            "canonical strategies only, no lower bound: planning for a total budget takes at most "
+            f"{MOST_STEPS} steps, not {num_steps}"
+        )
+    else:
+        own = valued(_own_plans(schedule, variances, budget, full_search, tell))
+        solvers = tuple(SOLVERS)
+    for solver in solvers:
         if width == 1:
             found[solver] = own  # every solver is exact, and need not find it again
             continue
@@ -74,22 +81,24 @@ def plan_every_strategy(
         # Searches for equal times overlook the plans of few merges, which others may have found.
         alone = [valued((plan,) * width) for plan in {id(plan): plan for plan in own[0]}.values()]
         found["beam"] = min([*found.values(), *alone], key=loss)
-    found[PER_DIMENSION] = own
+    if own is not None:
+        found[PER_DIMENSION] = own
 
-    least = loss(found["pareto"]) if "pareto" in found else loss(own)
+    bound = None if own is None else loss(own)
+    least = loss(found["pareto"]) if "pareto" in found else bound
     return PlanSet(
         num_steps=num_steps,
         train_time=budget.train_time,
         budget=budget.kind,
         variances=variances,
         surrogate=surrogate,
-        lower_bound=loss(own),
+        lower_bound=bound,
         strategies={
             name: StrategyPlans(
                 plans=plans,
                 operator=operator,
                 w2_squared=loss((plans, operator)),
-                optimal=meets(loss((plans, operator)), least, surrogate),
+                optimal=least is not None and meets(loss((plans, operator)), least, surrogate),
             )
             for name, (plans, operator) in found.items()
         },

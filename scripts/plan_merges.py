@@ -11,7 +11,8 @@ from scripts.cli import main
 def run(config: PlanConfig) -> None:
     """Plan, write, and print the strategies from best to worst."""
     plan_set = make_plans(config, print)
-    print(f"lower bound of W2**2: {plan_set.lower_bound:.6e}")
+    if plan_set.lower_bound is not None:
+        print(f"lower bound of W2**2: {plan_set.lower_bound:.6e}")
     for name, found in sorted(plan_set.strategies.items(), key=lambda item: item[1].w2_squared):
         proof = "  optimal" if found.optimal else ""
         print(f"{name:24}{found.w2_squared:.6e}{proof}")

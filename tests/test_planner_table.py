@@ -3,6 +3,8 @@ import pytest
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
+from planner.plan_file import from_json, to_json
+from planner.strategies import CANONICAL
 from planner.table import plan_every_strategy
 
 
@@ -53,3 +55,15 @@ def test_a_solver_that_would_not_end_is_left_out_with_its_reason():
     assert "pareto" not in found.strategies
     assert lines[-1] == "pareto is left out: 7 coordinates are more than 6"
     assert {"greedy", "beam"} <= set(found.strategies)
+
+
+def test_many_steps_under_a_total_budget_leave_the_canonical_strategies():
+    found, lines = table(65, [0.5, 1.4], Budget(3.2, "total"))
+    assert lines == [
+        "canonical strategies only, no lower bound: planning for a total budget takes at most 64 "
+        "steps, not 65"
+    ]
+    assert list(found.strategies) == list(CANONICAL)
+    assert found.lower_bound is None
+    assert not any(strategy.optimal for strategy in found.strategies.values())
+    assert from_json(to_json(found)).lower_bound is None
