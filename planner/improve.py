@@ -6,11 +6,9 @@ from numpy.typing import NDArray
 from planner.fronts import Block, Front, Fronts, build, join, nearest_to
 from planner.plan import Plan, merge, merges, step
 from planner.problem import MergeProblem
-from planner.value import product_operator
+from planner.value import product_operator, w2_rounding, w2_squared
 
 Array = NDArray[np.float64]
-
-LEAST_GAIN = 1e-12  # relative; smaller ones are rounding, and could go round in circles
 
 
 def improve(blocks: tuple[Plan, ...], problem: MergeProblem, fronts: Fronts) -> tuple[Plan, ...]:
@@ -60,8 +58,9 @@ def _replanned(
     sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in range(a, b)]
     best = join(block, sides, g, nearest_to(error, slope), start)
 
-    loss = np.square(problem.surrogate - whole).sum()
-    if np.square(error - slope * best.values[0]).sum() >= loss * (1.0 - LEAST_GAIN):
+    loss = float(w2_squared(whole, problem.surrogate))
+    gain = loss - float(np.square(error - slope * best.values[0]).sum())
+    if gain <= w2_rounding(loss, problem.surrogate):  # plans that tie would take turns for ever
         return part
     return build({**fronts, block: best}, block, 0)
 

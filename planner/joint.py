@@ -11,13 +11,12 @@ from planner.fronts import best_blocks, interval_fronts, nearest_to
 from planner.plan import Plan
 from planner.problem import MergeProblem
 from planner.search import check_num_operators, few_step_plans, optimal_values
-from planner.value import product_operator, w2_squared
+from planner.value import product_operator, w2_rounding, w2_squared
 
 Array = NDArray[np.float64]
 
 SOLVERS = ("greedy", "beam", "pareto")
 MEMORY_LIMIT = 64 << 20  # bytes of candidates of one block
-TOLERANCE = 1e-13  # relative rounding of an operator
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +83,5 @@ def lower_bound(problem: MergeProblem, num_operators: int = 1) -> float:
 
 
 def meets(found: float, bound: float, surrogate: Array) -> bool:
-    """Whether W2**2 is its lower bound but for the rounding of the operators.
-
-    Errors e of the operator change W2**2 by 2 <S - a, e> + |e|**2 at most.
-    """
-    rounding = TOLERANCE * float(np.linalg.norm(surrogate))
-    return bool(found - bound <= 2.0 * np.sqrt(found) * rounding + rounding**2)
+    """Whether W2**2 is its lower bound but for the rounding of the operators."""
+    return found - bound <= w2_rounding(found, surrogate)

@@ -9,6 +9,8 @@ from planner.plan import Plan, merges
 
 Array = NDArray[np.float64]
 
+OPERATOR_ROUNDING = 1e-13  # relative
+
 
 def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
     """Operator of the student that ``plan`` leaves for its whole jump.
@@ -84,3 +86,12 @@ def w2_squared(operator: Array, surrogate: Array) -> Array:
     [OM] eq. 19; merged operators and surrogates are never negative.
     """
     return np.square(surrogate - operator).sum(axis=-1)
+
+
+def w2_rounding(w2: float, surrogate: Array) -> float:
+    """How far W2**2 may be off for the rounding of the operators.
+
+    Errors e of the operator change W2**2 by 2 <S - a, e> + |e|**2 at most.
+    """
+    error = OPERATOR_ROUNDING * float(np.linalg.norm(surrogate))
+    return 2.0 * float(np.sqrt(w2)) * error + error**2
