@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from planner.plan import Plan, merge, step
 
@@ -63,7 +64,9 @@ def interval_fronts(
         for t in range(1, num_steps + 1)
     }
     products = operators.copy()  # row a - 1: the product of the block that starts at a
-    for length in range(2, num_steps + 1):
+    # The delay keeps the bar away from searches that end at once, as most do.
+    lengths = tqdm(range(2, num_steps + 1), "plan", unit="block length", delay=2.0, leave=False)
+    for length in lengths:
         for a in range(1, num_steps - length + 2):
             b = a + length - 1
             products[a - 1] *= operators[b - 1]
