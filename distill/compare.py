@@ -19,7 +19,7 @@ from planner.value import per_dimension_operator, w2_squared
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.device import pick_device
 from vae.files import read_tensors, sha256, write_tensors
-from vae.latents import FILE_NAME, Latents, load_latents, refuse_mismatch
+from vae.latents import FILE_NAME, Latents, latents_path, load_latents, refuse_mismatch
 from vae.model import VAE
 from vae.run_folder import open_run, read_run
 
@@ -49,15 +49,15 @@ def compare(config: CompareConfig) -> Comparison:
         FloatingPointError: a student diverged.
     """
     device = pick_device(config.device)
-    weights, latents_path = find_inputs(config.vae, config.latents)
+    weights, latents_file = find_inputs(config.vae, config.latents)
     model = load_vae(weights).to(device)
-    latents = load_latents(latents_path)
-    refuse_mismatch(latents, latents_path, weights)
+    latents = load_latents(latents_file)
+    refuse_mismatch(latents, latents_file, weights)
     problem = pose(config.num_steps, latents.variances.numpy())
     kind = _kind_of_inputs(config, latents)
     inputs = _inputs(config, problem, latents, kind)
     refuse_unstable(config.lr, inputs.second_moments, problem.variances)
-    fingerprints = {"vae": sha256(weights), "latents": sha256(latents_path)}
+    fingerprints = {"vae": sha256(weights), "latents": sha256(latents_file)}
     given = None if config.plan is None else read_strategies(config.plan, problem)
     if config.plan is not None:
         fingerprints["plan"] = sha256(config.plan)
@@ -124,7 +124,7 @@ def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
     """
     weights = weights_path(vae)
     if latents is not None:
-        return weights, latents / FILE_NAME if latents.is_dir() else latents
+        return weights, latents_path(latents)
     if vae is not None:
         raise ValueError(
             f"--vae {vae} needs --latents encoded by it: python -m scripts.encode_latents"

@@ -18,7 +18,7 @@ from planner.budget import Budget
 from planner.plan_file import PlanSet, to_json
 from planner.table import plan_every_strategy
 from vae.files import sha256, write_json
-from vae.latents import FILE_NAME, load_latents
+from vae.latents import latents_path, load_latents
 from vae.run_folder import open_run
 
 SCHEDULES = {"cosine": cosine_schedule, "linear-beta": linear_beta_schedule}
@@ -66,7 +66,7 @@ def make_plans(config: PlanConfig, tell: Callable[[str], None]) -> PlanSet:
     if config.latents is None:
         variances = np.array(config.variances, dtype=np.float64)
     else:
-        path = config.latents / FILE_NAME if config.latents.is_dir() else config.latents
+        path = latents_path(config.latents)
         variances = load_latents(path).variances.numpy()
         fingerprints["latents"] = sha256(path)
     if config.schedule not in SCHEDULES:

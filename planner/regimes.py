@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from diffusion.schedule import NoiseSchedule
 from planner.sweep import sweep
+from planner.value import OPERATOR_ROUNDING
 
 Array = NDArray[np.float64]
 
-TOLERANCE = 1e-13  # relative, of operators; below lies rounding
 GRID = 33  # variances tried at once in a search
 ROUNDS = 8  # each narrows the search 32 times
 
@@ -28,7 +28,7 @@ def regime(schedule: NoiseSchedule, variance: float, train_time: float) -> Regim
     """Which canonical strategies are optimal for one coordinate, and both thresholds."""
     ratios = gaps(schedule, np.array([variance]), train_time)
     return Regime(
-        optimal=tuple(name for name, gap in ratios.items() if gap[0] <= TOLERANCE),
+        optimal=tuple(name for name, gap in ratios.items() if gap[0] <= OPERATOR_ROUNDING),
         consistency_threshold=consistency_threshold(schedule, train_time),
         vanilla_threshold=vanilla_threshold(schedule),
     )
@@ -68,7 +68,7 @@ def consistency_threshold(schedule: NoiseSchedule, train_time: float) -> float:
     low, high = 1.0 + 1e-9, vanilla_threshold(schedule)
     for _ in range(ROUNDS):
         grid = np.linspace(low, high, GRID)
-        fails = gaps(schedule, grid, train_time)["sequential_consistency"] > TOLERANCE
+        fails = gaps(schedule, grid, train_time)["sequential_consistency"] > OPERATOR_ROUNDING
         if not fails.any():
             return np.inf
         first = int(np.argmax(fails))

@@ -11,7 +11,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from diffusion.schedule import cosine_schedule
-from planner.regimes import TOLERANCE, consistency_threshold, gaps, vanilla_threshold
+from planner.regimes import consistency_threshold, gaps, vanilla_threshold
+from planner.value import OPERATOR_ROUNDING
 from report.style import COLOURS, STYLE, label, save_png_and_svg
 from report.sweeps import COLUMN
 
@@ -81,6 +82,6 @@ def _name(panel: Axes, text: str, variance: float) -> None:
 def phases_at(variances: Array, train_time: float) -> NDArray[np.intp]:
     """Place in ``NAMES`` of the one optimal strategy of each variance, or HYBRID, or TIE."""
     found = gaps(cosine_schedule(NUM_STEPS), variances, train_time)
-    optimal = np.stack([found[name] <= TOLERANCE for name in NAMES])
+    optimal = np.stack([found[name] <= OPERATOR_ROUNDING for name in NAMES])
     count = optimal.sum(axis=0)
     return np.where(count == 0, HYBRID, np.where(count > 1, TIE, optimal.argmax(axis=0)))

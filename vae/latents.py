@@ -87,6 +87,11 @@ def save_latents(path: Path, latents: Latents) -> None:
     write_tensors(path, tensors, metadata)
 
 
+def latents_path(latents: Path) -> Path:
+    """File of a folder that encode_latents filled, or the file itself."""
+    return latents / FILE_NAME if latents.is_dir() else latents
+
+
 def load_latents(path: Path) -> Latents:
     """Read latents from a file, or from the folder that encode_latents filled.
 
@@ -94,7 +99,7 @@ def load_latents(path: Path) -> Latents:
         FileNotFoundError: there is none.
         ValueError: damaged, of the wrong shape, or with values that are not finite.
     """
-    path = path / FILE_NAME if path.is_dir() else path
+    path = latents_path(path)
     tensors, metadata = read_tensors(path, KIND)
     try:
         latents = Latents(
