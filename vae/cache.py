@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import os
 import struct
@@ -14,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,14 +103,14 @@ def _unreadable_list(pixels: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
+def _locked(path: Path) -> Iterator[io.BufferedRandom]:
     """Open for update under an exclusive lock: a second run waits, then finds the work done."""
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
-def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
+def _decode_all(source: ImageSource, partial: io.BufferedRandom, pixels: Path) -> None:
     """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
     progress = pixels.with_suffix(".progress.json")
     done, unreadable = 0, {}

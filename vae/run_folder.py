@@ -7,15 +7,21 @@ import sys
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from vae.files import write_json
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # exists for type checkers alone
+
 _PACKAGES = ("torch", "torchvision", "pytorch-msssim", "numpy", "safetensors", "pillow")
 
 
-def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device: str) -> bool:
+def open_run(
+    out: Path, job: str, config: "DataclassInstance", inputs: dict[str, str], device: str
+) -> bool:
     """Make the run folder ``out`` and its ``config.json``, or open it to go on.
 
     Args:
@@ -64,13 +70,13 @@ def _flatten(nested: dict) -> dict[str, object]:
     return flat
 
 
-def _comparable(config: object) -> dict[str, object]:
+def _comparable(config: "DataclassInstance") -> dict[str, object]:
     """The fields that decide the numbers, as JSON gives them back: all but where files lie."""
     values = {name: value for name, value in asdict(config).items() if name not in _paths(config)}
     return json.loads(json.dumps(values))
 
 
-def _paths(config: object) -> dict[str, str | None]:
+def _paths(config: "DataclassInstance") -> dict[str, str | None]:
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return {name: str(value) for name, value in values.items() if isinstance(value, Path)}
 
