@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -81,12 +81,12 @@ def _paths(config: "DataclassInstance") -> dict[str, str | None]:
     return {name: str(value) for name, value in values.items() if isinstance(value, Path)}
 
 
-def provenance(device: str) -> dict[str, object]:
+def provenance(device: str) -> dict[str, Any]:
     """Command, commit, versions and hardware, for the record."""
     return {
         "command": " ".join(sys.orig_argv[1:]),
         "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version()}
+        "versions": {"mergelab": _own_version(), "python": platform.python_version()}
         | {package: metadata.version(package) for package in _PACKAGES},
         "hardware": {
             "device": device,
@@ -99,16 +99,27 @@ def provenance(device: str) -> dict[str, object]:
 def _git_commit() -> str | None:
     """Commit of the running code, "-dirty" where files differ from it; None outside a checkout."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        # Installed into an environment that lies in some other checkout, this file is not tracked.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    run = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+def _own_version() -> str | None:
+    """Version of the installed package; None where the code runs from a folder, not installed."""
+    try:
+        return metadata.version("mergelab")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _cpu_name() -> str:
