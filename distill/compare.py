@@ -141,7 +141,7 @@ def _kind_of_inputs(config: CompareConfig, latents: Latents) -> str:
 
 
 def _inputs(config: CompareConfig, problem: Problem, latents: Latents, kind: str) -> Inputs:
-    if kind == "latents" and latents.codes is not None:
+    if kind == "latents":
         x_0 = (latents.codes.double() - latents.mean).float()
         return latent_inputs(problem.schedule, x_0, config.batch_size, config.seed)
     return gaussian_inputs(problem.schedule, problem.variances, config.batch_size, config.seed)

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,8 +56,8 @@ def load_students(path: Path) -> Students:
     """
     tensors, metadata = read_tensors(path, KIND)
     try:
-        numbers: dict[str, Any] = {name: cast(metadata[name]) for name, cast in _NUMBERS.items()}
-        arrays: dict[str, Any] = {name: tensors[name].numpy() for name in _ARRAYS}
+        numbers = {name: cast(metadata[name]) for name, cast in _NUMBERS.items()}
+        arrays = {name: tensors[name].numpy() for name in _ARRAYS}
         return Students(strategy=metadata["strategy"], **numbers, **arrays)
     except KeyError as error:
         raise ValueError(f"{path}: lacks {error}; remove it and run again") from error

@@ -52,7 +52,8 @@ def plan_every_strategy(
         return float(w2_squared(rival[1], surrogate))
 
     found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
-    bound: float | None = None
+    own: tuple[Plans, Array] | None = None
+    solvers: tuple[str, ...] = ()
     if budget.kind == "total" and num_steps > MOST_STEPS:
         tell(
             "canonical strategies only, no lower bound: planning for a total budget takes at most "
@@ -60,28 +61,30 @@ def plan_every_strategy(
         )
     else:
         own = valued(_own_plans(schedule, variances, budget, full_search, tell))
-        bound = loss(own)
-        for solver in SOLVERS:
-            if width == 1:
-                found[solver] = own  # every solver is exact, and need not find it again
-                continue
-            try:
-                _refuse(solver, num_steps, width, budget)
-                posed = [
-                    pose(schedule, variances, budget.time_of_one(count))
-                    for count in budget.merge_counts(num_steps)
-                ]
-                rivals = [valued(plan_jointly(problem, solver).blocks * width) for problem in posed]
-            except ValueError as error:
-                tell(f"{solver} is left out: {error}")
-                continue
-            found[solver] = min(rivals, key=loss)
-        if budget.kind == "total" and "beam" in found:
-            # Searches for equal times overlook plans of few merges, which others may have found.
-            alone = [valued((p,) * width) for p in {id(plan): plan for plan in own[0]}.values()]
-            found["beam"] = min([*found.values(), *alone], key=loss)
+        solvers = tuple(SOLVERS)
+    for solver in solvers:
+        if width == 1 and own is not None:
+            found[solver] = own  # every solver is exact, and need not find it again
+            continue
+        try:
+            _refuse(solver, num_steps, width, budget)
+            posed = [
+                pose(schedule, variances, budget.time_of_one(count))
+                for count in budget.merge_counts(num_steps)
+            ]
+            rivals = [valued(plan_jointly(problem, solver).blocks * width) for problem in posed]
+        except ValueError as error:
+            tell(f"{solver} is left out: {error}")
+            continue
+        found[solver] = min(rivals, key=loss)
+    if budget.kind == "total" and "beam" in found and own is not None:
+        # Searches for equal times overlook the plans of few merges, which others may have found.
+        alone = [valued((plan,) * width) for plan in {id(plan): plan for plan in own[0]}.values()]
+        found["beam"] = min([*found.values(), *alone], key=loss)
+    if own is not None:
         found[PER_DIMENSION] = own
 
+    bound = None if own is None else loss(own)
     least = loss(found["pareto"]) if "pareto" in found else bound
     return PlanSet(
         num_steps=num_steps,

@@ -3,7 +3,6 @@
 import fcntl
 import functools
 import hashlib
-import io
 import json
 import os
 import struct
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ _IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 _CHUNK = 64  # images a worker takes at a time
 _SAVE_EVERY = 512  # images between two savings of the progress
 # What Pillow and zipfile raise for damaged input; anything else is a fault of ours and surfaces.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -103,14 +103,14 @@ def _unreadable_list(pixels: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[io.BufferedRandom]:
+def _locked(path: Path) -> Iterator[BinaryIO]:
     """Open for update under an exclusive lock: a second run waits, then finds the work done."""
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
-def _decode_all(source: ImageSource, partial: io.BufferedRandom, pixels: Path) -> None:
+def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
     """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
     progress = pixels.with_suffix(".progress.json")
     done, unreadable = 0, {}
@@ -182,5 +182,5 @@ def _decode(root: Path, name: str) -> bytes | str:
     try:
         with open_image(root, name) as image:
             return crop_to_square(image).tobytes()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return f"{type(error).__name__}: {error}".replace("\n", " ")

@@ -112,7 +112,7 @@ def pretrain(config: PretrainConfig) -> None:
     open_run(config.out, "pretrain_vae", config, {"data": data.fingerprint}, str(device))
 
     torch.manual_seed(config.seed)
-    model = VAE().to(device).to(memory_format=torch.channels_last)
+    model = VAE().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
     done = _resume(config.out, model, optimizer, device)
 
