@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.health import examine_files
 from vae.run_folder import read_run
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +81,9 @@ def test_the_bar_to_the_network_bars(site, elsewhere):
 
 
 def test_the_wheel_holds_the_models_the_licences_and_no_tests(site):
-    assert (site / "vae" / "pretrained" / "vae.safetensors").is_file()
+    models = list(examine_files(site / "vae" / "pretrained"))
+    assert len(models) == len(list((ROOT / "vae" / "pretrained").glob("*.safetensors")))
+    assert not any(model.wrong for model in models)
     (info,) = site.glob("mergelab-*.dist-info")
     assert {path.name for path in info.glob("licenses/*")} == {"LICENSE", "NOTICE"}
     tops = {path.name for path in site.iterdir() if not path.name.startswith("mergelab-")}

@@ -114,12 +114,12 @@ def _git(*arguments: str) -> str:
     return run.stdout.strip()
 
 
-def _own_version() -> str | None:
-    """Version of the installed package; None where the code runs from a folder, not installed."""
+def _own_version() -> str:
+    """Version of the installed package, if it is; the code also runs from its folder."""
     try:
         return metadata.version("mergelab")
     except metadata.PackageNotFoundError:
-        return None
+        return "not installed"
 
 
 def _cpu_name() -> str:
