@@ -24,7 +24,12 @@ WORST = -np.inf
 
 @njit(cache=True)
 def _fill(
-    best: Array, cuts: NDArray, operators: Array, shrinkage: Array, towards: float, most: int
+    best: Array,
+    cuts: NDArray[np.int16],
+    operators: Array,
+    shrinkage: Array,
+    towards: float,
+    most: int,
 ) -> None:
     """Signed best values [a, b, k] for k <= most, and their (cut, merges on its left); in place."""
     num_steps = len(operators)
@@ -51,7 +56,9 @@ def _fill(
 
 
 @njit(cache=True, parallel=True)
-def _best_counts(operators: Array, noised: Array, towards: Array, total_time: float) -> NDArray:
+def _best_counts(
+    operators: Array, noised: Array, towards: Array, total_time: float
+) -> NDArray[np.int64]:
     """The best number of merges of each coordinate, (d,); arguments (d, T)."""
     width, num_steps = operators.shape
     counts = np.empty(width, np.int64)
