@@ -26,8 +26,27 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise _named(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line of UTF-8 text; on a full disk it may be cut off."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file and the mend, neither of which a failed write() tells."""
+    return OSError(
+        f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: "
+        "make room, then give the same command again"
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,18 @@ from vae.files import write_json
 _PACKAGES = ("torch", "torchvision", "pytorch-msssim", "numpy", "safetensors", "pillow")
 
 
-def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device: str) -> bool:
+# Metadata of a config's field that changes no number, so that a run may go on under another value.
+CHANGES_NO_NUMBER = {"changes_no_number": True}
+
+
+def open_run(
+    out: Path,
+    job: str,
+    config: object,
+    inputs: dict[str, str],
+    device: str,
+    facts: dict[str, object] | None = None,
+) -> bool:
     """Make the run folder ``out`` and its ``config.json``, or open it to go on.
 
     Args:
@@ -23,6 +34,7 @@ def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device
         config: The job's frozen config dataclass.
         inputs: Name of each input -> its SHA-256.
         device: Where the job will run.
+        facts: What follows from the flags here, for the record.
 
     Returns:
         Whether the folder holds this very run already, whole or in part.
@@ -38,7 +50,8 @@ def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: holds files of something else; give --out a new folder")
-    write_json(path, asked | {"paths": _paths(config), "provenance": provenance(device)})
+    record = {"paths": _paths(config), "facts": facts or {}, "provenance": provenance(device)}
+    write_json(path, asked | record)
     return False
 
 
@@ -65,8 +78,10 @@ def _flatten(nested: dict) -> dict[str, object]:
 
 
 def _comparable(config: object) -> dict[str, object]:
-    """The fields that decide the numbers, as JSON gives them back: all but where files lie."""
-    values = {name: value for name, value in asdict(config).items() if name not in _paths(config)}
+    """The fields that decide the numbers, as JSON gives them back: not where files lie."""
+    idle = {field.name for field in fields(config) if "changes_no_number" in field.metadata}
+    left_out = idle | _paths(config).keys()
+    values = {name: value for name, value in asdict(config).items() if name not in left_out}
     return json.loads(json.dumps(values))
 
 
