@@ -69,9 +69,18 @@ def write_rows(path: Path, rows: Sequence[object], row_type: type) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors, whole or not at all."""
+    """Write safetensors, whole or not at all; the same content gives the same bytes."""
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    data = _with_sorted_header(data)
     write_atomically(path, lambda target: target.write_bytes(data) and None)
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The library writes metadata in random order, which would change the file's SHA-256."""
+    start = 8 + int.from_bytes(data[:8], "little")  # the header's length, the header, the tensors
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header = header.ljust(-(-len(header) // 8) * 8)  # tensors begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -160,14 +160,14 @@ def _train(job: Job, saved: TrainingState | None, held_out: Tensor, stop: Stop) 
                 reason = stop.asked(epoch * steps + len(earlier) + len(recent))
                 if reason or due():
                     losses = torch.cat([earlier, torch.stack(recent).cpu()])
-                    _refuse_non_finite(losses, epoch, steps)
+                    _refuse_non_finite(losses, epoch)
                     save(epoch, losses)
                 if reason:
                     return reason
             if recent:
                 losses = torch.cat([earlier, torch.stack(recent).cpu()])
             speed = len(recent) * size / (time.perf_counter() - started)
-            _refuse_non_finite(losses, epoch, steps)
+            _refuse_non_finite(losses, epoch)
             if record:
                 best = _close_epoch(job, record, epoch, losses, speed, held_out, best, bar)
             losses = NO_LOSSES
@@ -193,10 +193,7 @@ def _close_epoch(
     config, model = job.config, job.model
     quality = evaluate(model, held_out)
     if not math.isfinite(quality.ms_ssim):
-        raise FloatingPointError(
-            f"epoch {epoch + 1}: validation MS-SSIM {quality.ms_ssim}; what was saved before is "
-            "kept: try a smaller --lr in a new --out"
-        )
+        _refuse_step(losses, epoch, len(losses) - 1, f"validation MS-SSIM {quality.ms_ssim}")
     total, reconstruction, kl, l1 = losses.mean(dim=0).tolist()
     row = {
         "epoch": epoch + 1,
@@ -224,16 +221,18 @@ def _save(job: Job, epoch: int, losses: Tensor, best: float, total_steps: int) -
     save_state(job.config.out, total_steps, state, job.config.image_size, job.config.keep)
 
 
-def _refuse_non_finite(losses: Tensor, epoch: int, steps: int) -> None:
+def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
     """Stop at the first step whose loss is broken."""
     bad = (~losses.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if not bad:
-        return
-    total, reconstruction, kl, _ = losses[bad[0]].tolist()
+    if bad:
+        _refuse_step(losses, epoch, bad[0], "not finite")
+
+
+def _refuse_step(losses: Tensor, epoch: int, step: int, why: str) -> None:
+    total, reconstruction, kl, _ = losses[step].tolist()
     raise FloatingPointError(
-        f"epoch {epoch + 1}, batch {bad[0] + 1} of {steps} (step {epoch * steps + bad[0] + 1}): "
-        f"loss {total}, 1 - MS-SSIM {reconstruction}, KL {kl}; "
-        "what was saved before is kept: try a smaller --lr in a new --out"
+        f"epoch {epoch + 1}, batch {step + 1}: loss {total}, 1 - MS-SSIM {reconstruction}, KL "
+        f"{kl}, {why}; what was saved before is kept: try a smaller --lr in a new --out"
     )
 
 
