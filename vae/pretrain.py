@@ -54,9 +54,7 @@ def pretrain(config: PretrainConfig) -> None:
                 "both are needed; give --data more images"
             )
         world.share(min(config.batch_size, len(training)))
-        bf16 = config.precision == "bf16" or (
-            config.precision == "auto" and has_fast_bf16(world.device)
-        )
+        bf16 = convolves_in_bf16(config, world.device)
         if world.leads:
             inputs = {"data": data.fingerprint}
             facts = _facts(config, world, bf16)
@@ -110,7 +108,7 @@ def _prepare(
     if saved:
         optimizer.load_state_dict(saved.optimizer)
     loss = partial(loss_of_batch, beta=config.beta, l1=config.l1, bf16=bf16)
-    if _compiles(config, world):
+    if compiles(config, world):
         # Where no compiler is at hand, run as written instead of failing.
         torch._dynamo.config.suppress_errors = True
         loss = torch.compile(loss)
@@ -119,7 +117,13 @@ def _prepare(
     return Job(config, world, model, network, optimizer, loss, batches, len(training))
 
 
-def _compiles(config: PretrainConfig, world: World) -> bool:
+def convolves_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
+    """Whether convolutions run in bf16; the loss never does."""
+    return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
+
+
+def compiles(config: PretrainConfig, world: World) -> bool:
+    """Whether forward pass and loss are compiled; untried with several processes."""
     one_gpu = world.size == 1 and world.device.type == "cuda"
     return config.compile == "on" or (config.compile == "auto" and one_gpu)
 
