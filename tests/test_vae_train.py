@@ -6,8 +6,8 @@ import torch
 from vae.checkpoint import load_vae
 from vae.config import EncodeConfig, PretrainConfig
 from vae.encode import encode_latents
-from vae.evaluate import evaluate
-from vae.latents import load_latents
+from vae.evaluate import Quality, evaluate
+from vae.latents import load_latents, moments
 from vae.loss import kl_to_standard_normal
 from vae.model import VAE
 from vae.pixels import to_float, to_uint8
@@ -116,6 +116,17 @@ def test_validation_measures_what_it_says():
     torch.testing.assert_close(quality.covariance, mu.double().T.cov(correction=0))
     assert quality.active_units == int((mu.var(dim=0, correction=0) > 0.01).sum())
     assert set(quality.row()) >= {"ms_ssim", "off_diagonal_energy", "variances_above_1"}
+
+
+def test_few_images_of_independent_latents_show_the_off_diagonal_energy_of_chance():
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.linspace(0.2, 1.3, 128).sqrt()
+    _, covariance = moments(torch.randn(500, 128, generator=generator) * scales)
+    row = Quality(0.0, 0.0, 0.0, torch.zeros(128), covariance, 500).row()
+    # A sum of 8,128 squared covariances spreads by some 2 %.
+    assert row["off_diagonal_energy"] == pytest.approx(
+        row["off_diagonal_energy_by_chance"], rel=0.1
+    )
 
 
 @pytest.mark.usefixtures("one_held_out")

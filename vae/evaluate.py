@@ -24,6 +24,7 @@ class Quality:
     kl: float  # nats
     kl_per_dimension: Tensor  # (128,) nats, sums to ``kl``
     covariance: Tensor  # (128, 128) float64, of the posterior means
+    count: int  # images
 
     @property
     def active_units(self) -> int:
@@ -31,9 +32,21 @@ class Quality:
         return int((self.covariance.diagonal() > ACTIVE_VARIANCE).sum())
 
     def row(self) -> dict[str, float]:
-        """The scalars, for ``metrics.jsonl``; the covariance as ``describe`` sums it up."""
-        scalars = {"ms_ssim": self.ms_ssim, "psnr": self.psnr, "kl": self.kl}
-        return scalars | {"active_units": self.active_units} | describe(self.covariance)
+        """The scalars, for ``metrics.jsonl``; the covariance as ``describe`` sums it up.
+
+        ``off_diagonal_energy_by_chance`` is what so few images would show of a diagonal
+        covariance with these variances: E c_ij**2 = lam_i lam_j / N for i != j.
+        """
+        variances, energy = self.covariance.diagonal(), self.covariance.square().sum()
+        by_chance = (variances.sum().square() - variances.square().sum()) / self.count / energy
+        return {
+            "ms_ssim": self.ms_ssim,
+            "psnr": self.psnr,
+            "kl": self.kl,
+            "active_units": self.active_units,
+            **describe(self.covariance),
+            "off_diagonal_energy_by_chance": by_chance.item(),
+        }
 
 
 @torch.no_grad()
@@ -61,4 +74,5 @@ def evaluate(model: VAE, images: Tensor) -> Quality:
         kl=kl_per_dimension.sum().item(),
         kl_per_dimension=kl_per_dimension.cpu(),
         covariance=moments(torch.cat(means).cpu())[1],
+        count=len(images),
     )

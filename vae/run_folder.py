@@ -85,9 +85,14 @@ def _comparable(config: object) -> dict[str, object]:
     return json.loads(json.dumps(values))
 
 
-def _paths(config: object) -> dict[str, str | None]:
+def _paths(config: object) -> dict[str, str | list[str]]:
     values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+    one = {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+    return one | {
+        name: [str(path) for path in value]
+        for name, value in values.items()
+        if isinstance(value, tuple) and value and all(isinstance(path, Path) for path in value)
+    }
 
 
 def provenance(device: str) -> dict[str, object]:
