@@ -24,7 +24,7 @@ from vae.model import VAE
 from vae.parallel import World, distribute, join_world
 from vae.pictures import picture_epoch
 from vae.record import METRICS, Record
-from vae.run_folder import open_run
+from vae.run_folder import open_run, read_run
 from vae.ssim import scales_for
 from vae.stop import TIME_IS_UP, Stop
 from vae.train import Job, loss_of_batch, train_steps
@@ -58,7 +58,10 @@ def pretrain(config: PretrainConfig) -> None:
         if world.leads:
             inputs = {"data": data.fingerprint}
             facts = _facts(config, world, bf16)
-            open_run(config.out, "pretrain_vae", config, inputs, str(world.device), facts)
+            if open_run(config.out, "pretrain_vae", config, inputs, str(world.device), facts):
+                # A queue may go on with the run on another kind of processor.
+                facts = read_run(config.out)["facts"]
+                bf16 = facts["convolutions"] == "bf16"
             remove_leftovers(config.out)
             if data.unreadable:
                 print(f"left out {data.unreadable} unreadable images, see {data.unreadable_list}")
@@ -66,6 +69,7 @@ def pretrain(config: PretrainConfig) -> None:
                 f"{len(training)} images to train on, {len(validation)} to validate, "
                 f"on {world.size} x {world.device}, convolutions in {facts['convolutions']}"
             )
+        bf16 = world.agree(bf16)
         saved = world.agree(load_state(config.out, config.image_size) if world.leads else None)
         job = _prepare(config, world, bf16, saved, data, training)
         held_out = torch.from_numpy(data.images[validation])
