@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,17 +25,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.padded_ms_ssim import padded_ms_ssim
-from vae.batches import batch_source
 from vae.cache import load_images
 from vae.config import PretrainConfig
 from vae.data import find_images
+from vae.job import Job, convolves_in_bf16, prepare
 from vae.loss import kl_to_standard_normal
 from vae.memory import keep_freed_memory
 from vae.model import VAE
 from vae.parallel import World
-from vae.pretrain import compiles, convolves_in_bf16, pretrain
+from vae.pretrain import pretrain
 from vae.record import METRICS
-from vae.train import Job, loss_of_batch, train_steps
+from vae.train import train_steps
 
 BATCH_SIZE = 128
 EPOCH_OF_CELEBA = 162_770
@@ -136,21 +135,6 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def our_job(images: np.ndarray, config: PretrainConfig, device: torch.device) -> Job:
-    """The job that pretraining makes of this config."""
-    torch.manual_seed(0)
-    model = VAE().to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
-    world = World(device)
-    loss = partial(loss_of_batch, beta=config.beta, l1=0.0, bf16=convolves_in_bf16(config, device))
-    if compiles(config, world):
-        loss = torch.compile(loss)
-    source = batch_source(
-        torch.from_numpy(images), torch.arange(len(images)), device, config.images, 1
-    )
-    return Job(config, world, model, model, optimizer, loss, source, len(images))
-
-
 def our_speed(job: Job, num_steps: int) -> Speed:
     """Ours, step by step as ``pretrain`` takes them."""
     clock = Clock()
@@ -182,7 +166,10 @@ def measure(variant: str, pixels: Path, count: int, device: str, num_steps: int)
         return plain_speed(np.asarray(images), torch.device(device), num_steps)
     keep_freed_memory()
     config = PretrainConfig(data=pixels, out=pixels, batch_size=BATCH_SIZE, **changes)
-    return our_speed(our_job(images, config, torch.device(device)), num_steps)
+    world = World(torch.device(device))
+    bf16 = convolves_in_bf16(config, world.device)
+    job = prepare(config, world, bf16, None, torch.from_numpy(images), torch.arange(count))
+    return our_speed(job, num_steps)
 
 
 def bench_training(folder: Path, device: str, num_steps: int, rounds: int) -> None:

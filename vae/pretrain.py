@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from functools import partial
 
 import numpy as np
 import torch
@@ -11,23 +10,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from vae.batches import batch_source
 from vae.cache import ImageSet, load_images
 from vae.checkpoint import BEST_NAME, FILE_NAME, save_vae
 from vae.config import PretrainConfig
 from vae.data import SPLITS, preprocessing_id
-from vae.device import has_fast_bf16
 from vae.evaluate import evaluate
+from vae.job import Job, convolves_in_bf16, prepare
 from vae.loss import VaeLoss
 from vae.memory import keep_freed_memory
-from vae.model import VAE
-from vae.parallel import World, distribute, join_world
+from vae.parallel import World, join_world
 from vae.pictures import picture_epoch
 from vae.record import METRICS, Record
 from vae.run_folder import open_run, read_run
 from vae.ssim import scales_for
 from vae.stop import TIME_IS_UP, Stop
-from vae.train import Job, loss_of_batch, train_steps
+from vae.train import train_steps
 from vae.training_state import TrainingState, load_state, remove_leftovers, save_state
 
 NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
@@ -71,7 +68,8 @@ def pretrain(config: PretrainConfig) -> None:
             )
         bf16 = world.agree(bf16)
         saved = world.agree(load_state(config.out, config.image_size) if world.leads else None)
-        job = _prepare(config, world, bf16, saved, data, training)
+        images = torch.from_numpy(data.images)
+        job = prepare(config, world, bf16, saved, images, torch.from_numpy(training))
         held_out = torch.from_numpy(data.images[validation])
         with Stop(started, config.max_minutes, world.device) as stop:
             reason = _train(job, saved, held_out, stop)
@@ -91,45 +89,6 @@ def _facts(config: PretrainConfig, world: World, bf16: bool) -> dict[str, object
         "convolutions": "bf16" if bf16 else "float32",
         "processes": world.size,
     }
-
-
-def _prepare(
-    config: PretrainConfig,
-    world: World,
-    bf16: bool,
-    saved: TrainingState | None,
-    data: ImageSet,
-    training: NDArray[np.int64],
-) -> Job:
-    """Networks and optimizer as they start, or as they were saved, and the way to batches."""
-    torch.manual_seed(config.seed)
-    model = VAE(config.image_size)
-    if saved:
-        model.load_state_dict(saved.model)
-    model.to(world.device, memory_format=torch.channels_last)
-    network = distribute(model, world)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
-    if saved:
-        optimizer.load_state_dict(saved.optimizer)
-    loss = partial(loss_of_batch, beta=config.beta, l1=config.l1, bf16=bf16)
-    if compiles(config, world):
-        # Where no compiler is at hand, run as written instead of failing.
-        torch._dynamo.config.suppress_errors = True
-        loss = torch.compile(loss)
-    images, rows = torch.from_numpy(data.images), torch.from_numpy(training)
-    batches = batch_source(images, rows, world.device, config.images, world.size)
-    return Job(config, world, model, network, optimizer, loss, batches, len(training))
-
-
-def convolves_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
-    """Whether convolutions run in bf16; the loss never does."""
-    return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
-
-
-def compiles(config: PretrainConfig, world: World) -> bool:
-    """Whether forward pass and loss are compiled; untried with several processes."""
-    one_gpu = world.size == 1 and world.device.type == "cuda"
-    return config.compile == "on" or (config.compile == "auto" and one_gpu)
 
 
 def _train(job: Job, saved: TrainingState | None, held_out: Tensor, stop: Stop) -> int:
