@@ -12,7 +12,7 @@ import torch
 
 from vae.files import write_json
 
-_PACKAGES = ("torch", "torchvision", "pytorch-msssim", "numpy", "safetensors", "pillow")
+_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pillow")
 
 
 # Metadata of a config's field that changes no number, so that a run may go on under another value.
