@@ -30,6 +30,16 @@ COLOURS = {
     "pareto": "#000000",
     "per_dimension": "#CC79A7",
 }
+MARKERS = {
+    "vanilla": "o",
+    "progressive": "s",
+    "sequential_consistency": "^",
+    "sequential_boot": "D",
+    "greedy": "<",
+    "beam": "P",
+    "pareto": "X",
+    "per_dimension": "*",
+}
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -45,6 +55,18 @@ STYLE = {
 def label(strategy: str) -> str:
     """A strategy's name on one line."""
     return LABELS[strategy].replace("\n", " ")
+
+
+def stage_label(stage: tuple[str, int], num_steps: int) -> str:
+    """How long a budget and stage of training are, in gradient steps."""
+    where = "a merge" if stage[0] == "per_merge" else "in total"
+    return f"{stage_steps(stage, num_steps):,} gradient steps {where}"
+
+
+def stage_steps(stage: tuple[str, int], num_steps: int) -> int:
+    """Gradient steps that a stage stands for: of each merge, or of a plan in total."""
+    budget, epochs = stage
+    return epochs if budget == "per_merge" else max(1, num_steps - 1) * epochs
 
 
 def save_figure(figure: Figure, path: Path) -> None:
