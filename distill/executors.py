@@ -76,8 +76,8 @@ def do_jobs(
             yield job, students
         return
     longest_first = sorted(jobs, key=Job.count_updates, reverse=True)
-    pending = {executor.submit(_do_in_worker, training, job): job for job in longest_first}
     try:
+        pending = {executor.submit(_do_in_worker, training, job): job for job in longest_first}
         for future in as_completed(pending):
             yield pending[future], future.result()
     except BrokenProcessPool as error:

@@ -10,10 +10,11 @@ from distill.config import Budget
 from distill.law import decay_rates, train_time
 from distill.problem import Problem, read_plan_set
 from planner.budget import Budget as TimeBudget
-from planner.plan_file import PlanSet, read_plans, to_json
+from planner.plan_file import PER_DIMENSION, PlanSet, read_plans, to_json
 from planner.table import plan_every_strategy
 from vae.files import write_json
 
+EXPECTED = {"greedy", "beam", PER_DIMENSION}  # beside the canonical strategies
 Stage = tuple[Budget, int]  # a budget, and the gradient steps of each merge of T - 1
 
 
@@ -28,23 +29,20 @@ def plan_stages(
     Raises:
         FileNotFoundError, ValueError: ``given`` will not do, or a file in ``folder`` is damaged.
     """
-    told: set[str] = set()
     with tqdm(stages, desc="plan", unit="stage") as bar:
-
-        def tell(line: str) -> None:
-            if line not in told:
-                told.add(line)
-                bar.write(line)
-
         for stage in bar:
-            bar.set_description(stage_name(stage))
             path = folder / f"{stage_name(stage)}.json"
-            if not path.exists():
-                if given is None:
-                    plan_set = plan_stage(stage, problem, lr, tell)
-                else:
-                    plan_set = read_plan_set(given, problem)
-                write_json(path, to_json(plan_set))
+            if path.exists():
+                continue
+            if given is not None:
+                plan_set = read_plan_set(given, problem)
+            else:
+                lines: list[str] = []
+                plan_set = plan_stage(stage, problem, lr, lines.append)
+                if missing := EXPECTED - plan_set.strategies.keys():
+                    bar.write(f"{stage_name(stage)}, without {', '.join(sorted(missing))}:")
+                    bar.write("\n".join(lines))
+            write_json(path, to_json(plan_set))
     return read_stages(folder, stages)
 
 

@@ -104,7 +104,7 @@ def test_errors_of_jobs_keep_their_kind_and_a_lost_process_is_told_with_the_way_
     with open_executor(None, 2) as executor:
         with pytest.raises(FloatingPointError, match="lower --lr"):
             list(do_jobs(unstable, jobs(epochs=2_000), executor, lambda: None))
-        executor.submit(kill_oneself)
+        executor.submit(kill_oneself).exception()
         with pytest.raises(ChildProcessError, match="the same command again does the rest"):
             list(do_jobs(training, jobs(), executor, lambda: None))
 
