@@ -1,15 +1,19 @@
 PYTHON ?= python3
 INSTALLED = .venv/.installed
 
-.PHONY: demo test
+.PHONY: check demo test
 
 # The main job on the embedded model: students really trained under every strategy, and the report.
 demo: $(INSTALLED)
 	.venv/bin/python -m scripts.compare_strategies --engine sgd --epochs 10 100 --out runs/demo
 
-test: $(INSTALLED)
+# Style and types: seconds, a minute the first time.
+check: $(INSTALLED)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: check
 	.venv/bin/python -m pytest -q
 
 $(INSTALLED): pyproject.toml

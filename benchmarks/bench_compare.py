@@ -15,8 +15,8 @@ from torch import Tensor
 
 from distill.compare import compare
 from distill.config import CompareConfig
-from distill.results import tabulate
 from distill.descent import fit_operators
+from distill.results import tabulate
 from report.comparison import write_report
 from scripts.cli import main
 from vae.device import pick_device

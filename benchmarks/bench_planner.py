@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.numpy_planner import best_choices
 from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
-from planner.plan import merges
+from planner.plan import Plan, merges
 from planner.problem import MergeProblem, pose
 from planner.search import optimal_values, per_dimension_plans, table_bytes
 from planner.sweep import sweep
@@ -94,7 +94,7 @@ def sweeps() -> None:
         sweep(cosine_schedule(num_steps), VARIANCES, train_time)
 
 
-def plans(problem: MergeProblem) -> object:
+def plans(problem: MergeProblem) -> tuple[Plan, ...]:
     """Full search for every coordinate's plan."""
     return per_dimension_plans(
         problem.operators, problem.shrinkage, problem.variances, full_search=True

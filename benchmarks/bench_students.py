@@ -27,6 +27,7 @@ from report.students import comparison_verdict
 from scripts.cli import main
 from vae.device import pick_device
 
+PUBLISHED_TRIALS = 10
 MANY_TRIALS = 4_000
 KS_TRIALS = 2_000
 KS_NUM_STEPS = 32
@@ -140,10 +141,13 @@ def compare(config: SimulateConfig, folder: Path) -> None:
         cells = compare_with_published(rows, published)
         print(f"exact, {trials} trials: {comparison_verdict(cells)}")
     for strategy in config.strategies:
-        ratios = [cell.std_ratio for cell in cells if cell.strategy == strategy]
+        ratios = np.array([cell.std_ratio for cell in cells if cell.strategy == strategy])
+        # A published std is of ten trials: freedom / ratio**2 ~ chi2(freedom) if the laws agree.
+        freedom = PUBLISHED_TRIALS - 1
+        p = stats.kstest(freedom / ratios**2, stats.chi2(freedom).cdf).pvalue
         print(
             f"  {strategy}: std over published, median {np.median(ratios):.2f}, "
-            f"{min(ratios):.2f} to {max(ratios):.2f}"
+            f"{ratios.min():.2f} to {ratios.max():.2f}; as draws of ten trials, KS p = {p:.2f}"
         )
 
 

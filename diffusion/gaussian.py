@@ -55,4 +55,5 @@ def surrogate_composite(operators: Array, variances: Array) -> Array:
 
     [OM] Def. 4.1; ``operators`` are the A_t, (T, d).
     """
-    return np.where((variances > 1) & (operators < 1), 1.0, operators).prod(axis=0)
+    composite: Array = np.where((variances > 1) & (operators < 1), 1.0, operators).prod(axis=0)
+    return composite

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.config import Budget
 from distill.results import ROUNDING, ResultRow
 from planner.strategies import CANONICAL
 from planner.value import OPERATOR_ROUNDING
@@ -22,7 +23,7 @@ BOOT = "sequential_boot"
 class Recommendation:
     """The strategy to take at one budget and stage."""
 
-    budget: str
+    budget: Budget
     epochs: int
     strategy: str  # of those as good as the best, the one of fewest merges
     gradient_steps: int

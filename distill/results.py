@@ -1,6 +1,7 @@
 """The table of a comparison: one row a case, measured beside predicted."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -8,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from distill.comparison import Comparison
+from distill.config import Budget
 from distill.decode import Likeness, decode_operator, likeness, noise_bank
 from distill.jobs import Case
 from distill.students import Students
@@ -23,7 +25,7 @@ class ResultRow:
     """One strategy at one stage, under one budget, on one seed's batches."""
 
     strategy: str
-    budget: str  # per_merge or total
+    budget: Budget
     epochs: int  # gradient steps a merge; under total, of a plan of T - 1 merges
     seed: int
     engine: str  # sgd or exact
@@ -103,19 +105,19 @@ def write_results(path: Path, rows: list[ResultRow]) -> None:
     write_rows(path, rows, ResultRow)
 
 
-def over_seeds(rows: list[ResultRow]) -> list[ResultRow]:
+def over_seeds(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """One row a strategy, budget and stage: numbers are means over seeds, the seed is the first."""
     together: dict[tuple, list[ResultRow]] = {}
     for row in rows:
         together.setdefault((row.budget, row.epochs, row.strategy), []).append(row)
-    return [
-        replace(
-            same[0],
-            **{
-                name: fmean(getattr(row, name) for row in same)
-                for name, value in vars(same[0]).items()
-                if isinstance(value, float)
-            },
-        )
-        for same in together.values()
-    ]
+    return [_mean(same) for same in together.values()]
+
+
+def _mean(rows: list[ResultRow]) -> ResultRow:
+    fields = vars(rows[0])
+    means = {
+        name: fmean(getattr(row, name) for row in rows)
+        for name, value in fields.items()
+        if isinstance(value, float)
+    }
+    return ResultRow(**(fields | means))

@@ -9,7 +9,12 @@ import numpy as np
 from diffusion.gaussian import check_variances
 
 Strategy = Literal[
-    "vanilla", "progressive", "sequential_consistency", "sequential_boot", "per_dimension"
+    "vanilla",
+    "progressive",
+    "sequential_consistency",
+    "sequential_boot",
+    "per_dimension",
+    "optimal",
 ]
 
 
@@ -27,7 +32,7 @@ class SyntheticConfig:
         "sequential_consistency",
         "sequential_boot",
     )
-    """Merge strategies; per_dimension is the optimal plan of each variance by itself."""
+    """Merge strategies; per_dimension (also: optimal) plans each variance optimally by itself."""
     trials: int = 10
     """Training runs of every cell."""
     engine: Literal["sgd", "exact"] = "sgd"
@@ -46,6 +51,9 @@ class SyntheticConfig:
     """Of engine sgd: auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
+        one_name = {"optimal": "per_dimension"}
+        strategies = tuple(one_name.get(name, name) for name in self.strategies)
+        object.__setattr__(self, "strategies", strategies)  # frozen, and still being built
         try:
             check_variances(np.array(self.variances))
         except ValueError as error:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
+from distill.descent import fit_operators
 from distill.embedding import least_norm_parameters, time_embedding
 from distill.inputs import Inputs
 from planner.plan import Plan, rounds
@@ -75,39 +75,6 @@ def train_students(
 
     students = (theta * embeddings[:, None, :]).sum(dim=2).double().cpu().numpy()
     return students[[plan.start - 1 for plan in plans], np.arange(len(plans))]
-
-
-def fit_operators(
-    theta: Tensor,
-    embeddings: Tensor,
-    pairs: Iterable[tuple[Tensor, Tensor]],
-    lr: float,
-    on_epoch: Callable[[], object],
-) -> Tensor:
-    """Regress M scalar students onto M scalar teachers by plain gradient descent.
-
-        loss = mean over the batch of sum_m (theta_m.emb_m x_start_m - x_stop_m)**2
-
-    Nothing in the loop waits for the device, so on CUDA the steps queue up behind each other.
-
-    Args:
-        theta: Initial parameters, (M, 64); left alone.
-        embeddings: Time embedding of each student, (M, 64).
-        pairs: x_start and x_stop of every gradient step, (B, M) each.
-
-    Returns:
-        Trained parameters, (M, 64).
-    """
-    theta = theta.clone().requires_grad_()
-    optimizer = torch.optim.SGD([theta], lr=lr)
-    for x_start, x_stop in pairs:
-        operator = (theta * embeddings).sum(dim=1)  # (M,)
-        loss = mse_loss(operator * x_start, x_stop, reduction="sum") / len(x_start)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        on_epoch()
-    return theta.detach()
 
 
 def count_fits(plans: Sequence[Plan]) -> int:

@@ -143,4 +143,6 @@ def _centred_latents(path: Path, fingerprint: str) -> Tensor:
     latents = load_latents(path)
     if sha256(path) != fingerprint:
         raise ValueError(f"{path}: not the latents that the comparison was started with")
+    if latents.codes is None:
+        raise ValueError(f"{path}: holds moments alone, not the codes of images")
     return (latents.codes.double() - latents.mean).float()

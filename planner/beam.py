@@ -64,7 +64,8 @@ def directions(problem: MergeProblem, operator: Array) -> Array:
     waves = np.cos(np.pi * frequency[:, None] * place)
     heights = SPREAD * np.random.default_rng(0).standard_normal((WIDTH, len(frequency)))
     heights[0] = 0.0
-    return problem.towards * gradient * np.exp(heights @ waves)
+    weights: Array = problem.towards * gradient * np.exp(heights @ waves)
+    return weights
 
 
 def best_along(weights: Array) -> Keep:

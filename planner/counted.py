@@ -24,7 +24,12 @@ WORST = -np.inf
 
 @njit(cache=True)
 def _fill(
-    best: Array, cuts: NDArray, operators: Array, shrinkage: Array, towards: float, most: int
+    best: Array,
+    cuts: NDArray[np.int16],
+    operators: Array,
+    shrinkage: Array,
+    towards: float,
+    most: int,
 ) -> None:
     """Signed best values [a, b, k] for k <= most, and their (cut, merges on its left); in place."""
     num_steps = len(operators)
@@ -51,7 +56,9 @@ def _fill(
 
 
 @njit(cache=True, parallel=True)
-def _best_counts(operators: Array, rates: Array, towards: Array, total_time: float) -> NDArray:
+def _best_counts(
+    operators: Array, rates: Array, towards: Array, total_time: float
+) -> NDArray[np.int64]:
     """The best number of merges of each coordinate, (d,); arguments (d, T)."""
     width, num_steps = operators.shape
     counts = np.empty(width, np.int64)
@@ -87,7 +94,9 @@ def plans_under_total(
     rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(rates.T)
     counts = _best_counts(*rows, towards, total_time)
     plans: list[Plan] = []
-    shared: dict[tuple, Plan] = {}  # equal plans are one object, valued and trained together
+    shared: dict[
+        tuple[tuple[int, ...], ...], Plan
+    ] = {}  # equal plans are one object, valued and trained together
     for i, count in enumerate(counts.tolist()):
         best = np.empty((num_steps,) * 3)
         cuts = np.empty((*(num_steps,) * 3, 2), np.int16)

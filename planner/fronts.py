@@ -136,7 +136,8 @@ def nearest_to(target: Array, slope: Array | float = 1.0) -> Keep:
     """Keep the one candidate x with the least ``sum_i (target_i - slope_i x_i)**2``."""
 
     def keep(block: Block, candidates: Array) -> Rows:
-        return np.argmin(np.square(target - slope * candidates).sum(axis=1), keepdims=True)
+        nearest: Rows = np.argmin(np.square(target - slope * candidates).sum(axis=1), keepdims=True)
+        return nearest
 
     return keep
 

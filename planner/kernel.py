@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Share = tuple[float, float]  # what a merge keeps of its start, and what it learns
 
 # Values are finite and above 0, so sums of rounding errors are all that these liberties change.
 FAST = {"nnan", "ninf", "nsz", "contract", "reassoc"}
@@ -28,9 +29,9 @@ DIRECT = -1  # in the place of a cut m: the steps, or the single block, as they 
 
 
 @intrinsic
-def _larger(typing_context, x, y):  # noqa: ANN001, ANN202 - numba's protocol
+def _larger(typing_context, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba's protocol
     # Python's max compiles to a compare and a select, which LLVM does not turn into SIMD lanes.
-    def generate(context, builder, signature, arguments):  # noqa: ANN001, ANN202
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         double = ir.DoubleType()
         larger = builder.module.declare_intrinsic(
             "llvm.maxnum", [double], ir.FunctionType(double, [double, double])
@@ -42,7 +43,7 @@ def _larger(typing_context, x, y):  # noqa: ANN001, ANN202 - numba's protocol
 
 @njit(cache=True, fastmath=FAST)
 def _best_merges(
-    right_b: Array, right_c: Array, left: Array, share_b: tuple, share_c: tuple
+    right_b: Array, right_c: Array, left: Array, share_b: Share, share_c: Share
 ) -> tuple[float, float]:
     """Best splits of two neighbouring blocks [a..b] and [a..c], which share their left factors."""
     best_b = best_c = -np.inf
@@ -117,7 +118,9 @@ def _best_cut(right: Array, left: Array, undone: float, learnt: float, beat: flo
 
 
 @njit(cache=True)
-def _split_into_blocks(table: Array, towards: float, num_blocks: int, ends: NDArray) -> float:
+def _split_into_blocks(
+    table: Array, towards: float, num_blocks: int, ends: NDArray[np.int32]
+) -> float:
     """Best product of ``num_blocks`` blocks that tile all steps; writes the block ends, from 0.
 
     F[k, b] = best over m of F[k-1, m] D[m+1, b],  F[1, b] = D[1, b]
@@ -137,7 +140,7 @@ def _split_into_blocks(table: Array, towards: float, num_blocks: int, ends: NDAr
     ends[num_blocks - 1] = num_steps - 1
     for k in range(num_blocks - 1, 0, -1):
         ends[k - 1] = cuts[k, ends[k]]
-    return best[num_blocks - 1, num_steps - 1]
+    return float(best[num_blocks - 1, num_steps - 1])
 
 
 @njit(cache=True)
@@ -147,8 +150,8 @@ def _recover(
     shrinkage: Array,
     towards: float,
     nary: bool,
-    ends: NDArray,
-    record: NDArray,
+    ends: NDArray[np.int32],
+    record: NDArray[np.int32],
 ) -> None:
     """Write the plan's nodes, wholes before parts: rows (a, b, cut, is_product), counted from 0.
 
@@ -196,8 +199,8 @@ def solve(
     towards: Array,
     nary: bool,
     num_blocks: int,
-    records: NDArray,
-    ends: NDArray,
+    records: NDArray[np.int32],
+    ends: NDArray[np.int32],
     num_workers: int,
 ) -> Array:
     """Best values of all coordinates, (d,); see ``planner.search`` for a friendlier face.

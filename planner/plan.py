@@ -34,7 +34,7 @@ class Plan:
     def _name(self) -> str:
         return f"x_{self.start} -> x_{self.stop}"
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         # Pickle would recurse level by level, and a sequential plan is T levels deep.
         return from_outline, (self.start, outline(self))
 

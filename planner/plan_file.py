@@ -7,6 +7,7 @@ x_b -> x_{a-1}, and the children of a merge stand in increasing order.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
     }
 
 
-def from_json(value: dict) -> PlanSet:
+def from_json(value: dict[str, Any]) -> PlanSet:
     """The inverse of ``to_json``.
 
     Raises:
@@ -111,7 +112,7 @@ def read_plans(path: Path) -> PlanSet:
         ) from error
 
 
-def _merges(plan: Plan) -> list[dict[str, list]]:
+def _merges(plan: Plan) -> list[dict[str, Any]]:
     return [
         {
             "interval": [jump.stop + 1, jump.start],
@@ -121,7 +122,7 @@ def _merges(plan: Plan) -> list[dict[str, list]]:
     ]
 
 
-def _plan(jumps: list[dict[str, list]], num_steps: int) -> Plan:
+def _plan(jumps: list[dict[str, Any]], num_steps: int) -> Plan:
     done = {(t, t): step(t) for t in range(1, num_steps + 1)}
     for jump in jumps:
         whole = merge(*(done.pop((a, b)) for a, b in reversed(jump["children"])))

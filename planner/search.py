@@ -118,7 +118,7 @@ def settled_by_theory(operators: Array, shrinkage: Array, variances: Array) -> N
 
 def table_bytes(num_steps: int, width: int) -> int:
     """Bytes that a full search over ``width`` coordinates holds at once: a table a thread."""
-    return 8 * num_steps**2 * min(width, numba.get_num_threads())
+    return 8 * num_steps**2 * min(width, int(numba.get_num_threads()))
 
 
 def check_num_operators(num_operators: int, num_steps: int) -> None:
@@ -160,7 +160,7 @@ def _solve(
     nodes: NDArray[np.int32],
     ends: NDArray[np.int32],
 ) -> Array:
-    return solve(
+    values: Array = solve(
         np.ascontiguousarray(operators.T),
         np.ascontiguousarray(shrinkage.T),
         better_direction(variances),
@@ -170,6 +170,7 @@ def _solve(
         ends,
         min(len(variances), numba.get_num_threads()),
     )
+    return values
 
 
 def _plans(nodes: NDArray[np.int32], ends: NDArray[np.int32]) -> tuple[Plan, ...]:

@@ -95,4 +95,5 @@ def onto_simplex(point: Array, total: float) -> Array:
     """The nearest point with coordinates >= 0 that sum to ``total`` (Held et al. 1974)."""
     falling = np.sort(point)[::-1]
     excess = (np.cumsum(falling) - total) / np.arange(1, len(point) + 1)
-    return np.maximum(point - excess[np.flatnonzero(falling > excess)[-1]], 0.0)
+    shift = float(excess[np.flatnonzero(falling > excess)[-1]])
+    return np.maximum(point - shift, 0.0)

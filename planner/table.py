@@ -67,7 +67,7 @@ def plan_every_strategy(
         own = valued(_own_plans(schedule, variances, budget, full_search, tell, rates))
         solvers = tuple(SOLVERS)
     for solver in solvers:
-        if width == 1:
+        if width == 1 and own is not None:
             found[solver] = own  # every solver is exact, and need not find it again
             continue
         try:
@@ -81,7 +81,7 @@ def plan_every_strategy(
             tell(f"{solver} is left out: {error}")
             continue
         found[solver] = min(rivals, key=loss)
-    if budget.kind == "total" and "beam" in found:
+    if budget.kind == "total" and "beam" in found and own is not None:
         # Searches for equal times overlook the plans of few merges, which others may have found.
         alone = [valued((plan,) * width) for plan in {id(plan): plan for plan in own[0]}.values()]
         found["beam"] = min([*found.values(), *alone], key=loss)

@@ -85,7 +85,8 @@ def w2_squared(operator: Array, surrogate: Array) -> Array:
 
     [OM] eq. 19; merged operators and surrogates are never negative.
     """
-    return np.square(surrogate - operator).sum(axis=-1)
+    distance: Array = np.square(surrogate - operator).sum(axis=-1)
+    return distance
 
 
 def w2_rounding(w2: float, surrogate: Array) -> float:

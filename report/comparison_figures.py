@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from distill.comparison import Comparison
 from distill.kinds import plan_kinds
 from distill.results import ResultRow
@@ -111,8 +114,8 @@ def _best_of_stages(rows: Sequence[ResultRow]) -> str:
     return "; ".join(texts)
 
 
-def _count(kinds: Sequence[str]) -> str:
-    counts = Counter(str(kind) for kind in kinds)
+def _count(kinds: NDArray[np.str_]) -> str:
+    counts = Counter(kinds.tolist())
     return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.most_common())
 
 

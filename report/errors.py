@@ -17,9 +17,12 @@ INCHES_PER_NAME = 1.45
 class Measured(Protocol):
     """What a row of a table must have to be drawn."""
 
-    mean: float
-    std: float
-    predicted: float
+    @property
+    def mean(self) -> float: ...
+    @property
+    def std(self) -> float: ...
+    @property
+    def predicted(self) -> float: ...
 
 
 def draw_errors_of(

@@ -1,6 +1,6 @@
 """Which plan each latent dimension got, over its variance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -61,7 +61,7 @@ def draw_plan_kinds(
         save_figure(figure, path)
 
 
-def _legend(figure: Figure, shown: Sequence[int]) -> None:
+def _legend(figure: Figure, shown: NDArray[np.intp]) -> None:
     figure.legend(
         [Patch(facecolor=SHADES[kind]) for kind in shown],
         [NAMES.get(KINDS[kind]) or label(KINDS[kind]) for kind in shown],

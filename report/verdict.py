@@ -49,9 +49,11 @@ def recommendation_sentence(found: Sequence[Recommendation], num_steps: int) -> 
 
 
 def _advice(one: Recommendation, num_steps: int) -> str:
-    gain = f"{one.advantage:.1%} below {label(one.next_best)}"
+    following = label(str(one.next_best))  # there is one where not all are as good
     if one.next_best in one.as_good:
-        gain = f"{label(one.next_best)} is as good"
+        gain = f"{following} is as good"
+    else:
+        gain = f"{one.advantage:.1%} below {following}"
     steps = stage_steps((one.budget, one.epochs), num_steps)
     return f"{label(one.strategy)} at {steps:,} (expected W2 {one.expected_w2:.3g}, {gain})"
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from distill.descent import fit_operators
 from distill.inputs import gaussian_inputs
 from distill.problem import plan_strategy, pose
-from distill.train import fit_operators, train_students
+from distill.train import train_students
 from planner.strategies import CANONICAL
 
 pytestmark = [
@@ -18,14 +19,34 @@ pytestmark = [
 def test_gradient_steps_never_wait_for_the_device():
     device = torch.device("cuda")
     theta, embeddings = torch.rand(2, 30, 64, device=device, dtype=torch.float64)
-    x_start = torch.randn(100, 30, device=device, dtype=torch.float64)
-    pairs = [(x_start, 0.5 * x_start)] * 5
-    fit_operators(theta, embeddings, pairs, 1e-3, lambda: None)
-    torch.cuda.set_sync_debug_mode("error")
+    batches = torch.randn(2, 100, 30, device=device, dtype=torch.float64)
+
+    def pairs():
+        yield batches[0], 0.5 * batches[0]  # what comes first may wait: the step is captured
+        torch.cuda.set_sync_debug_mode("error")
+        for _ in range(5):
+            yield batches[1], 0.5 * batches[1]
+
     try:
-        fit_operators(theta, embeddings, pairs, 1e-3, lambda: None)
+        fit_operators(theta, embeddings, pairs(), 1e-3, lambda: None)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_captured_step_sees_every_new_batch():
+    theta, embeddings = torch.rand(2, 30, 64, dtype=torch.float64)
+    batches = torch.randn(20, 100, 30, dtype=torch.float64)
+    cpu, cuda = (
+        fit_operators(
+            theta.to(device),
+            embeddings.to(device),
+            ((batch, 0.5 * batch) for batch in batches.to(device)),
+            1e-2,
+            lambda: None,
+        ).cpu()
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(cuda, cpu, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", CANONICAL)

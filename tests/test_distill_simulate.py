@@ -131,6 +131,13 @@ def test_per_dimension_plans_are_never_predicted_further_off(tmp_path):
         assert off["per_dimension"] <= min(off.values()) + 1e-15
 
 
+def test_optimal_is_another_name_of_per_dimension(tmp_path):
+    config = small(tmp_path, strategies=("optimal",))
+    assert config == small(tmp_path, strategies=("per_dimension",))
+    with pytest.raises(ValueError, match="different values"):
+        small(tmp_path, strategies=("optimal", "per_dimension"))
+
+
 def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
     variances = np.array([2.0, 0.5])
     make_plans(PlanConfig(out=tmp_path / "plans", variances=(2.0, 0.5), num_steps=6), print)

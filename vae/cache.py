@@ -38,7 +38,7 @@ _IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 _CHUNK = 64  # images a worker takes at a time
 _SAVE_EVERY = 512  # images between two savings of the progress
 # What Pillow and zipfile raise for damaged input; anything else is a fault of ours and surfaces.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -182,5 +182,5 @@ def _decode(root: Path, name: str) -> bytes | str:
     try:
         with open_image(root, name) as image:
             return crop_to_square(image).tobytes()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return f"{type(error).__name__}: {error}".replace("\n", " ")

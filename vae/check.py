@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from vae.cache import UNREADABLE
 from vae.data import SPLITS, assign_splits, find_images, open_image
 
 CELEBA_COUNT = 202_599
@@ -49,7 +49,7 @@ def check_data(config: CheckConfig) -> None:
         try:
             with open_image(source.root, source.names[place]) as image:
                 sizes[image.size] += 1
-        except (OSError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             unreadable.append(f"{source.names[place]}: {error}")
     shown = [f"{w}x{h} ({n})" for (w, h), n in sizes.most_common(_SIZES_SHOWN)]
     more = ", ..." if len(sizes) > _SIZES_SHOWN else ""

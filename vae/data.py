@@ -17,6 +17,7 @@ from PIL import Image
 IMAGE_SIZE = 64  # pixels, height and width
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 CELEBA_ZIP = "img_align_celeba.zip"
+MOST_MEMBER_BYTES = 64 << 20  # that a member of a zip may unpack to
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 SPLITS = ("train", "validation", "test")  # numbered 0, 1, 2 as in CelebA's partition file
 HOLDOUT = 0.05  # share held out for validation where no partition file says better
@@ -116,8 +117,26 @@ def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
 def open_image(root: Path, name: str) -> Image.Image:
     """Open one image of a source: a file below the folder ``root``, or a member of that zip."""
     if root.suffix.lower() == ".zip" and root.is_file():
-        return Image.open(io.BytesIO(_open_zip(root).read(name)))
+        return Image.open(io.BytesIO(_read_member(_open_zip(root), name)))
     return Image.open(root / name)
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """One member, in memory: nothing is unpacked, so no name can lead out of a folder.
+
+    Raises:
+        OSError: it would grow past any image, or cannot be read.
+    """
+    info = archive.getinfo(name)
+    # Other methods inflate a whole block at once, before its size can be seen.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
+        raise OSError(
+            f"{name}: encrypted, or packed by another method than deflate; unpack the zip"
+        )
+    if info.file_size > MOST_MEMBER_BYTES:
+        raise OSError(f"{name}: {info.file_size} bytes, more than an image has")
+    with archive.open(info) as member:
+        return member.read(info.file_size)  # without the size, all would be inflated first
 
 
 @functools.cache

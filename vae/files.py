@@ -8,13 +8,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # exists for type checkers alone
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, rename it there.
 
     A crash, a full disk or a kill leaves the old file, or none, but never half of one.
@@ -32,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8") and None)
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -40,7 +44,7 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_rows(path: Path, rows: Sequence[object], row_type: type) -> None:
+def write_rows(path: Path, rows: Sequence["DataclassInstance"], row_type: type) -> None:
     """Write dataclass rows as CSV under the names of their fields, floats in full precision."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(row_type)], lineterminator="\n")
@@ -52,7 +56,7 @@ def write_rows(path: Path, rows: Sequence[object], row_type: type) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write safetensors, whole or not at all."""
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-    write_atomically(path, lambda target: target.write_bytes(data) and None)
+    write_atomically(path, lambda target: target.write_bytes(data))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:

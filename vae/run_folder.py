@@ -7,15 +7,21 @@ import sys
 from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vae.files import write_json
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # exists for type checkers alone
+
 _PACKAGES = ("torch", "torchvision", "pytorch-msssim", "numpy", "safetensors", "pillow")
 
 
-def open_run(out: Path, job: str, config: object, inputs: dict[str, str], device: str) -> bool:
+def open_run(
+    out: Path, job: str, config: "DataclassInstance", inputs: dict[str, str], device: str
+) -> bool:
     """Make the run folder ``out`` and its ``config.json``, or open it to go on.
 
     Args:
@@ -64,23 +70,23 @@ def _flatten(nested: dict) -> dict[str, object]:
     return flat
 
 
-def _comparable(config: object) -> dict[str, object]:
+def _comparable(config: "DataclassInstance") -> dict[str, object]:
     """The fields that decide the numbers, as JSON gives them back: all but where files lie."""
     values = {name: value for name, value in asdict(config).items() if name not in _paths(config)}
     return json.loads(json.dumps(values))
 
 
-def _paths(config: object) -> dict[str, str | None]:
+def _paths(config: "DataclassInstance") -> dict[str, str | None]:
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return {name: str(value) for name, value in values.items() if isinstance(value, Path)}
 
 
-def provenance(device: str) -> dict[str, object]:
+def provenance(device: str) -> dict[str, Any]:
     """Command, commit, versions and hardware, for the record."""
     return {
         "command": " ".join(sys.orig_argv[1:]),
         "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version()}
+        "versions": {"mergelab": _own_version(), "python": platform.python_version()}
         | {package: metadata.version(package) for package in _PACKAGES},
         "hardware": {
             "device": device,
@@ -93,16 +99,27 @@ def provenance(device: str) -> dict[str, object]:
 def _git_commit() -> str | None:
     """Commit of the running code, "-dirty" where files differ from it; None outside a checkout."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        # Installed into an environment that lies in some other checkout, this file is not tracked.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    run = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+def _own_version() -> str:
+    """Version of the installed package, if it is; the code also runs from its folder."""
+    try:
+        return metadata.version("mergelab")
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _cpu_name() -> str:

@@ -1,0 +1,113 @@
+"""What a machine offers mergelab, and what is wrong with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diffusion.schedule import cosine_schedule
+from planner.problem import pose
+from planner.search import optimal_values
+from planner.strategies import CANONICAL
+from planner.value import plan_operator
+from vae.checkpoint import embedded_vae, load_vae
+from vae.device import pick_device
+from vae.files import sha256
+from vae.latents import FILE_NAME, load_latents, refuse_mismatch
+from vae.run_folder import provenance
+
+PACKAGES = ("diffusion", "distill", "planner", "report", "vae")
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    found: str
+    wrong: str = ""  # what is wrong and how to mend it; empty where all is well
+
+
+def examine(device_name: str, cache: Path) -> Iterator[Finding]:
+    """Look at versions, device, planner, embedded models and cache, one after another."""
+    device = pick_device(device_name)
+    made = provenance(str(device))
+    yield Finding("commit", str(made["git_commit"] or "not a git checkout"))
+    for group in ("versions", "hardware"):
+        yield Finding(group, ", ".join(f"{name} {value}" for name, value in made[group].items()))
+    yield examine_device(device)
+    yield examine_planner()
+    root = Path(__file__).parents[1]
+    for package in PACKAGES:
+        folder = root / package / "pretrained"
+        if folder.is_dir():
+            yield from examine_files(folder)
+    yield examine_model(device)
+    yield examine_cache(cache)
+
+
+def examine_device(device: torch.device) -> Finding:
+    """Whether the device multiplies as the CPU does in float64."""
+    left, right = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    product = (left.to(device) @ right.to(device)).cpu().double()
+    off = float((product - left.double() @ right.double()).abs().max())
+    found = f"{device}, CUDA {torch.version.cuda or 'not built in'}"
+    # TF32 keeps 10 bits of the mantissa: 64 products of size 1 are off by some 0.01.
+    wrong = "" if off < 0.1 else f"a product of matrices is off by {off:.2g}; try --device cpu"
+    return Finding("device", found, wrong)
+
+
+def examine_planner() -> Finding:
+    """Whether the compiled search finds what theory proves: BOOT at 0.5, vanilla at 3."""
+    problem = pose(cosine_schedule(8), np.array([0.5, 3.0]), train_time=1.6)
+    steps, shrinkage, variances = problem.operators, problem.shrinkage, problem.variances
+    searched = optimal_values(steps, shrinkage, variances, full_search=True)
+    proven = [
+        plan_operator(CANONICAL[name](8), steps[:, i], shrinkage[:, i])
+        for i, name in enumerate(("sequential_boot", "vanilla"))
+    ]
+    off = float(np.abs(searched - proven).max())
+    wrong = "" if off < 1e-12 else f"its optimum is off by {off:.2g}; install numba again"
+    return Finding("planner", f"compiled, within {off:.0e} of theory", wrong)
+
+
+def examine_files(folder: Path) -> Iterator[Finding]:
+    """Whether the files that come with a package are the ones that its SHA256SUMS names."""
+    name = f"{folder.parent.name}/{folder.name}"
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    sums = {file: digest for digest, file in (line.split() for line in lines)}
+    for file in sorted(sums.keys() | {path.name for path in folder.glob("*.safetensors")}):
+        path = folder / file
+        wrong = "" if file in sums else f"not named in {SUMS}; remove it"
+        digest = sha256(path) if path.is_file() else "missing"
+        if file in sums and digest != sums[file]:
+            wrong = f"not the file that {SUMS} names; install mergelab again"
+        yield Finding(f"{name}/{file}", f"sha256 {digest[:16]}", wrong)
+
+
+def examine_model(device: torch.device) -> Finding:
+    """Whether the embedded VAE decodes the mean of the latents that come with it."""
+    weights = embedded_vae()
+    try:
+        latents = load_latents(weights.with_name(FILE_NAME))
+        refuse_mismatch(latents, weights.with_name(FILE_NAME), weights)
+        image = load_vae(weights).to(device).decode(latents.mean.float()[None].to(device))
+        wrong = "" if bool(image.isfinite().all()) else "it decodes to values that are not finite"
+    except (OSError, ValueError) as error:
+        wrong = str(error)
+    return Finding("embedded model", "decodes" if not wrong else "does not work", wrong)
+
+
+def examine_cache(cache: Path) -> Finding:
+    """The cache of decoded images; no problem where there is none yet."""
+    if not cache.exists():
+        return Finding("image cache", f"{cache}, not made yet")
+    if not cache.is_dir():
+        return Finding("image cache", str(cache), "not a folder; remove it or give --cache")
+    files = [path for path in cache.iterdir() if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    whole = sum(path.suffix == ".u8" for path in files)
+    return Finding("image cache", f"{cache}, {whole} data sets, {size:.1f} MB")

@@ -1,0 +1,115 @@
+"""The command-line reference in Markdown, from the jobs' docstrings and configs."""
+
+import ast
+import inspect
+import itertools
+import types
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from textwrap import dedent
+from typing import Literal, Union, get_args, get_origin, get_type_hints
+
+from scripts.jobs import Job, find_jobs
+from vae.cache import DEFAULT_CACHE
+
+PLACEHOLDERS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+INTRODUCTION = """\
+# Command-line reference
+
+Written by `python -m scripts.write_cli_reference` from the configs; do not edit.
+
+Every job tells its flags with `--help`. A mistake ends with one line on stderr and exit status 2,
+an interruption with status 130; what was computed stays, and the same command goes on from there.
+"""
+
+
+def cli_reference() -> str:
+    """All jobs, the list first."""
+    jobs = find_jobs()
+    listed = [f"- [`{job.name}`](#{job.name}): {job.summary}" for job in jobs]
+    return "\n".join([INTRODUCTION, *listed, "", *(section(job) for job in jobs)])
+
+
+def section(job: Job) -> str:
+    """One job: what it does, an example, and a table of its flags."""
+    _, _, details = job.doc.partition("\n")
+    text, _, example = details.partition("Example:\n")
+    rows = list(flags(job.config()))
+    parts = [f"## {job.name}", job.summary, text.strip()]
+    if example:
+        parts.append(f"```bash\n{dedent(example).strip()}\n```")
+    if rows:
+        header = "| flag | default | |\n|:---|:---|:---|\n"
+        parts.append(header + "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def flags(config: type) -> Iterator[tuple[str, str, str]]:
+    """Flag with its value, default, and meaning, of every field."""
+    hints = get_type_hints(config)
+    meanings = field_docs(config)
+    for field in fields(config):
+        flag = "--" + field.name.replace("_", "-")
+        if hints[field.name] is bool:
+            spelling = f"{flag}, --no{flag[1:]}"
+        else:
+            spelling = f"{flag} {values(hints[field.name])}"
+        meaning = " ".join(meanings[field.name].split())
+        yield f"`{spelling}`", _default(field), meaning
+
+
+def values(hint: object) -> str:
+    """What may stand after a flag of this type.
+
+    Raises:
+        TypeError: a type that no config has used yet.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "{" + ",".join(arguments) + "}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(values(part) for part in arguments if part is not type(None))
+    if origin is tuple and arguments[1:] == (...,):
+        return f"{values(arguments[0])} ..."
+    if hint in PLACEHOLDERS:
+        return PLACEHOLDERS[hint]
+    raise TypeError(f"the reference does not know how to describe the type {hint}")
+
+
+def _default(field: Field) -> str:
+    if field.default_factory is not MISSING:
+        return _shown(field.default_factory())
+    return "must be given" if field.default is MISSING else _shown(field.default)
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    if value == DEFAULT_CACHE:  # what lies in a home folder must not be printed
+        return "`~/.cache/mergelab`, below `$XDG_CACHE_HOME` if set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return f"`{' '.join(map(str, value))}`"
+    return f"`{value}`"
+
+
+def field_docs(config: type) -> dict[str, str]:
+    """The string under each field of a dataclass, its bases included."""
+    docs: dict[str, str] = {}
+    for part in reversed(config.__mro__[:-1]):
+        (definition,) = ast.parse(dedent(inspect.getsource(part))).body
+        inside = list(ast.iter_child_nodes(definition))
+        for field, below in itertools.pairwise(inside):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    docs[name] = text
+    return docs
