@@ -53,19 +53,11 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
             measured = [max(getattr(row, measure), SMALLEST_DRAWN) for row in rows]
             line[0].set_ylim(min(measured) / 4, 4 * max(measured))
             line[0].set_ylabel(f"$W_2^2$ to the {TARGET_NAMES[measure]}")
-        floor = float(w2_squared(composite, problem.surrogate))
         for panel, budget in zip(panels[0], budgets, strict=True):
             panel.set_title("equal for every merge" if budget == "per_merge" else "equal in total")
-            panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
-        panels[0, 0].annotate(
-            "true composite",
-            (0.0, floor),
-            xycoords=("axes fraction", "data"),
-            xytext=(3, -9),
-            textcoords="offset points",
-            fontsize=7,
-            color="0.4",
-        )
+        floor = float(w2_squared(composite, problem.surrogate))
+        if floor > SMALLEST_DRAWN:  # 0 where no variance exceeds 1
+            _mark_composite(panels[0], floor)
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
         figure.legend(
@@ -77,6 +69,21 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
         )
         figure.subplots_adjust(wspace=0.08, hspace=0.1)
         save_figure(figure, path)
+
+
+def _mark_composite(panels: Sequence[Axes], floor: float) -> None:
+    """What all strategies end at: the distance of the true composite to the surrogate."""
+    for panel in panels:
+        panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
+    panels[0].annotate(
+        "true composite",
+        (0.0, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, -9),
+        textcoords="offset points",
+        fontsize=7,
+        color="0.4",
+    )
 
 
 def _draw_panel(

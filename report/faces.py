@@ -14,6 +14,7 @@ from vae.pixels import to_uint8
 
 HEAT = "RdYlBu_r"  # small differences blue, large ones red
 CELL = 0.72  # inches
+DPI = 130  # a pixel and a half for each of a face's; more would only take time and space
 # Between cells, as a share of their side; numbers stand in the gaps between rows.
 GAP_X, GAP_Y = 0.06, 0.24
 
@@ -69,7 +70,7 @@ def draw_faces(
         bar.set_label("absolute pixel difference, mean over channels", fontsize=8)
         bar.ax.tick_params(labelsize=7)
         figure.suptitle(title, fontsize=10, y=1.0 + 0.2 * side / height, va="bottom")
-        save_figure(figure, path)
+        save_figure(figure, path, DPI)
 
 
 def _pitch(cells: NDArray) -> tuple[int, int]:

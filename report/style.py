@@ -69,10 +69,16 @@ def stage_steps(stage: tuple[str, int], num_steps: int) -> int:
     return epochs if budget == "per_merge" else max(1, num_steps - 1) * epochs
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix, whole or not at all."""
+def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:
+    """Write a figure in the format of the path's suffix, whole or not at all.
+
+    Args:
+        dpi: Where it is not that of the style.
+    """
     with matplotlib.rc_context(STYLE):
-        write_atomically(path, lambda target: figure.savefig(target, format=path.suffix[1:]))
+        write_atomically(
+            path, lambda target: figure.savefig(target, format=path.suffix[1:], dpi=dpi)
+        )
 
 
 def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
