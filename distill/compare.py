@@ -77,7 +77,7 @@ def _train_missing(config: CompareConfig, training: Training, jobs: Sequence[Job
     if not missing:
         return
     workers = min(config.workers or default_workers(training), len(missing))
-    total = sum(job.count_updates() for job in missing)
+    total = sum(job.num_updates for job in missing)
     with (
         open_executor(config.scheduler, workers) as executor,
         tqdm(total=total, desc="train", unit="step", unit_scale=True) as bar,
@@ -87,7 +87,7 @@ def _train_missing(config: CompareConfig, training: Training, jobs: Sequence[Job
             save_students(students_path(config.out, job.name), students)
             bar.set_postfix_str(f"{job.name} done")
             if not by_step:
-                bar.update(job.count_updates())
+                bar.update(job.num_updates)
 
 
 def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:

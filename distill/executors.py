@@ -75,7 +75,7 @@ def do_jobs(
             torch.set_num_threads(threads)
             yield job, students
         return
-    longest_first = sorted(jobs, key=Job.count_updates, reverse=True)
+    longest_first = sorted(jobs, key=lambda job: job.num_updates, reverse=True)
     try:
         pending = {executor.submit(_do_in_worker, training, job): job for job in longest_first}
         for future in as_completed(pending):
@@ -111,7 +111,8 @@ def _open_processes(workers: int) -> Iterator[Executor]:
 
 
 def _start_worker(numbers: "multiprocessing.SimpleQueue[int]") -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: end without a traceback
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a script's background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: no traceback
     number = numbers.get()
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(number % torch.cuda.device_count())  # what "cuda" means from here on

@@ -6,6 +6,7 @@ batches are equal, such as BOOT's under both budgets, are one job.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,8 @@ class Job:
         """Gradient steps a merge -> the coordinates that take as many, trained together."""
         return [(int(n), np.flatnonzero(self.steps == n)) for n in np.unique(self.steps)]
 
-    def count_updates(self) -> int:
+    @cached_property
+    def num_updates(self) -> int:
         """Gradient steps that training takes one after the other, over all groups."""
         return sum(
             steps * count_fits([self.plans[i] for i in coordinates])

@@ -65,7 +65,7 @@ def do_job(
     """Train the students of one job.
 
     Args:
-        on_update: Called after every gradient step of ``sgd``, ``job.count_updates()`` times.
+        on_update: Called after every gradient step of ``sgd``, ``job.num_updates`` times.
 
     Raises:
         FileNotFoundError, ValueError: the latents are missing here, or others.

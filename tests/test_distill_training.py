@@ -58,7 +58,7 @@ def test_the_engines_agree_where_coordinates_take_unlike_numbers_of_steps(traini
     exact = do_job(training, asked)
     trained = do_job(replace(training, engine="sgd"), asked, lambda: updates.append(1))
     np.testing.assert_allclose(trained.operator, exact.operator, rtol=0, atol=2e-5)
-    assert len(updates) == asked.count_updates() == 5 * 7 + 35
+    assert len(updates) == asked.num_updates == 5 * 7 + 35
 
 
 def test_another_seed_has_other_batches(training):
