@@ -44,7 +44,7 @@ def plan_stages(
                     bar.write(f"{stage_name(stage)}, without {', '.join(sorted(missing))}:")
                     bar.write("\n".join(lines))
             # On one line, which is written ten times as fast: some plans are 128 times 31 merges.
-            write_text(path, json.dumps(to_json(plan_set)) + "\n")
+            write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
     return read_stages(folder, stages)
 
 
