@@ -91,6 +91,7 @@ def draw_figures(
             "strategy's faces left, their difference to the surrogate teacher's right.",
             f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
             f"difference to the teacher; mean pixel L2: {_pixels(rows, stage)}",
+            is_photo=True,
         )
         for stage, path in paths.items()
     ]

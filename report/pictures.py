@@ -18,6 +18,7 @@ class Picture:
     path: Path
     caption: str
     alt: str  # what it shows, for those who do not see it
+    is_photo: bool = False  # of faces, not lines: as wide as the page, and stored with slight loss
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,19 @@ class EmbeddedPicture:
 
 
 def embed(picture: Picture) -> EmbeddedPicture:
-    """The figure as a data URI: WebP, lossless unless it is large."""
+    """The figure as a data URI: WebP, lossless for lines, and laid out at half its pixels."""
     with Image.open(picture.path) as opened:
         image = opened.convert("RGB")
-    photographic = image.width > WIDEST
-    if photographic:
+    if picture.is_photo and image.width > WIDEST:
         height = round(image.height * WIDEST / image.width)
         image = image.resize((WIDEST, height), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    image.save(data, format="WEBP", lossless=not photographic, quality=QUALITY)
+    image.save(data, format="WEBP", lossless=not picture.is_photo, quality=QUALITY)
     text = base64.b64encode(data.getvalue()).decode("ascii")
     return EmbeddedPicture(
         data_uri=f"data:image/webp;base64,{text}",
-        width=image.width if photographic else image.width // 2,
-        height=image.height if photographic else image.height // 2,
+        width=image.width if picture.is_photo else image.width // 2,
+        height=image.height if picture.is_photo else image.height // 2,
         caption=picture.caption,
         alt=picture.alt,
     )
