@@ -1,43 +1,27 @@
-"""The main job: students under every strategy and stage, each saved as soon as it is trained."""
+"""The main job: students of every strategy, stage, budget and seed, each saved as it is trained."""
 
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from diffusion.gaussian import noised_variances
+from distill.comparison import PLANS, Comparison, open_comparison, save_index, students_path
 from distill.config import CompareConfig
-from distill.inputs import Inputs, gaussian_inputs, latent_inputs
-from distill.law import refuse_unstable, sgd_shrinkage, simulate_operators
-from distill.problem import Problem, plan_strategies, pose, read_strategies
-from distill.students import Students, load_students, save_students, students_file
-from distill.train import count_fits, train_students
-from planner.plan import Plan, merges, rounds
-from planner.value import per_dimension_operator, w2_squared
+from distill.executors import default_workers, do_jobs, open_executor
+from distill.jobs import Job, list_jobs
+from distill.law import refuse_unstable
+from distill.problem import pose, read_plan_set
+from distill.stages import plan_stages
+from distill.students import save_students
+from distill.training import Training
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.device import pick_device
-from vae.files import read_tensors, sha256, write_tensors
+from vae.files import sha256
 from vae.latents import FILE_NAME, Latents, latents_path, load_latents, refuse_mismatch
-from vae.model import VAE
-from vae.run_folder import open_run, read_run
-
-SIMULATED_RUNS = 200
-INDEX_KIND = "mergelab comparison, format 1"
-INDEX_NAME = "comparison.safetensors"
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """All students of a run, with what it takes to decode them."""
-
-    problem: Problem
-    students: list[Students]  # stage by stage, strategies in one order
-    mean: Tensor  # of the latents, (d,)
-    covariance: Tensor  # of the latents, (d, d); its diagonal poses the problem
-    model: VAE
-    inputs: str  # "gaussian" or "latents"
+from vae.run_folder import open_run
 
 
 def compare(config: CompareConfig) -> Comparison:
@@ -47,73 +31,63 @@ def compare(config: CompareConfig) -> Comparison:
         FileNotFoundError, ValueError: files do not fit each other, the run folder is another
             run's, or the learning rate is unstable; before anything is trained.
         FloatingPointError: a student diverged.
+        OSError: a worker or the scheduler is lost; what is finished is kept.
     """
     device = pick_device(config.device)
     weights, latents_file = find_inputs(config.vae, config.latents)
-    model = load_vae(weights).to(device)
+    load_vae(weights)  # a damaged one is told before anything is trained
     latents = load_latents(latents_file)
     refuse_mismatch(latents, latents_file, weights)
     problem = pose(config.num_steps, latents.variances.numpy())
-    kind = _kind_of_inputs(config, latents)
-    inputs = _inputs(config, problem, latents, kind)
-    refuse_unstable(config.lr, inputs.second_moments, problem.variances)
+    config = _decide(config, latents, device)
+    moments = noised_variances(problem.schedule, problem.variances)
+    refuse_unstable(config.lr, moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_file)}
-    given = None if config.plan is None else read_strategies(config.plan, problem)
     if config.plan is not None:
+        read_plan_set(config.plan, problem)
         fingerprints["plan"] = sha256(config.plan)
-    open_run(config.out, "compare_strategies", config, fingerprints, str(device))
+    # Where jobs are done changes no number, so a run may go on elsewhere.
+    asked = replace(config, workers=None, scheduler=None)
+    open_run(config.out, "compare_strategies", asked, fingerprints, str(device))
 
-    students = []
-    for epochs in config.epochs:
-        shrinkage = sgd_shrinkage(inputs.second_moments, config.lr, epochs)
-        for strategy, plans in (given or plan_strategies(problem, shrinkage)).items():
-            path = config.out / "students" / students_file(strategy, epochs)
-            if not path.exists():
-                trained = _train(config, problem, inputs, strategy, plans, epochs, device)
-                save_students(path.parent, trained)
-            students.append(load_students(path))
-    comparison = Comparison(problem, students, latents.mean, latents.covariance, model, kind)
-    _save_index(config.out / INDEX_NAME, comparison)
-    return comparison
-
-
-def reopen(run: Path, vae: Path | None, device_name: str) -> Comparison:
-    """Open a finished run again, to decode it anew.
-
-    Args:
-        vae: Its VAE, where that no longer lies where the run found it.
-
-    Raises:
-        FileNotFoundError, ValueError: the run is unfinished or damaged, or the VAE is another.
-    """
-    index = run / INDEX_NAME
-    if not index.is_file():
-        raise FileNotFoundError(
-            f"{index}: no such file; {run} is no finished run of compare_strategies"
-        )
-    tensors, facts = read_tensors(index, INDEX_KIND)
-    record = read_run(run)
-    named = record["paths"].get("vae")
-    weights = weights_path(vae or (Path(named) if named else None))
-    model = load_vae(weights).to(pick_device(device_name))
-    if sha256(weights) != record["inputs"]["vae"]:
-        raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
-    files = [run / "students" / name for name in facts["students"].split("\n")]
-    return Comparison(
-        problem=pose(record["config"]["num_steps"], tensors["covariance"].diagonal().numpy()),
-        students=[load_students(path) for path in files],
-        mean=tensors["mean"],
-        covariance=tensors["covariance"],
-        model=model,
-        inputs=facts["inputs"],
+    stages = [(budget, epochs) for budget in config.budgets for epochs in config.epochs]
+    plans = plan_stages(config.out / PLANS, stages, problem, config.lr, config.plan)
+    by_name = {
+        stage: {name: found.plans for name, found in plan_set.strategies.items()}
+        for stage, plan_set in plans.items()
+    }
+    cases = list_jobs(by_name, range(config.seed, config.seed + config.num_seeds))
+    training = Training(
+        num_steps=config.num_steps,
+        variances=tuple(problem.variances.tolist()),
+        latents=(latents_file, fingerprints["latents"]) if config.inputs == "latents" else None,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        engine=config.engine,
+        device=config.device,
     )
+    _train_missing(config, training, list(dict.fromkeys(cases.values())))
+    save_index(config.out, latents, {case: job.name for case, job in cases.items()})
+    return open_comparison(config.out, config.vae, config.device)
 
 
-def _save_index(path: Path, comparison: Comparison) -> None:
-    tensors = {"mean": comparison.mean, "covariance": comparison.covariance}
-    files = [students.file_name() for students in comparison.students]
-    facts = {"kind": INDEX_KIND, "inputs": comparison.inputs, "students": "\n".join(files)}
-    write_tensors(path, tensors, facts)
+def _train_missing(config: CompareConfig, training: Training, jobs: Sequence[Job]) -> None:
+    """Do the jobs whose students are not in the run folder yet, and keep theirs there."""
+    missing = [job for job in jobs if not students_path(config.out, job.name).exists()]
+    if not missing:
+        return
+    workers = min(config.workers or default_workers(training), len(missing))
+    total = sum(job.num_updates for job in missing)
+    with (
+        open_executor(config.scheduler, workers) as executor,
+        tqdm(total=total, desc="train", unit="step", unit_scale=True) as bar,
+    ):
+        by_step = training.engine == "sgd" and executor is None
+        for job, students in do_jobs(training, missing, executor, bar.update):
+            save_students(students_path(config.out, job.name), students)
+            bar.set_postfix_str(f"{job.name} done")
+            if not by_step:
+                bar.update(job.num_updates)
 
 
 def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
@@ -132,50 +106,13 @@ def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
     return weights, embedded_vae().with_name(FILE_NAME)
 
 
-def _kind_of_inputs(config: CompareConfig, latents: Latents) -> str:
+def _decide(config: CompareConfig, latents: Latents, device: torch.device) -> CompareConfig:
+    """The same with ``auto`` decided, for engine and inputs."""
     if config.inputs == "latents" and latents.codes is None:
         raise ValueError("--inputs latents needs --latents with the codes of images, not moments")
-    if config.inputs == "auto":
-        return "gaussian" if latents.codes is None else "latents"
-    return config.inputs
-
-
-def _inputs(config: CompareConfig, problem: Problem, latents: Latents, kind: str) -> Inputs:
-    if kind == "latents":
-        x_0 = (latents.codes.double() - latents.mean).float()
-        return latent_inputs(problem.schedule, x_0, config.batch_size, config.seed)
-    return gaussian_inputs(problem.schedule, problem.variances, config.batch_size, config.seed)
-
-
-def _train(
-    config: CompareConfig,
-    problem: Problem,
-    inputs: Inputs,
-    strategy: str,
-    plans: tuple[Plan, ...],
-    epochs: int,
-    device: torch.device,
-) -> Students:
-    shrinkage = sgd_shrinkage(inputs.second_moments, config.lr, epochs)
-    simulated = simulate_operators(
-        plans, problem.operators, inputs, config.lr, epochs, SIMULATED_RUNS, config.seed
-    )
-    num_rounds = max(len(rounds(plan)) for plan in plans)
-    started = time.perf_counter()
-    label = f"{strategy}, {epochs} epochs"
-    with tqdm(total=count_fits(plans) * epochs, desc=f"{label:36}", unit="step") as bar:
-        operator = train_students(
-            plans, problem.operators, inputs, epochs, config.lr, device, bar.update
-        )
-    return Students(
-        strategy=strategy,
-        epochs=epochs,
-        merges=max(len(list(merges(plan))) for plan in plans),
-        rounds=num_rounds,
-        seconds=time.perf_counter() - started,
-        operator=operator,
-        predicted=per_dimension_operator(plans, problem.operators, shrinkage),
-        expected=simulated.mean(axis=0),
-        spread=simulated.std(axis=0, ddof=1),
-        w2_squared_runs=w2_squared(simulated, problem.surrogate),
-    )
+    engine, inputs = config.engine, config.inputs
+    if engine == "auto":
+        engine = "sgd" if device.type == "cuda" else "exact"
+    if inputs == "auto":
+        inputs = "gaussian" if latents.codes is None else "latents"
+    return replace(config, engine=engine, inputs=inputs)

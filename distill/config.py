@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+# What equal training means: equally long for every merge, as in [OM], or for every plan in all.
+Budget = Literal["per_merge", "total"]
+BUDGETS: tuple[Budget, ...] = ("per_merge", "total")
+
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Train students under every merge strategy and decode them beside the surrogate teacher."""
+    """Compare all merge strategies: train their students, decode them, say which to take."""
 
     out: Path
     """Run folder; the same command again goes on where it stopped."""
@@ -17,11 +21,17 @@ class CompareConfig:
     """Folder of encode_latents; without it, the embedded model's mean and covariance."""
     plan: Path | None = None
     """plans.json of plan_merges: train under its plans, for its T, at every stage; without it,
-    plans are made for each stage."""
+    plans are made for each stage and budget."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
-    epochs: tuple[int, ...] = (10, 100)
-    """Training stages: gradient steps a merge, the same for every strategy."""
+    epochs: tuple[int, ...] = (10, 100, 1_000, 10_000)
+    """Training stages: gradient steps of each merge. Under the total budget, those of each merge
+    of a plan that makes T - 1; a plan of fewer merges shares the same total among them."""
+    budgets: tuple[Budget, ...] = BUDGETS
+    """per_merge trains every merge equally long, as the paper does; total every plan."""
+    engine: Literal["auto", "sgd", "exact"] = "auto"
+    """sgd takes every gradient step; exact evaluates in closed form what the steps on the very
+    same batches lead to; auto is sgd on CUDA, exact on the CPU."""
     inputs: Literal["auto", "gaussian", "latents"] = "auto"
     """Students train on noised real latents or on Gaussians of the same variances; auto takes
     the latents where --latents holds them."""
@@ -33,11 +43,19 @@ class CompareConfig:
     """Images decoded for the pixel distances."""
     seed: int = 0
     """Decides batches and initial noise."""
+    num_seeds: int = 1
+    """Training runs of everything, with the batches of seed, seed + 1, and so on."""
+    workers: int | None = None
+    """Processes that train at once; without it, one a GPU, or on the CPU one a core for sgd and
+    none beside this one for exact."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, tcp://host:port: its workers train. They need this package
+    and, for real latents, the same file at the same path."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "lr", "num_images"):
+        for name in ("num_steps", "batch_size", "lr", "num_images", "num_seeds"):
             if not getattr(self, name) > 0:
                 flag = "--" + name.replace("_", "-")
                 raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
@@ -45,8 +63,14 @@ class CompareConfig:
             raise ValueError(
                 f"--epochs must be different whole numbers of at least 1, got {self.epochs}"
             )
+        if not self.budgets or len(set(self.budgets)) < len(self.budgets):
+            raise ValueError(f"--budgets must be per_merge, total or both, got {self.budgets}")
         if self.seed < 0:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}")
+        if self.workers is not None and self.scheduler is not None:
+            raise ValueError("give either --workers, of this machine, or --scheduler")
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
 """How the error falls with training: at equal epochs a merge, and at equal epochs in total."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
+from distill.config import BUDGETS, Budget
 from distill.synthetic import begin, finish_cells
 from distill.synthetic_config import ConvergenceConfig
 from planner.plan import merges
 from planner.strategies import CANONICAL
-
-Budget = Literal["per_merge", "total"]
-BUDGETS: tuple[Budget, ...] = ("per_merge", "total")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytorch_msssim
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -12,6 +13,7 @@ from vae.model import VAE
 
 Array = NDArray[np.float64]
 SEEDS_PER_BANK = 1_000_000
+RESAMPLES = 10_000
 
 
 def noise_bank(seed: int, first: int, count: int, latent_dim: int) -> Tensor:
@@ -45,15 +47,25 @@ def pixel_l2(images: Tensor, others: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PixelDistance:
-    """Mean distance to the teacher's images, and the standard error of that mean."""
+class Likeness:
+    """How near a strategy's images are to the teacher's of the same noise."""
 
-    mean: float
-    standard_error: float
+    l2: float  # mean over images
+    l2_low: float  # 95 % interval of that mean
+    l2_high: float
+    ssim: float  # mean over images
 
 
-def distance_to_teacher(images: Tensor, teacher: Tensor) -> PixelDistance:
-    """Pixel L2 of a strategy's images to the surrogate teacher's of the same noise."""
-    distances = pixel_l2(images, teacher).double()
-    error = distances.std() / len(distances) ** 0.5 if len(distances) > 1 else torch.tensor(0.0)
-    return PixelDistance(distances.mean().item(), error.item())
+def likeness(images: Tensor, teacher: Tensor) -> Likeness:
+    """Compare images with the teacher's, (B, 3, H, W) in [0, 1] both.
+
+    The interval is the percentile bootstrap over images, with the same resamples whatever the
+    strategy: where two means are compared, the faces are the same ones. SSIM is Wang et al. 2004,
+    by ``pytorch-msssim``, with its window of 11 taps.
+    """
+    distances = pixel_l2(images, teacher).double().numpy()
+    generator = np.random.default_rng(0)
+    resampled = generator.integers(0, len(distances), (RESAMPLES, len(distances)))
+    low, high = np.quantile(distances[resampled].mean(axis=1), [0.025, 0.975])
+    similarity = pytorch_msssim.ssim(images, teacher, data_range=1.0)
+    return Likeness(float(distances.mean()), float(low), float(high), similarity.item())

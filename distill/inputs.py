@@ -113,6 +113,23 @@ def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: i
     return Inputs(draw, moments, fourth / moments**2 - 1.0, batch_size)
 
 
+def mean_squares(inputs: Inputs) -> Array:
+    """Mean squares m_t of the batches that ``inputs`` really draws, (T, d)."""
+    steps = range(1, len(inputs.second_moments) + 1)
+    return np.stack([inputs.draw(t).double().square().mean(dim=0).numpy() for t in steps])
+
+
+def narrowed(inputs: Inputs, coordinates: NDArray[np.intp]) -> Inputs:
+    """The same batches, of those coordinates alone; for inputs that merges share."""
+    columns = torch.from_numpy(coordinates)
+    return replace(
+        inputs,
+        draw=lambda t: inputs.draw(t)[:, columns],
+        second_moments=inputs.second_moments[:, coordinates],
+        relative_spreads=inputs.relative_spreads[:, coordinates],
+    )
+
+
 def _generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state) >> 1)  # torch takes 63 bits

@@ -13,15 +13,33 @@ from planner.value import per_dimension_operator
 Array = NDArray[np.float64]
 
 
-def sgd_shrinkage(mean_squares: Array, lr: float, epochs: int) -> Array:
+def sgd_shrinkage(mean_squares: Array, lr: float, epochs: int | NDArray[np.int64]) -> Array:
     """Share of the way to its target that a student leaves undone, elementwise.
 
         g = (1 - 2 lr |emb|**2 m)**epochs,  m = mean of x_start**2 over the batch
 
     Each gradient step on ``mean (a x - target x)**2`` multiplies ``a - target`` by that bracket
-    (SPEC 5); with m = n_t it is the discrete form of [OM] eq. 17.
+    (SPEC 5); with m = n_t it is the discrete form of [OM] eq. 17. ``epochs`` may be one number, or
+    one a coordinate, (d,).
     """
     return (1.0 - 2.0 * lr * SQUARED_NORM * mean_squares) ** epochs
+
+
+def decay_rates(second_moments: Array, lr: float) -> Array:
+    """Rates r_t at which gradient flow would shrink a gap as gradient descent does, (T, d).
+
+        exp(-2 s r) = |1 - 2 lr |emb|**2 n|**epochs,  s = lr |emb|**2 epochs
+
+    r is n_t for small ``lr``. The planner, which thinks in exp(-2 s r), so plans for the very
+    steps that are taken; where a bracket is negative, for its size.
+    """
+    brackets = np.abs(1.0 - 2.0 * lr * SQUARED_NORM * second_moments)
+    return -np.log(np.maximum(brackets, np.finfo(float).tiny)) / (2.0 * lr * SQUARED_NORM)
+
+
+def train_time(lr: float, epochs: int) -> float:
+    """The time s of gradient flow that so many gradient steps stand for ([OM] eq. 17)."""
+    return lr * SQUARED_NORM * epochs
 
 
 def largest_stable_lr(mean_squares: Array) -> float:
@@ -74,7 +92,7 @@ def simulate_operators(
     operators: Array,
     inputs: Inputs,
     lr: float,
-    epochs: int,
+    epochs: int | NDArray[np.int64],
     num_runs: int,
     seed: int,
 ) -> Array:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from diffusion.gaussian import ddim_operators, surrogate_composite
 from diffusion.schedule import NoiseSchedule, cosine_schedule
 from planner.plan import Plan
-from planner.plan_file import read_plans
+from planner.plan_file import PlanSet, read_plans
 from planner.search import joint_plan, per_dimension_plans
 from planner.strategies import CANONICAL
 
@@ -54,7 +54,12 @@ def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> tuple[Plan, 
 
 
 def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]:
-    """The same from a plans.json, which must be for this problem's steps and coordinates.
+    """The same from a plans.json; errors as of ``read_plan_set``."""
+    return {name: found.plans for name, found in read_plan_set(path, problem).strategies.items()}
+
+
+def read_plan_set(path: Path, problem: Problem) -> PlanSet:
+    """A plans.json, which must be for this problem's steps and coordinates.
 
     Raises:
         FileNotFoundError, ValueError: there is none, or it is for another problem.
@@ -67,4 +72,4 @@ def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]
             f"run has {asked[0]} and {asked[1]}; give --num-steps {found.num_steps}, or plan "
             "again for these variances"
         )
-    return {name: strategy.plans for name, strategy in found.strategies.items()}
+    return found

@@ -45,15 +45,21 @@ class Budget:
 
 
 def operator_under(
-    budget: Budget, plans: Sequence[Plan], schedule: NoiseSchedule, variances: Array
+    budget: Budget,
+    plans: Sequence[Plan],
+    schedule: NoiseSchedule,
+    variances: Array,
+    rates: Array | None = None,
 ) -> Array:
     """Operator of students that train one plan a coordinate within ``budget``, (d,).
 
-    Each coordinate's own plan is what a total budget is shared over.
+    Each coordinate's own plan is what a total budget is shared over; ``rates`` as for ``pose``.
     """
     operator = np.empty(len(variances))
     for plan in {id(plan): plan for plan in plans}.values():
         own = np.array([other is plan for other in plans])
-        problem = pose(schedule, variances[own], budget.time_of_one(sum(1 for _ in merges(plan))))
+        time = budget.time_of_one(sum(1 for _ in merges(plan)))
+        own_rates = None if rates is None else rates[:, own]
+        problem = pose(schedule, variances[own], time, own_rates)
         operator[own] = plan_operator(plan, problem.operators, problem.shrinkage)
     return operator

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from planner.plan import Plan, merge, step
+from planner.plan import Plan, merge, outline, step
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def _fill(
 
 @njit(cache=True, parallel=True)
 def _best_counts(
-    operators: Array, noised: Array, towards: Array, total_time: float
+    operators: Array, rates: Array, towards: Array, total_time: float
 ) -> NDArray[np.int64]:
     """The best number of merges of each coordinate, (d,); arguments (d, T)."""
     width, num_steps = operators.shape
@@ -67,7 +67,7 @@ def _best_counts(
         cuts = np.empty((num_steps, num_steps, num_steps, 2), np.int16)
         record = WORST
         for count in range(1, num_steps):
-            shrinkage = np.exp(-2.0 * total_time / count * noised[i])
+            shrinkage = np.exp(-2.0 * total_time / count * rates[i])
             _fill(best, cuts, operators[i], shrinkage, towards[i], count)
             if best[0, num_steps - 1, count] > record:
                 record = best[0, num_steps - 1, count]
@@ -76,12 +76,12 @@ def _best_counts(
 
 
 def plans_under_total(
-    operators: Array, noised: Array, towards: Array, total_time: float
+    operators: Array, rates: Array, towards: Array, total_time: float
 ) -> tuple[Plan, ...]:
     """The optimal plan of every coordinate when the merges of each share ``total_time``.
 
     Args:
-        operators, noised: A_t and n_t, (T, d); row t - 1 belongs to t.
+        operators, rates: A_t and r_t, (T, d), for shrinkages exp(-2 s r_t); row t - 1 belongs to t.
         towards: -1 where a smaller value is better, else +1, (d,).
 
     Raises:
@@ -91,15 +91,19 @@ def plans_under_total(
     check_num_steps(num_steps)
     if num_steps == 1:
         return (step(1),) * len(towards)
-    rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(noised.T)
+    rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(rates.T)
     counts = _best_counts(*rows, towards, total_time)
-    plans = []
+    plans: list[Plan] = []
+    shared: dict[
+        tuple[tuple[int, ...], ...], Plan
+    ] = {}  # equal plans are one object, valued and trained together
     for i, count in enumerate(counts.tolist()):
         best = np.empty((num_steps,) * 3)
         cuts = np.empty((*(num_steps,) * 3, 2), np.int16)
         shrinkage = np.exp(-2.0 * total_time / count * rows[1][i])
         _fill(best, cuts, rows[0][i], shrinkage, towards[i], count)
-        plans.append(_plan(cuts, 0, num_steps - 1, count))
+        plan = _plan(cuts, 0, num_steps - 1, count)
+        plans.append(shared.setdefault(outline(plan), plan))
     return tuple(plans)
 
 

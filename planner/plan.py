@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Plan:
     def _name(self) -> str:
         return f"x_{self.start} -> x_{self.stop}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickle would recurse level by level, and a sequential plan is T levels deep.
+        return from_outline, (self.start, outline(self))
+
 
 def step(t: int) -> Plan:
     """The teacher step x_t -> x_{t-1}."""
@@ -42,6 +47,24 @@ def step(t: int) -> Plan:
 def merge(*parts: Plan) -> Plan:
     """Neighbouring plans, noisiest first, distilled into one student."""
     return Plan(start=parts[0].start, stop=parts[-1].stop, parts=parts)
+
+
+def outline(plan: Plan) -> tuple[tuple[int, ...], ...]:
+    """The merges of ``plan`` in execution order, each as the seams of its parts: flat, hashable."""
+    return tuple((jump.start, *(part.stop for part in jump.parts)) for jump in merges(plan))
+
+
+def from_outline(start: int, seams: tuple[tuple[int, ...], ...]) -> Plan:
+    """The plan of that outline; of the teacher step x_start -> x_{start-1} it is empty."""
+    built: dict[tuple[int, int], Plan] = {}
+
+    def part(b: int, a: int) -> Plan:
+        # A teacher step is nowhere in the outline; a merge is part of one whole only.
+        return built.pop((b, a)) if (b, a) in built else step(b)
+
+    for ends in seams:
+        built[ends[0], ends[-1]] = merge(*(part(b, a) for b, a in pairwise(ends)))
+    return built.popitem()[1] if built else step(start)
 
 
 def merges(plan: Plan) -> Iterator[Plan]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.plan import Plan, merge, merges, step
+from planner.plan import Plan, merge, merges, outline, step
 
 Array = NDArray[np.float64]
 
@@ -76,7 +76,9 @@ def from_json(value: dict[str, Any]) -> PlanSet:
     strategies = {}
     for name, found in value["strategies"].items():
         if name == PER_DIMENSION:
-            plans = tuple(_plan(jumps, num_steps) for jumps in found["merges"])
+            own = [_plan(jumps, num_steps) for jumps in found["merges"]]
+            shared: dict[tuple[tuple[int, ...], ...], Plan] = {}  # equal plans are one object
+            plans = tuple(shared.setdefault(outline(plan), plan) for plan in own)
         else:
             plans = (_plan(found["merges"], num_steps),) * width
         operator = np.array(found["operator"], dtype=np.float64)

@@ -40,29 +40,37 @@ def better_direction(variances: Array) -> Array:
     return np.where(variances <= 1, -1.0, 1.0)
 
 
-def pose(schedule: NoiseSchedule, variances: Array, train_time: float) -> MergeProblem:
-    """The problem of training every merge by gradient flow for ``train_time``."""
+def pose(
+    schedule: NoiseSchedule, variances: Array, train_time: float, rates: Array | None = None
+) -> MergeProblem:
+    """The problem of training every merge for ``train_time``.
+
+    Args:
+        rates: r_t of shrinkages exp(-2 s r_t), (T, d); without them n_t, those of gradient flow.
+    """
+    if rates is None:
+        rates = noised_variances(schedule, variances)
     operators = ddim_operators(schedule, variances)
     return MergeProblem(
         variances=variances,
         operators=operators,
-        shrinkage=gradient_flow_shrinkage(schedule, variances, train_time),
+        shrinkage=shrinkage_of(rates, train_time),
         surrogate=surrogate_composite(operators, variances),
     )
 
 
-def gradient_flow_shrinkage(schedule: NoiseSchedule, variances: Array, train_time: float) -> Array:
+def shrinkage_of(rates: Array, train_time: float) -> Array:
     """Share of the way to its target that a merge starting at t leaves undone, (T, d).
 
-        g_t = exp(-2 s n_t)
+        g_t = exp(-2 s r_t)
 
-    [OM] eq. 17, with s = ``train_time`` and n_t the variance of x_t.
+    [OM] eq. 17, with s = ``train_time`` and, for gradient flow, r_t = n_t, the variance of x_t.
 
     Raises:
         ValueError: ``train_time`` is not a finite number above 0.
     """
     check_train_time(train_time)
-    return np.exp(-2.0 * train_time * noised_variances(schedule, variances))
+    return np.exp(-2.0 * train_time * rates)
 
 
 def check_train_time(train_time: float) -> None:

@@ -31,6 +31,7 @@ def plan_every_strategy(
     budget: Budget,
     full_search: bool,
     tell: Callable[[str], None],
+    rates: Array | None = None,
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans, with what their students are worth.
 
@@ -41,12 +42,15 @@ def plan_every_strategy(
     Args:
         full_search: Search coordinates even where theory knows the answer.
         tell: Takes a line on how the coordinates are planned, and on all that is left out.
+        rates: As for ``planner.problem.pose``.
     """
     num_steps, width = schedule.num_steps, len(variances)
-    surrogate = pose(schedule, variances, budget.train_time).surrogate
+    if rates is None:
+        rates = noised_variances(schedule, variances)
+    surrogate = pose(schedule, variances, budget.train_time, rates).surrogate
 
     def valued(plans: Plans) -> tuple[Plans, Array]:
-        return plans, operator_under(budget, plans, schedule, variances)
+        return plans, operator_under(budget, plans, schedule, variances, rates)
 
     def loss(rival: tuple[Plans, Array]) -> float:
         return float(w2_squared(rival[1], surrogate))
@@ -60,7 +64,7 @@ def plan_every_strategy(
             f"{MOST_STEPS} steps, not {num_steps}"
         )
     else:
-        own = valued(_own_plans(schedule, variances, budget, full_search, tell))
+        own = valued(_own_plans(schedule, variances, budget, full_search, tell, rates))
         solvers = tuple(SOLVERS)
     for solver in solvers:
         if width == 1 and own is not None:
@@ -69,7 +73,7 @@ def plan_every_strategy(
         try:
             _refuse(solver, num_steps, width, budget)
             posed = [
-                pose(schedule, variances, budget.time_of_one(count))
+                pose(schedule, variances, budget.time_of_one(count), rates)
                 for count in budget.merge_counts(num_steps)
             ]
             rivals = [valued(plan_jointly(problem, solver).blocks * width) for problem in posed]
@@ -111,12 +115,12 @@ def _own_plans(
     budget: Budget,
     full_search: bool,
     tell: Callable[[str], None],
+    rates: Array,
 ) -> Plans:
     """The optimal plan of every coordinate by itself."""
-    problem = pose(schedule, variances, budget.train_time)
+    problem = pose(schedule, variances, budget.train_time, rates)
     if budget.kind == "total":
-        noised = noised_variances(schedule, variances)
-        return plans_under_total(problem.operators, noised, problem.towards, budget.train_time)
+        return plans_under_total(problem.operators, rates, problem.towards, budget.train_time)
     settled = settled_by_theory(problem.operators, problem.shrinkage, variances)
     boot, vanilla = (int((settled == name).sum()) for name in ("sequential_boot", "vanilla"))
     searched = len(settled) if full_search else len(settled) - boot - vanilla

@@ -1,120 +1,130 @@
-"""What a comparison says: the chart of measured against predicted, and the written summary."""
+"""Everything that a comparison leaves behind: figures, summary, recommendation and page."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from distill.results import ResultRow
-from report.style import COLOURS, LABELS, STYLE, label, save_figure
+from distill.comparison import Comparison
+from distill.recommend import write_recommendations
+from distill.results import ResultRow, over_seeds
+from report.comparison_figures import draw_figures
+from report.page import Page, write_page
+from report.style import stage_label
+from report.tables import details, overview
+from report.verdict import (
+    BUDGET_NAMES,
+    budget_sentences,
+    claim_sentences,
+    recommendation_sentence,
+    recommendations,
+)
 from vae.files import write_text
+from vae.run_folder import describe_run, read_run
+
+TITLE = "Strategy comparison"
+CLAIM = "[OM] reports sequential BOOT lowest of its four strategies at every stage."
+NOTES = (
+    "Stages are gradient steps of each merge. Equal training per merge gives every merge as many, "
+    "as the paper does, so plans of more merges train longer in all. Equal total training gives "
+    "every plan (T - 1) times as many to share among its merges, so plans of T - 1 merges stay as "
+    "they are and plans of fewer train each longer; what does not divide is left.",
+    "W2² is the squared 2-Wasserstein distance of the student to the surrogate teacher in latent "
+    "space. Predicted is the closed form with the expected shrinkage. The spread is that of W2² "
+    "over simulated training runs, which differ by their batches. The deviation compares the "
+    "operator with the mean of those runs, coordinate by coordinate, in units of their spread: "
+    "about 1 (rms) if the theory holds, less where the spread is below the rounding of float32.",
+    "Pixel L2 is the distance of decoded images to the teacher's of the same noise, mean over "
+    "images with its 95 % bootstrap interval over the noise; SSIM likewise to the teacher's image.",
+    "Engine sgd takes every gradient step; exact evaluates in closed form what the steps on the "
+    "very same batches lead to. Strategies with equal plans and steps share one training.",
+)
 
 
-def draw_w2(path: Path, rows: list[ResultRow]) -> None:
-    """Draw W2**2 to the surrogate of every strategy, a panel a stage, measured and predicted."""
-    stages = sorted({row.epochs for row in rows})
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.0 + 3.1 * len(stages), 2.9))
-        panels = figure.subplots(1, len(stages), squeeze=False)[0]
-        for panel, epochs in zip(panels, stages, strict=True):
-            _draw_stage(panel, [row for row in rows if row.epochs == epochs])
-            panel.set_title(f"{epochs} epochs a merge")
-        panels[0].set_ylabel("$W_2^2$ to the surrogate teacher")
-        figure.legend(
-            *panels[0].get_legend_handles_labels(),
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.96),
-            ncols=2,
-            frameon=False,
+def write_report(
+    out: Path, comparison: Comparison, rows: Sequence[ResultRow], seed: int
+) -> tuple[str, list[Path]]:
+    """Draw and write all of it into the run folder.
+
+    Returns:
+        The text for the terminal, and the files written, the page last.
+    """
+    num_steps = comparison.problem.schedule.num_steps
+    mean_rows = over_seeds(rows)
+    found = recommendations(mean_rows)
+    sentence = recommendation_sentence(found, num_steps)
+    claim = [CLAIM, *claim_sentences(mean_rows, num_steps)]
+    budgets = list(dict.fromkeys(row.budget for row in mean_rows))
+    overviews = [
+        (
+            BUDGET_NAMES[budget].capitalize(),
+            overview([row for row in mean_rows if row.budget == budget], num_steps),
         )
-        figure.subplots_adjust(wspace=0.35)
-        save_figure(figure, path)
-
-
-def _draw_stage(panel: Axes, stage: list[ResultRow]) -> None:
-    places = range(len(stage))
-    measured = [row.w2_squared for row in stage]
-    panel.errorbar(
-        places,
-        [row.w2_squared_predicted for row in stage],
-        yerr=[row.w2_squared_spread for row in stage],
-        fmt="D",
-        color="black",
-        markerfacecolor="none",
-        markersize=9,
-        capsize=4,
-        linewidth=1,
-        label="closed form ± spread of training runs",
-    )
-    colours = [COLOURS[row.strategy] for row in stage]
-    panel.scatter(places, measured, c=colours, s=22, zorder=3, label="measured")
-    if max(measured) > 10 * min(measured):
-        panel.set_yscale("log")
-    else:  # a logarithmic axis of less than a decade has no readable ticks
-        panel.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    panel.margins(x=0.08, y=0.12)
-    panel.grid(axis="y", color="0.9", linewidth=0.6)
-    panel.set_axisbelow(True)
-    names = [LABELS[row.strategy] for row in stage]
-    panel.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
-    panel.tick_params(axis="x", labelsize=7.5, length=0)
-
-
-def table(rows: list[ResultRow]) -> str:
-    """The main numbers as a Markdown table, the lowest of each stage in bold."""
-    lines = [
-        "| epochs a merge | strategy | W2² measured | W2² closed form | W2² expected ± spread "
-        "| deviation (rms, largest) | pixel L2 | merges | gradient steps |",
-        "|---:|:---|---:|---:|---:|---:|---:|---:|---:|",
+        for budget in budgets
     ]
-    for row in rows:
-        stage = [other for other in rows if other.epochs == row.epochs]
-        w2 = _bold(f"{row.w2_squared:.3e}", row.w2_squared == min(r.w2_squared for r in stage))
-        pixels = _bold(f"{row.pixel_l2:.4g}", row.pixel_l2 == min(r.pixel_l2 for r in stage))
-        lines.append(
-            f"| {row.epochs} | {label(row.strategy)} | {w2} | {row.w2_squared_predicted:.3e} "
-            f"| {row.w2_squared_expected:.3e} ± {row.w2_squared_spread:.0e} "
-            f"| {row.rms_deviation:.2f}, {row.largest_deviation:.1f} "
-            f"| {pixels} ± {row.pixel_l2_standard_error:.1g} | {row.merges} "
-            f"| {row.gradient_steps} |"
+    tables = [
+        (
+            stage_label(stage, num_steps).capitalize(),
+            details([row for row in mean_rows if (row.budget, row.epochs) == stage]),
         )
-    return "\n".join(lines)
-
-
-def _bold(text: str, is_best: bool) -> str:
-    return f"**{text}**" if is_best else text
-
-
-def ranking(rows: list[ResultRow], epochs: int) -> str:
-    """One sentence: the strategies of a stage from lowest to highest measured W2**2."""
-    stage = sorted((row for row in rows if row.epochs == epochs), key=lambda row: row.w2_squared)
-    named = " < ".join(f"{label(row.strategy)} ({row.w2_squared:.2e})" for row in stage)
-    return f"At {epochs} epochs a merge, measured W2² ranks: {named}."
-
-
-def write_summary(
-    path: Path, rows: list[ResultRow], facts: Mapping[str, str], figures: list[Path]
-) -> str:
-    """Write the run's summary in Markdown and return its text."""
-    stages = sorted({row.epochs for row in rows})
-    text = "\n\n".join(
-        [
-            "# Strategy comparison",
-            "\n".join(ranking(rows, epochs) for epochs in stages),
-            table(rows),
-            "Every merge gets the same number of gradient steps, as in the paper; sequential "
-            "strategies so train longer in all (last column). W2² is the squared 2-Wasserstein "
-            "distance of the student to the surrogate teacher in latent space. *Closed form* is "
-            "the recursion with the expected shrinkage; *expected ± spread* are mean and standard "
-            "deviation over simulated training runs, which differ by their batch. *Deviation* "
-            "compares the measured operator with the expected one, coordinate by coordinate, in "
-            "units of that spread: about 1 (rms) if the theory holds. *Pixel L2* is the mean "
-            "distance ± standard error of decoded images to the teacher's from the same noise.",
-            "\n".join(f"- {name}: {value}" for name, value in facts.items()),
-            "\n".join(f"![{figure.stem}]({figure.relative_to(path.parent)})" for figure in figures),
-        ]
+        for stage in comparison.plans
+    ]
+    facts = _facts(out, comparison, rows)
+    page = Page(
+        title=TITLE,
+        subtitle=_subtitle(comparison, rows),
+        recommendation=sentence,
+        claim=claim,
+        overviews=overviews,
+        changes=budget_sentences(mean_rows, num_steps),
+        notes=NOTES,
+        sections=draw_figures(out / "figures", comparison, mean_rows, seed),
+        details=tables,
+        facts=facts,
+        command=f"python {read_run(out)['provenance']['command']}",
     )
-    write_text(path, text + "\n")
-    return text
+    files = [out / name for name in ("recommendation.json", "summary.md", "report.html")]
+    write_recommendations(files[0], num_steps, found, sentence)
+    write_text(files[1], summary(page, out))
+    write_page(files[2], page)
+    terminal = [f"{heading}:\n\n{table.markdown()}" for heading, table in overviews]
+    return "\n\n".join([*terminal, sentence]), files
+
+
+def summary(page: Page, out: Path) -> str:
+    """The page in Markdown."""
+    parts = [f"# {page.title}", page.subtitle, f"**{page.recommendation}**", *page.claim]
+    for heading, table in page.overviews:
+        parts += [f"## {heading}", table.markdown()]
+    if page.changes:
+        parts += ["## What equal total training changes"]
+        parts.append("\n".join(f"- {sentence}" for sentence in page.changes))
+    parts += page.notes
+    for section in page.sections:
+        parts.append(f"## {section.heading}")
+        for picture in section.pictures:
+            parts += [f"![{picture.alt}]({picture.path.relative_to(out)})", picture.caption]
+    for heading, table in page.details:
+        parts += [f"## {heading}", table.markdown()]
+    parts.append("## Provenance")
+    parts.append("\n".join(f"- {name}: {value}" for name, value in page.facts.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
+    kinds = {"gaussian": "Gaussians of the latents' variances", "latents": "real latents, noised"}
+    engines = " and ".join(sorted({row.engine for row in rows}))
+    seeds = len({row.seed for row in rows})
+    return (
+        f"T = {comparison.problem.schedule.num_steps} teacher steps, "
+        f"{len(comparison.mean)} latent dimensions; inputs: {kinds[comparison.inputs]}; "
+        f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} of each."
+    )
+
+
+def _facts(out: Path, comparison: Comparison, rows: Sequence[ResultRow]) -> dict[str, str]:
+    trained = {id(students): students for students in comparison.students.values()}.values()
+    return describe_run(out) | {
+        "command": f"python {read_run(out)['provenance']['command']}",
+        "data fingerprint": comparison.data_fingerprint,
+        "trainings": f"{len(trained)} for {len(rows)} rows, "
+        f"{sum(students.seconds for students in trained):.1f} s in all",
+    }

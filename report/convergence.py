@@ -7,7 +7,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distill.convergence import BUDGETS, ConvergenceRow
+from distill.config import BUDGETS
+from distill.convergence import ConvergenceRow
 from report.errors import draw_errors_of, draw_legend, finish_log_axis
 from report.style import STYLE, save_figure
 

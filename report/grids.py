@@ -1,29 +1,36 @@
-"""All face grids of a comparison, one a stage."""
+"""All face grids of a comparison, one a budget and stage ([OM] Figs. 15-19)."""
 
 from pathlib import Path
 
-from distill.compare import Comparison
+import torch
+
+from distill.comparison import Comparison
 from distill.decode import decode_operator, noise_bank, pixel_l2
+from distill.stages import Stage, stage_name
 from report.faces import draw_faces
+from report.style import stage_label
 
 
 def draw_grids(
     folder: Path, comparison: Comparison, seed: int, first: int, columns: int
-) -> list[Path]:
-    """Decode ``columns`` images of the noise bank under every strategy; returns the files."""
+) -> dict[Stage, Path]:
+    """Decode ``columns`` images of the noise bank under every strategy; returns the files.
+
+    Where a run has several seeds of batches, the students of the first are shown.
+    """
     z_T = noise_bank(seed, first, columns, len(comparison.mean))
     model, mean, problem = comparison.model, comparison.mean, comparison.problem
     teacher = decode_operator(model, problem.surrogate, mean, z_T)
-    paths = []
-    for epochs in dict.fromkeys(students.epochs for students in comparison.students):
-        decoded = {
-            students.strategy: decode_operator(model, students.operator, mean, z_T)
-            for students in comparison.students
-            if students.epochs == epochs
+    num_steps = problem.schedule.num_steps
+    batches = next(iter(comparison.students)).seed
+    paths = {}
+    for stage in comparison.plans:
+        decoded: dict[str, torch.Tensor] = {
+            strategy: decode_operator(model, students.operator, mean, z_T)
+            for strategy, students in comparison.of_stage(stage, batches).items()
         }
         distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
-        path = folder / f"faces_{epochs:05d}_epochs.png"
-        title = f"One-step students, T = {problem.schedule.num_steps}, {epochs} epochs a merge"
-        draw_faces(path, teacher, decoded, distances, title)
-        paths.append(path)
+        paths[stage] = folder / f"faces_{stage_name(stage)}.png"
+        title = f"One-step students, T = {num_steps}, {stage_label(stage, num_steps)}"
+        draw_faces(paths[stage], teacher, decoded, distances, title)
     return paths

@@ -30,6 +30,16 @@ COLOURS = {
     "pareto": "#000000",
     "per_dimension": "#CC79A7",
 }
+MARKERS = {
+    "vanilla": "o",
+    "progressive": "s",
+    "sequential_consistency": "^",
+    "sequential_boot": "D",
+    "greedy": "<",
+    "beam": "P",
+    "pareto": "X",
+    "per_dimension": "*",
+}
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -47,10 +57,28 @@ def label(strategy: str) -> str:
     return LABELS[strategy].replace("\n", " ")
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's suffix, whole or not at all."""
+def stage_label(stage: tuple[str, int], num_steps: int) -> str:
+    """How long a budget and stage of training are, in gradient steps."""
+    where = "a merge" if stage[0] == "per_merge" else "in total"
+    return f"{stage_steps(stage, num_steps):,} gradient steps {where}"
+
+
+def stage_steps(stage: tuple[str, int], num_steps: int) -> int:
+    """Gradient steps that a stage stands for: of each merge, or of a plan in total."""
+    budget, epochs = stage
+    return epochs if budget == "per_merge" else max(1, num_steps - 1) * epochs
+
+
+def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:
+    """Write a figure in the format of the path's suffix, whole or not at all.
+
+    Args:
+        dpi: Where it is not that of the style.
+    """
     with matplotlib.rc_context(STYLE):
-        write_atomically(path, lambda target: figure.savefig(target, format=path.suffix[1:]))
+        write_atomically(
+            path, lambda target: figure.savefig(target, format=path.suffix[1:], dpi=dpi)
+        )
 
 
 def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:

@@ -34,8 +34,13 @@ def image_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def model_run(tmp_path: Path) -> tuple[Path, Path]:
     """Folders of an untrained VAE and of latents, with codes, that name it."""
+    return make_model_run(tmp_path)
+
+
+def make_model_run(folder: Path) -> tuple[Path, Path]:
+    """The same in ``folder``."""
     torch.manual_seed(0)
-    weights = tmp_path / "vae" / FILE_NAME
+    weights = folder / "vae" / FILE_NAME
     save_vae(weights, VAE())
     scales = torch.linspace(0.2, 1.3, LATENT_DIM).sqrt()
     codes = torch.randn(500, LATENT_DIM) * scales + 0.3
@@ -49,5 +54,5 @@ def model_run(tmp_path: Path) -> tuple[Path, Path]:
         codes=codes,
         splits=torch.zeros(len(codes), dtype=torch.uint8),
     )
-    save_latents(tmp_path / "latents" / LATENTS_NAME, latents)
-    return weights.parent, tmp_path / "latents"
+    save_latents(folder / "latents" / LATENTS_NAME, latents)
+    return weights.parent, folder / "latents"

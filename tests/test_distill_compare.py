@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 import torch
 
-import distill.compare
-from distill.compare import compare, reopen
+import distill.executors
+from distill.compare import compare
+from distill.comparison import open_comparison
 from distill.config import CompareConfig
-from distill.decode import decode_operator, noise_bank, pixel_l2
+from distill.decode import decode_operator, likeness, noise_bank, pixel_l2
 from distill.noise import seeded_noise
-from distill.results import tabulate, write_results
-from report.comparison import draw_w2, table, write_summary
-from report.grids import draw_grids
+from distill.results import over_seeds, tabulate, write_results
 from vae.checkpoint import save_vae
 from vae.model import LATENT_DIM, VAE
+
+STRATEGIES = 7
 
 
 @pytest.fixture
@@ -26,25 +27,30 @@ def config(model_run, tmp_path) -> CompareConfig:
         latents=latents,
         num_steps=5,
         epochs=(2, 40),
+        engine="exact",
         batch_size=256,
         num_images=4,
         device="cpu",
     )
 
 
+@pytest.mark.parametrize("engine", ["sgd", "exact"])
 def test_a_run_compares_all_strategies_and_the_per_dimension_plan_is_predicted_best(
-    config, tmp_path
+    config, tmp_path, engine
 ):
-    comparison = compare(config)
+    comparison = compare(replace(config, engine=engine, workers=1))
     rows = tabulate(comparison, config.num_images, config.seed)
     assert comparison.inputs == "latents"
-    assert len(rows) == 12
+    assert len(rows) == STRATEGIES * 2 * 2
+    assert {row.engine for row in rows} == {engine}
     for epochs in config.epochs:
-        predicted = {r.strategy: r.w2_squared_predicted for r in rows if r.epochs == epochs}
+        stage = [r for r in rows if r.epochs == epochs and r.budget == "per_merge"]
+        predicted = {r.strategy: r.w2_squared_predicted for r in stage}
         assert min(predicted, key=predicted.get) == "per_dimension"
     for row in rows:
         assert row.rms_deviation == pytest.approx(1.0, abs=0.4)  # 128 coordinates: s.e. 0.06
         assert row.w2_squared == pytest.approx(row.w2_squared_predicted, rel=0.3)
+        assert row.pixel_l2_low <= row.pixel_l2 <= row.pixel_l2_high
 
     write_results(tmp_path / "results.csv", rows)
     with (tmp_path / "results.csv").open() as file:
@@ -52,27 +58,65 @@ def test_a_run_compares_all_strategies_and_the_per_dimension_plan_is_predicted_b
     assert [float(row["w2_squared"]) for row in read] == [row.w2_squared for row in rows]
 
 
+def test_the_three_targets_of_a_row_are_the_surrogate_the_composite_and_the_data(config):
+    comparison = compare(replace(config, epochs=(200_000,), budgets=("per_merge",)))
+    problem = comparison.problem
+    composite = problem.operators.prod(axis=0)
+    for row in tabulate(comparison, config.num_images, config.seed):
+        # Trained for so long that every student is the teacher's composite.
+        assert row.w2_squared_to_composite < 1e-20
+        assert row.w2_squared == pytest.approx(np.square(problem.surrogate - composite).sum())
+        gap = np.sqrt(problem.variances) - composite
+        assert row.w2_squared_to_data == pytest.approx(np.square(gap).sum())
+
+
+def test_plans_of_all_merges_are_the_same_under_both_budgets_and_trained_once(config):
+    comparison = compare(config)
+    students = {
+        (case.strategy, case.budget): found
+        for case, found in comparison.students.items()
+        if case.epochs == 2
+    }
+    for name in ("progressive", "sequential_boot", "sequential_consistency"):
+        assert students[name, "total"] is students[name, "per_merge"]
+        assert students[name, "total"].gradient_steps == 8
+    assert students["vanilla", "per_merge"].gradient_steps == 2
+    assert students["vanilla", "total"].gradient_steps == 8
+
+
+def test_every_seed_has_batches_of_its_own_and_means_are_over_seeds(config):
+    comparison = compare(replace(config, num_seeds=2, epochs=(2,), budgets=("total",)))
+    rows = tabulate(comparison, config.num_images, config.seed)
+    first, second = (row for row in rows if row.strategy == "vanilla")
+    assert (first.seed, second.seed) == (0, 1)
+    assert first.w2_squared != second.w2_squared
+    (mean,) = (row for row in over_seeds(rows) if row.strategy == "vanilla")
+    assert mean.w2_squared == pytest.approx((first.w2_squared + second.w2_squared) / 2)
+
+
 def test_a_stopped_run_goes_on_and_gives_the_numbers_of_a_whole_one(config, monkeypatch):
     whole = compare(replace(config, out=config.out.with_name("whole")))
-    train, calls = distill.compare.train_students, []
+    do_job, calls = distill.executors.do_job, []
 
     def stop_at_the_fourth(*arguments):
         calls.append(arguments)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return train(*arguments)
+        return do_job(*arguments)
 
-    monkeypatch.setattr(distill.compare, "train_students", stop_at_the_fourth)
+    monkeypatch.setattr(distill.executors, "do_job", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         compare(config)
     with pytest.raises(FileNotFoundError, match="no finished run"):
-        reopen(config.out, None, "cpu")
-    resumed = compare(config)
-    assert len(calls) == 4 + 12 - 3
-    for ours, theirs in zip(resumed.students, whole.students, strict=True):
+        open_comparison(config.out, None, "cpu")
+    assert len(list((config.out / "students").iterdir())) == 3
+    resumed = compare(replace(config, workers=1))  # where it is done is not what is done
+    trained = len({id(students) for students in whole.students.values()})
+    assert len(calls) == 4 + trained - 3
+    for ours, theirs in zip(resumed.students.values(), whole.students.values(), strict=True):
         np.testing.assert_array_equal(ours.operator, theirs.operator)
     compare(config)
-    assert len(calls) == 13  # nothing is trained twice
+    assert len(calls) == 1 + trained  # nothing is trained twice
 
 
 def test_mistakes_are_refused_before_anything_is_written(config, model_run, tmp_path):
@@ -108,6 +152,10 @@ def test_another_runs_results_are_left_alone(config):
         ({"epochs": (10, 0)}, "--epochs must be different whole numbers"),
         ({"epochs": (10, 10)}, "--epochs must be different whole numbers"),
         ({"seed": -1}, "--seed must be at least 0"),
+        ({"budgets": ("total", "total")}, "--budgets must be per_merge, total or both"),
+        ({"num_seeds": 0}, "--num-seeds must be positive, got 0"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
+        ({"workers": 2, "scheduler": "tcp://a:1"}, "either --workers, of this machine, or"),
     ],
 )
 def test_impossible_flags_are_refused_by_name_and_value(config, changes, message):
@@ -118,8 +166,9 @@ def test_impossible_flags_are_refused_by_name_and_value(config, changes, message
 @pytest.mark.parametrize("num_steps", [1, 2, 6, 7])
 def test_any_number_of_steps_runs_also_where_progressive_cannot_halve(config, num_steps):
     comparison = compare(replace(config, num_steps=num_steps, epochs=(2,)))
-    assert len(comparison.students) == 6
-    assert all(np.isfinite(students.operator).all() for students in comparison.students)
+    assert len(comparison.students) == 2 * STRATEGIES
+    found = comparison.students.values()
+    assert all(np.isfinite(students.operator).all() for students in found)
 
 
 def test_gaussian_inputs_can_be_chosen_where_latents_are_there(config):
@@ -128,30 +177,12 @@ def test_gaussian_inputs_can_be_chosen_where_latents_are_there(config):
 
 def test_a_finished_run_opens_again_and_refuses_another_vae(config, tmp_path):
     comparison = compare(config)
-    again = reopen(config.out, None, "cpu")
-    for ours, theirs in zip(again.students, comparison.students, strict=True):
-        np.testing.assert_array_equal(ours.operator, theirs.operator)
+    again = open_comparison(config.out, None, "cpu")
+    assert list(again.students) == list(comparison.students)
     np.testing.assert_array_equal(again.problem.surrogate, comparison.problem.surrogate)
     save_vae(tmp_path / "other.safetensors", VAE())
     with pytest.raises(ValueError, match="not the VAE of"):
-        reopen(config.out, tmp_path / "other.safetensors", "cpu")
-
-
-def test_pictures_and_summary_are_drawn_of_what_was_measured(config):
-    comparison = compare(config)
-    rows = tabulate(comparison, config.num_images, config.seed)
-    figures = config.out / "figures"
-    draw_w2(figures / "w2.png", rows)
-    grids = draw_grids(figures, comparison, config.seed, first=0, columns=3)
-    assert [path.name for path in grids] == ["faces_00002_epochs.png", "faces_00040_epochs.png"]
-    text = write_summary(config.out / "summary.md", rows, {"commit": "abc"}, [figures / "w2.png"])
-    assert "![w2](figures/w2.png)" in text
-    for row in rows:
-        assert f"{row.w2_squared:.3e}" in text
-    best = min(rows[:6], key=lambda row: row.w2_squared)
-    assert f"**{best.w2_squared:.3e}**" in table(rows)
-    for path in [figures / "w2.png", *grids]:
-        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        open_comparison(config.out, tmp_path / "other.safetensors", "cpu")
 
 
 def test_an_image_depends_on_its_own_seed_alone(model_run):
@@ -180,3 +211,24 @@ def test_pixel_l2_is_the_norm_over_all_pixels_and_channels():
     others = images.clone()
     others[1, 0, 0, :2] = torch.tensor([3.0, 4.0])
     assert pixel_l2(images, others).tolist() == [0.0, 5.0]
+
+
+def test_likeness_of_equal_images_is_perfect_and_intervals_hold_their_mean():
+    images = torch.rand(40, 3, 64, 64)
+    same = likeness(images, images)
+    assert (same.l2, same.l2_low, same.l2_high) == (0.0, 0.0, 0.0)
+    assert same.ssim == pytest.approx(1.0)
+    noisy = likeness((images + 0.1 * torch.randn_like(images)).clamp(0, 1), images)
+    assert noisy.ssim < 0.999
+
+
+def test_the_bootstrap_interval_is_that_of_the_normal_law_for_many_images():
+    """For 400 distances of a known spread: mean ± 1.96 standard errors, to a few per cent."""
+    distances = torch.linspace(1.0, 3.0, 400)
+    images = torch.zeros(400, 3, 64, 64)
+    images[:, 0, 0, 0] = distances
+    found = likeness(images, torch.zeros_like(images))
+    half = 1.96 * distances.std().item() / 20
+    assert found.l2 == pytest.approx(2.0)
+    assert found.l2_low == pytest.approx(2.0 - half, abs=0.1 * half)
+    assert found.l2_high == pytest.approx(2.0 + half, abs=0.1 * half)

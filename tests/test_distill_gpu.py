@@ -1,13 +1,17 @@
 """What only a CUDA device can show about the students' training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from distill.descent import fit_operators
 from distill.inputs import gaussian_inputs
+from distill.jobs import Job, steps_per_merge
 from distill.problem import plan_strategy, pose
 from distill.train import train_students
+from distill.training import Training, do_job
 from planner.strategies import CANONICAL
 
 pytestmark = [
@@ -61,3 +65,11 @@ def test_the_device_changes_nothing(name):
         for kind in ("cpu", "cuda")
     )
     np.testing.assert_allclose(cuda, cpu, rtol=1e-10)
+
+
+def test_a_job_of_the_comparison_is_the_exact_one_on_cuda_too():
+    plans = (CANONICAL["sequential_boot"](6),) * 4
+    job = Job("test", plans, steps_per_merge(plans, "per_merge", 30), seed=0)
+    training = Training(6, (0.2, 0.7, 1.0, 1.3), None, 200, 1e-3, "exact", "cuda")
+    trained = do_job(replace(training, engine="sgd"), job).operator
+    np.testing.assert_allclose(trained, do_job(training, job).operator, rtol=0, atol=2e-5)

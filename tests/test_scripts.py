@@ -75,15 +75,16 @@ def test_the_way_of_a_users_images_from_folder_to_grid(
     run_cli(monkeypatch, EncodeConfig, encode_latents.run, *encode)
     assert (tmp_path / "codes/covariance.png").is_file()
     shape = ["--num-steps", 4, "--epochs", 2, "--batch-size", 64, "--num-images", 3]
+    shape += ["--engine", "exact"]
     source = ["--vae", vae, "--latents", tmp_path / "codes", "--out", tmp_path / "run"]
     run_cli(monkeypatch, CompareConfig, compare_strategies.run, *source, *shape)
     out = capsys.readouterr().out
     assert "per-dimension plan" in out
-    for name in ("results.csv", "summary.md", "config.json", "figures/w2.png"):
+    for name in ("results.csv", "summary.md", "recommendation.json", "report.html"):
         assert (tmp_path / "run" / name).is_file()
     grids = ["--run", tmp_path / "run", "--first", 7, "--columns", 2, "--out", tmp_path / "grids"]
     run_cli(monkeypatch, decode_grids.DecodeConfig, decode_grids.run, *grids)
-    assert (tmp_path / "grids/faces_00002_epochs.png").is_file()
+    assert (tmp_path / "grids/faces_total_00002.png").is_file()
 
 
 def test_a_run_that_never_was_cannot_be_decoded(monkeypatch, capsys, tmp_path):

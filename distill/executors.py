@@ -1,0 +1,134 @@
+"""Where jobs are done: in this process, in several local ones, or by the workers of a Dask cluster.
+
+All are ``concurrent.futures`` executors, or None for this process.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+import torch
+
+from distill.jobs import Job
+from distill.students import Students
+from distill.training import Training, do_job
+
+CONNECT_SECONDS = 10
+# A gradient step is too short for two threads to share. And with one, its sums, and so the
+# students, are the same however many cores and machines there are.
+THREADS = 1
+
+
+def default_workers(training: Training) -> int:
+    """One process a GPU; on the CPU one a core for gradient steps, else this one alone."""
+    if training.engine == "exact":
+        return 1
+    if training.device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    # As many as torch would take threads: the cores, or what OMP_NUM_THREADS says.
+    return torch.get_num_threads() if training.device in ("auto", "cpu") else 1
+
+
+@contextmanager
+def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
+    """An executor of that Dask cluster or of as many local processes; None for one.
+
+    On an error or Ctrl-C what is running is given up.
+
+    Raises:
+        ValueError: Dask is not installed.
+        OSError: the scheduler does not answer.
+    """
+    if scheduler is not None:
+        with _open_cluster(scheduler) as executor:
+            yield executor
+    elif workers > 1:
+        with _open_processes(workers) as executor:
+            yield executor
+    else:
+        yield None
+
+
+def do_jobs(
+    training: Training,
+    jobs: Sequence[Job],
+    executor: Executor | None,
+    on_update: Callable[[], object],
+) -> Iterator[tuple[Job, Students]]:
+    """Do all jobs; yields each with its students as soon as they are trained, in any order.
+
+    Args:
+        on_update: Called after each gradient step that this process takes itself.
+
+    Raises:
+        ChildProcessError: a local worker died.
+        FileNotFoundError, ValueError, FloatingPointError: as ``do_job``.
+    """
+    if executor is None:
+        threads = torch.get_num_threads()
+        for job in jobs:
+            torch.set_num_threads(THREADS)
+            students = do_job(training, job, on_update)
+            torch.set_num_threads(threads)
+            yield job, students
+        return
+    longest_first = sorted(jobs, key=lambda job: job.num_updates, reverse=True)
+    try:
+        pending = {executor.submit(_do_in_worker, training, job): job for job in longest_first}
+        for future in as_completed(pending):
+            yield pending[future], future.result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process ended early, perhaps for want of memory; what is finished is kept, "
+            "the same command again does the rest (with --workers 1, in one process)"
+        ) from error
+
+
+def _do_in_worker(training: Training, job: Job) -> Students:
+    torch.set_num_threads(THREADS)
+    return do_job(training, job)
+
+
+@contextmanager
+def _open_processes(workers: int) -> Iterator[Executor]:
+    context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    numbers = context.SimpleQueue()
+    for number in range(workers):
+        numbers.put(number)
+    executor = ProcessPoolExecutor(workers, context, _start_worker, (numbers,))
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        executor.shutdown()
+
+
+def _start_worker(numbers: "multiprocessing.SimpleQueue[int]") -> None:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a script's background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: no traceback
+    number = numbers.get()
+    if torch.cuda.device_count() > 1:
+        torch.cuda.set_device(number % torch.cuda.device_count())  # what "cuda" means from here on
+
+
+@contextmanager
+def _open_cluster(address: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError(
+            "--scheduler needs Dask: python -m pip install 'mergelab[cluster]'"
+        ) from error
+    with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        finally:
+            executor.shutdown(wait=False)  # gives up what is still running

@@ -1,0 +1,128 @@
+"""All figures of a comparison, with their words."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill.comparison import Comparison
+from distill.kinds import plan_kinds
+from distill.results import ResultRow
+from distill.stages import Stage
+from planner.plan_file import PER_DIMENSION
+from planner.strategies import CANONICAL
+from report.error_curves import draw_error_curves
+from report.grids import draw_grids
+from report.latents import draw_latents
+from report.page import Section
+from report.pictures import Picture
+from report.plan_arcs import draw_plan_arcs
+from report.plan_kinds import draw_plan_kinds
+from report.style import label, stage_label
+from report.verdict import BUDGET_NAMES
+from vae.latents import describe
+
+GRID_COLUMNS = 8
+
+
+def draw_figures(
+    folder: Path, comparison: Comparison, rows: Sequence[ResultRow], seed: int
+) -> list[Section]:
+    """Draw all figures; in the order of the page."""
+    problem = comparison.problem
+    num_steps = problem.schedule.num_steps
+    first: dict[str, Stage] = {}
+    for stage in comparison.plans:
+        first.setdefault(stage[0], stage)
+    firsts = [stage_label(stage, num_steps) for stage in first.values()]
+
+    curves = Picture(
+        folder / "error_curves.png",
+        "W2² over gradient steps, to the surrogate teacher and to the teacher's true composite. "
+        "Points are measured, lines the closed form; dotted lines only join the points of planned "
+        "strategies, which have another plan at every stage. What is below 1e-12 is drawn there.",
+        "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(rows),
+    )
+    draw_error_curves(curves.path, rows, problem, comparison.lr)
+    arcs = Picture(
+        folder / "plan_arcs.png",
+        "An arc is a merge over the teacher steps that it spans; earlier merges are lighter.",
+        "Plans as arcs over the teacher's time axis: canonical strategies"
+        + "".join(f", then those planned for {name}" for name in firsts),
+    )
+    draw_plan_arcs(
+        arcs.path, {stage: comparison.plans[stage] for stage in first.values()}, problem.variances
+    )
+    plans = [arcs]
+    batches = next(iter(comparison.students)).seed
+    of_stage = {stage: comparison.of_stage(stage, batches) for stage in comparison.plans}
+    kinds = {
+        stage: plan_kinds(students)
+        for stage, students in of_stage.items()
+        if PER_DIMENSION in students and any(name in students for name in CANONICAL)
+    }
+    if kinds:
+        plans.append(
+            Picture(
+                folder / "plan_kinds.png",
+                "Which strategy each dimension's own plan is worth as much as, at every stage.",
+                "Strips of coloured cells under the sorted variances; "
+                + "; ".join(f"{stage_label(s, num_steps)}: {_count(k)}" for s, k in kinds.items()),
+            )
+        )
+        draw_plan_kinds(plans[-1].path, problem.variances, kinds, num_steps)
+    facts = describe(comparison.covariance)
+    latents = Picture(
+        folder / "latents.png",
+        "Covariance of the latents, dimensions sorted by variance, and the variances ([OM] "
+        "Fig. 14).",
+        f"Heatmap of the latent covariance, {facts['off_diagonal_energy']:.0%} of its energy off "
+        f"the diagonal, and sorted variances from {facts['smallest_variance']:.3g} to "
+        f"{facts['largest_variance']:.3g}",
+    )
+    draw_latents(latents.path, comparison.covariance.numpy(), facts)
+    paths = draw_grids(folder, comparison, seed, first=0, columns=GRID_COLUMNS)
+    grids = [
+        Picture(
+            path,
+            f"{stage_label(stage, num_steps).capitalize()}: the same noise in every column, each "
+            "strategy's faces left, their difference to the surrogate teacher's right.",
+            f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
+            f"difference to the teacher; mean pixel L2: {_pixels(rows, stage)}",
+            is_photo=True,
+        )
+        for stage, path in paths.items()
+    ]
+    return [
+        Section("Error over training", [curves]),
+        Section("Plans", plans),
+        Section("Latent spectrum", [latents]),
+        Section("Decoded faces", grids),
+    ]
+
+
+def _best_of_stages(rows: Sequence[ResultRow]) -> str:
+    texts = []
+    for stage in dict.fromkeys((row.budget, row.epochs) for row in rows):
+        here = [row for row in rows if (row.budget, row.epochs) == stage]
+        best = min(here, key=lambda row: row.w2_squared)
+        texts.append(
+            f"{BUDGET_NAMES[stage[0]]}, {stage[1]:,}: lowest {label(best.strategy)} with "
+            f"{best.w2_squared:.2e}"
+        )
+    return "; ".join(texts)
+
+
+def _count(kinds: NDArray[np.str_]) -> str:
+    counts = Counter(kinds.tolist())
+    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.most_common())
+
+
+def _pixels(rows: Sequence[ResultRow], stage: Stage) -> str:
+    return ", ".join(
+        f"{label(row.strategy)} {row.pixel_l2:.3g}"
+        for row in rows
+        if (row.budget, row.epochs) == stage
+    )

@@ -1,0 +1,137 @@
+"""Error against gradient steps for every strategy, measured and predicted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from diffusion.gaussian import noised_variances
+from distill.config import Budget
+from distill.jobs import steps_per_merge
+from distill.law import sgd_shrinkage
+from distill.problem import Problem
+from distill.results import ResultRow
+from planner.strategies import CANONICAL
+from planner.value import plan_operator, w2_squared
+from report.style import COLOURS, MARKERS, STYLE, label, save_figure
+
+Array = NDArray[np.float64]
+SMALLEST_DRAWN = 1e-12
+TARGET_NAMES = {
+    "w2_squared": "surrogate teacher",
+    "w2_squared_to_composite": "teacher's true composite",
+}
+AXIS_LABELS = {"per_merge": "gradient steps of each merge", "total": "gradient steps in total"}
+POINTS = 120  # of a predicted curve
+
+
+def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, lr: float) -> None:
+    """Draw W2**2 over gradient steps: a column of panels a budget, a row a target.
+
+    Lines are the closed form of the canonical strategies, whose plans stay; a planned strategy
+    has another plan at every stage, so dotted lines join its points. Points are measured.
+
+    Args:
+        rows: A row a strategy, budget and stage.
+    """
+    composite = problem.operators.prod(axis=0)
+    targets = {"w2_squared": problem.surrogate, "w2_squared_to_composite": composite}
+    budgets = list(dict.fromkeys(row.budget for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + 3.6 * len(budgets), 5.6))
+        panels = figure.subplots(
+            len(targets), len(budgets), squeeze=False, sharex="col", sharey="row"
+        )
+        for line, (measure, target) in zip(panels, targets.items(), strict=True):
+            for panel, budget in zip(line, budgets, strict=True):
+                here = [row for row in rows if row.budget == budget]
+                _draw_panel(panel, here, measure, target, problem, lr)
+            measured = [max(getattr(row, measure), SMALLEST_DRAWN) for row in rows]
+            line[0].set_ylim(min(measured) / 4, 4 * max(measured))
+            line[0].set_ylabel(f"$W_2^2$ to the {TARGET_NAMES[measure]}")
+        for panel, budget in zip(panels[0], budgets, strict=True):
+            panel.set_title("equal for every merge" if budget == "per_merge" else "equal in total")
+        floor = float(w2_squared(composite, problem.surrogate))
+        if floor > SMALLEST_DRAWN:  # 0 where no variance exceeds 1
+            _mark_composite(panels[0], floor)
+        for panel, budget in zip(panels[-1], budgets, strict=True):
+            panel.set_xlabel(AXIS_LABELS[budget])
+        figure.legend(
+            *panels[0, 0].get_legend_handles_labels(),
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.92),
+            ncols=4,
+            frameon=False,
+        )
+        figure.subplots_adjust(wspace=0.08, hspace=0.1)
+        save_figure(figure, path)
+
+
+def _mark_composite(panels: Sequence[Axes], floor: float) -> None:
+    """What all strategies end at: the distance of the true composite to the surrogate."""
+    for panel in panels:
+        panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
+    panels[0].annotate(
+        "true composite",
+        (0.0, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, -9),
+        textcoords="offset points",
+        fontsize=7,
+        color="0.4",
+    )
+
+
+def _draw_panel(
+    panel: Axes,
+    rows: Sequence[ResultRow],
+    measure: str,
+    target: Array,
+    problem: Problem,
+    lr: float,
+) -> None:
+    stages = sorted({row.epochs for row in rows})
+    budget = rows[0].budget
+    scale = max(1, problem.schedule.num_steps - 1) if budget == "total" else 1
+    for i, name in enumerate(dict.fromkeys(row.strategy for row in rows)):
+        line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.epochs)
+        x = [scale * row.epochs for row in line]
+        y = [max(getattr(row, measure), SMALLEST_DRAWN) for row in line]
+        look = {"color": COLOURS[name], "linewidth": 1.2}
+        if name in CANONICAL:
+            epochs = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
+            predicted = _predicted(name, budget, epochs, target, problem, lr)
+            panel.plot(scale * epochs, predicted.clip(SMALLEST_DRAWN / 10), **look)
+        else:
+            panel.plot(x, y, ":", **look)
+        panel.plot(
+            x,
+            y,
+            MARKERS[name],
+            color=COLOURS[name],
+            # Hollow and one within the other, for strategies that measure the same.
+            markerfacecolor="none",
+            markersize=11 - 1.1 * i,
+            markeredgewidth=1.3,
+            label=label(name),
+        )
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.grid(axis="y", color="0.9", linewidth=0.6)
+    panel.set_axisbelow(True)
+
+
+def _predicted(
+    name: str, budget: Budget, epochs: Array, target: Array, problem: Problem, lr: float
+) -> Array:
+    """W2**2 of a canonical strategy to ``target`` in closed form, (n,) -> (n,)."""
+    plan = CANONICAL[name](problem.schedule.num_steps)
+    moments = noised_variances(problem.schedule, problem.variances)
+    steps = np.array([steps_per_merge([plan], budget, int(n))[0] for n in epochs])
+    shrinkage = sgd_shrinkage(moments[:, None, :], lr, steps[:, None])  # (T, n, d)
+    operators = problem.operators[:, None, :]
+    return w2_squared(plan_operator(plan, operators, shrinkage), target)

@@ -1,0 +1,93 @@
+"""The numbers of a comparison as tables, for Markdown and for the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.results import ResultRow
+from report.style import label, stage_steps
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and whether it is the best of what it stands beside."""
+
+    text: str
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A header, and lines of as many cells; the first column names."""
+
+    header: tuple[str, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+
+    def markdown(self) -> str:
+        """As a Markdown table, the best in bold."""
+        rules = [":---"] + ["---:"] * (len(self.header) - 1)
+        lines = [
+            [f"**{cell.text}**" if cell.is_best else cell.text for cell in line]
+            for line in self.lines
+        ]
+        return "\n".join(f"| {' | '.join(line)} |" for line in [self.header, rules, *lines])
+
+
+def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
+    """W2**2 and pixel L2 of every strategy and stage, of the rows of one budget."""
+    stages = list(dict.fromkeys(row.epochs for row in rows))
+    found = {(row.strategy, row.epochs): row for row in rows}
+    header = ["strategy"]
+    for epochs in stages:
+        header += [f"W2², {stage_steps((rows[0].budget, epochs), num_steps):,}", "pixel L2"]
+    lines = []
+    for strategy in dict.fromkeys(row.strategy for row in rows):
+        line = [Cell(label(strategy))]
+        for epochs in stages:
+            row = found.get((strategy, epochs))
+            stage = [other for other in rows if other.epochs == epochs]
+            for text, name in (("{:.3e}", "w2_squared"), ("{:.3f}", "pixel_l2")):
+                line.append(Cell("–") if row is None else _cell(text, name, row, stage))
+        lines.append(tuple(line))
+    return Table(tuple(header), tuple(lines))
+
+
+DETAILS = (
+    ("W2²", "{:.4e}", "w2_squared"),
+    ("predicted", "{:.4e}", "w2_squared_predicted"),
+    ("spread of runs", "{:.0e}", "w2_squared_spread"),
+    ("deviation, rms", "{:.2f}", "rms_deviation"),
+    ("W2² to composite", "{:.2e}", "w2_squared_to_composite"),
+    ("W2² to √λ", "{:.3e}", "w2_squared_to_data"),
+    ("pixel L2", "{:.4f}", "pixel_l2"),
+    ("SSIM", "{:.5f}", "ssim"),
+    ("merges", "{:,}", "merges"),
+    ("gradient steps", "{:,}", "gradient_steps"),
+    ("seconds", "{:.2f}", "seconds"),
+)
+LOWEST_IS_BEST = ("w2_squared", "w2_squared_to_composite", "w2_squared_to_data", "pixel_l2")
+
+
+def details(stage: Sequence[ResultRow]) -> Table:
+    """All numbers of one budget and stage, a line a strategy."""
+    header = ("strategy", *(name for name, _, _ in DETAILS), "engine")
+    lines = []
+    for row in stage:
+        cells = []
+        for _, text, name in DETAILS:
+            cell = _cell(text, name, row, stage)
+            if name == "pixel_l2":
+                low, high = row.pixel_l2_low, row.pixel_l2_high
+                cell = Cell(f"{cell.text} [{low:.3f}, {high:.3f}]", cell.is_best)
+            cells.append(cell)
+        lines.append((Cell(label(row.strategy)), *cells, Cell(row.engine)))
+    return Table(header, tuple(lines))
+
+
+def _cell(text: str, name: str, row: ResultRow, stage: Sequence[ResultRow]) -> Cell:
+    """A number; best where it reads as the lowest of its stage, and not all read the same."""
+    shown = text.format(getattr(row, name))
+    if name not in LOWEST_IS_BEST:
+        return Cell(shown)
+    others = {text.format(getattr(other, name)) for other in stage}
+    lowest = text.format(min(getattr(other, name) for other in stage))
+    return Cell(shown, shown == lowest and len(others) > 1)

@@ -1,0 +1,132 @@
+"""What a comparison says in sentences: what to take, the paper's claim, what the budget changes."""
+
+from collections.abc import Sequence
+
+from distill.recommend import (
+    AS_GOOD,
+    BOOT,
+    Recommendation,
+    Standing,
+    boot_standings,
+    recommend,
+)
+from distill.results import ResultRow
+from planner.strategies import CANONICAL
+from report.style import label, stage_steps
+
+BUDGET_NAMES = {
+    "per_merge": "equal training per merge",
+    "total": "equal total training",
+}
+MEASURE_NAMES = {"w2_squared": "W2²", "pixel_l2": "pixel L2"}
+
+
+def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
+    """One a budget and stage, in the order of the rows."""
+    stages = dict.fromkeys((row.budget, row.epochs) for row in rows)
+    return [
+        recommend([row for row in rows if (row.budget, row.epochs) == stage]) for stage in stages
+    ]
+
+
+def recommendation_sentence(found: Sequence[Recommendation], num_steps: int) -> str:
+    """What to take for these latents, T and budgets, and what it gains: one sentence."""
+    clauses = []
+    for budget in dict.fromkeys(one.budget for one in found):
+        stages = [one for one in found if one.budget == budget]
+        advice = [_advice(one, num_steps) for one in stages if not one.all_as_good]
+        equal = [one for one in stages if one.all_as_good]
+        if equal:
+            last = equal[-1]
+            steps = [f"{stage_steps((budget, one.epochs), num_steps):,}" for one in equal]
+            advice.append(
+                f"{label(last.strategy)} at {_listed(steps)} "
+                f"(expected W2 {last.expected_w2:.3g}; all are equal within {AS_GOOD:.1%}, and it "
+                "makes the fewest merges)"
+            )
+        clauses.append(f"with {BUDGET_NAMES[budget]}, in gradient steps, {_listed(advice)}")
+    return f"For these latents and T = {num_steps}, take: {'; '.join(clauses)}."
+
+
+def _advice(one: Recommendation, num_steps: int) -> str:
+    following = label(str(one.next_best))  # there is one where not all are as good
+    if one.next_best in one.as_good:
+        gain = f"{following} is as good"
+    else:
+        gain = f"{one.advantage:.1%} below {following}"
+    steps = stage_steps((one.budget, one.epochs), num_steps)
+    return f"{label(one.strategy)} at {steps:,} (expected W2 {one.expected_w2:.3g}, {gain})"
+
+
+def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
+    """Whether sequential BOOT is lowest of the paper's four at every stage, a line a budget."""
+    sentences = []
+    for budget in dict.fromkeys(row.budget for row in rows):
+        here = [row for row in rows if row.budget == budget]
+        if BOOT not in {row.strategy for row in here}:
+            continue
+        parts = []
+        for measure, name in MEASURE_NAMES.items():
+            standings = boot_standings(here, measure)
+            holds = all(one.boot_is_lowest for one in standings)
+            stages = ", ".join(
+                f"at {stage_steps((budget, one.epochs), num_steps):,} {_standing(one)}"
+                for one in standings
+            )
+            parts.append(f"by {name} it {'holds' if holds else 'does not hold'}: {stages}")
+        sentences.append(f"With {BUDGET_NAMES[budget]}, {'; '.join(parts)}.")
+    return sentences
+
+
+def _standing(one: Standing) -> str:
+    others = [label(name) for name in one.lowest if name != BOOT]
+    if not one.boot_is_lowest:
+        return (
+            f"{_listed(others)} {'is' if len(others) == 1 else 'are'} lowest "
+            f"({one.least:.4g}, BOOT {one.boot:.4g})"
+        )
+    if len(one.lowest) == len(CANONICAL):
+        return f"all four tie ({one.boot:.4g})"
+    if others:
+        return f"BOOT ties with {_listed(others)} ({one.boot:.4g})"
+    return f"BOOT is lowest ({one.boot:.4g})"
+
+
+def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
+    """What equal total training changes, stage by stage; none where one budget was run."""
+    w2 = {(row.budget, row.epochs, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
+    if not all(any(budget == key[0] for key in w2) for budget in BUDGET_NAMES):
+        return []
+    names = dict.fromkeys(row.strategy for row in rows)
+    stages = dict.fromkeys(row.epochs for row in rows)
+    sentences = []
+    for epochs in stages:
+        pairs = [
+            (name, w2.get(("per_merge", epochs, name)), w2.get(("total", epochs, name)))
+            for name in names
+        ]
+        changes = [
+            f"{label(name)} {before} → {after}"
+            for name, before, after in pairs
+            if before is not None and after is not None and before != after
+        ]
+        total = stage_steps(("total", epochs), num_steps)
+        when = f"From {epochs:,} a merge to {total:,} in total"
+        sentences.append(
+            f"{when}, W2² changes for {_listed(changes)}; lowest is "
+            f"{_lowest(rows, 'per_merge', epochs)} per merge, {_lowest(rows, 'total', epochs)} in "
+            "total."
+            if changes
+            else f"{when}, no W2² changes in its first four digits."
+        )
+    return sentences
+
+
+def _lowest(rows: Sequence[ResultRow], budget: str, epochs: int) -> str:
+    here = [row for row in rows if (row.budget, row.epochs) == (budget, epochs)]
+    return label(min(here, key=lambda row: row.w2_squared).strategy)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1] if names else ""]))

@@ -1,0 +1,166 @@
+"""What a comparison leaves behind, and its page in a real browser."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from distill.compare import compare
+from distill.comparison import open_comparison
+from distill.config import CompareConfig
+from distill.kinds import plan_kinds
+from distill.results import over_seeds, tabulate
+from report.comparison import write_report
+from report.page import Page, Section, write_page
+from report.pictures import Picture
+from report.tables import Cell, Table
+from report.verdict import claim_sentences
+from tests.chromium import CHROMIUM, run_chromium
+from tests.conftest import draw_image, make_model_run
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+# Whether pictures are drawn at all can only a script tell; the page itself has none.
+PROBE = """<script>addEventListener("load", () => {
+  const all = [...document.images];
+  document.title = `drawn ${all.filter(i => i.complete && i.naturalWidth > 1).length}`
+    + ` of ${all.length}, overflow ${document.documentElement.scrollWidth - innerWidth}`
+    + `, back ${getComputedStyle(document.body).backgroundColor}`;
+});</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, list, str]:
+    """Run folder, rows and terminal text of a small comparison."""
+    folder = tmp_path_factory.mktemp("comparison")
+    vae, latents = make_model_run(folder)
+    config = CompareConfig(
+        out=folder / "run & <b>co</b>",
+        vae=vae,
+        latents=latents,
+        num_steps=4,
+        epochs=(2, 40),
+        engine="exact",
+        batch_size=256,
+        num_images=3,
+        device="cpu",
+    )
+    comparison = compare(config)
+    rows = tabulate(comparison, config.num_images, config.seed)
+    text, _ = write_report(config.out, comparison, rows, config.seed)
+    return config.out, rows, text
+
+
+class Tags(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_figures_summary_recommendation_and_page_say_what_was_measured(finished):
+    out, rows, text = finished
+    figures = {path.name for path in (out / "figures").iterdir()}
+    stages = ("per_merge_00002", "per_merge_00040", "total_00002", "total_00040")
+    assert {f"faces_{stage}.png" for stage in stages} < figures
+    assert {"error_curves.png", "plan_arcs.png", "plan_kinds.png", "latents.png"} < figures
+    summary = (out / "summary.md").read_text()
+    html = (out / "report.html").read_text()
+    page = Tags(html)
+    for row in rows:
+        assert f"{row.w2_squared:.4e}" in summary
+        assert f"{row.w2_squared:.4e}" in page.text
+        assert f"{row.w2_squared:.3e}" in text
+    for sentence in claim_sentences(over_seeds(rows), 4):
+        assert sentence in summary
+        assert sentence in page.text
+
+    found = json.loads((out / "recommendation.json").read_text())
+    assert found["sentence"] in summary
+    assert found["sentence"] in page.text
+    assert len(found["stages"]) == 4
+    for stage in found["stages"]:
+        here = [
+            row.w2_squared_expected**0.5
+            for row in rows
+            if (row.budget, row.epochs) == (stage["budget"], stage["epochs"])
+        ]
+        assert stage["expected_w2"] <= (1 + found["as_good_within"]) * min(here)
+
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 8
+    assert all(len(image["alt"]) > 40 for image in images)
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert not re.search(r"(src|href)=.(?!data:)", html)
+    assert len(html) < 10e6
+    assert "b" not in {tag for tag, _ in page.tags}  # the folder's name is text
+
+
+@needs_chromium
+def test_the_page_renders_light_and_dark_without_a_console_error_and_prints(finished, tmp_path):
+    page = finished[0] / "report.html"
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", PROBE))
+    backs = []
+    for scheme in ("0", "1"):  # Blink's numbers for dark and light
+        result = run_chromium(
+            tmp_path,
+            f"--blink-settings=preferredColorScheme={scheme}",
+            "--window-size=1200,900",
+            "--dump-dom",
+            probed.as_uri(),
+        )
+        (title,) = re.findall("<title>(.*?)</title>", result.stdout)
+        assert "drawn 8 of 8" in title
+        assert int(re.search(r"overflow (-?\d+)", title)[1]) <= 0
+        backs.append(re.search(r"back rgb\((\d+)", title)[1])
+        assert "CONSOLE" not in result.stderr
+    assert int(backs[0]) < 64 < 192 < int(backs[1])
+
+    pdf = tmp_path / "report.pdf"
+    run_chromium(tmp_path, f"--print-to-pdf={pdf}", page.as_uri())
+    assert pdf.read_bytes()[:5] == b"%PDF-"
+    assert len(re.findall(rb"/Type ?/Page\b", pdf.read_bytes())) >= 3
+
+
+def test_all_text_is_escaped(tmp_path):
+    draw_image(0).save(tmp_path / "a.png")
+    evil = "<script>alert('&')</script>\""
+    table = Table((evil, "n"), ((Cell(evil), Cell("1", is_best=True)),))
+    page = Page(
+        title=evil,
+        subtitle=evil,
+        recommendation=evil,
+        claim=[evil],
+        overviews=[(evil, table)],
+        changes=[evil],
+        notes=[evil],
+        sections=[Section(evil, [Picture(tmp_path / "a.png", evil, evil)])],
+        details=[(evil, table)],
+        facts={evil: evil},
+        command=evil,
+    )
+    write_page(tmp_path / "page.html", page)
+    read = Tags((tmp_path / "page.html").read_text())
+    assert "script" not in {tag for tag, _ in read.tags}
+    assert read.text.count(evil) == 18
+    assert [attributes["alt"] for tag, attributes in read.tags if tag == "img"] == [evil]
+
+
+def test_a_coordinates_kind_is_the_strategy_it_is_worth_as_much_as(finished):
+    """Theory: BOOT for all variances up to 1, whatever the training ([OM] Theorem 4.3)."""
+    comparison = open_comparison(finished[0], None, "cpu")
+    variances = comparison.problem.variances
+    kinds = plan_kinds(comparison.of_stage(("per_merge", 2), 0))
+    assert set(kinds[variances <= 1]) == {"sequential_boot"}
+    assert "sequential_boot" not in set(kinds[variances > 1])
