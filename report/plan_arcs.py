@@ -52,18 +52,19 @@ def _canonical(plans: Mapping[Stage, PlanSet]) -> list[tuple[str, Plan]]:
 
 
 def _planned(plan_set: PlanSet, variances: NDArray[np.float64]) -> list[tuple[str, Plan]]:
-    """Joint plans; of the coordinates' own, the most common and that of the largest variance."""
+    """Joint plans; of the coordinates' own, the most common and, of the others, the one of the
+    largest variance."""
     joint = [name for name in plan_set.strategies if name not in (*CANONICAL, PER_DIMENSION)]
     panels = [(label(name), plan_set.strategies[name].plans[0]) for name in joint[: COLUMNS - 2]]
     if PER_DIMENSION in plan_set.strategies:
         own = plan_set.strategies[PER_DIMENSION].plans
         shapes = [outline(plan) for plan in own]
         shape, count = Counter(shapes).most_common(1)[0]
-        largest = int(np.argmax(variances))
-        panels += [
-            (f"{count} of {len(own)} dimensions", own[shapes.index(shape)]),
-            (f"dimension with $\\lambda$ = {variances[largest]:.3g}", own[largest]),
-        ]
+        panels.append((f"{count} of {len(own)} dimensions", own[shapes.index(shape)]))
+        others = [i for i in range(len(own)) if shapes[i] != shape]
+        if others:
+            i = max(others, key=lambda i: variances[i])
+            panels.append((f"dimension with $\\lambda$ = {variances[i]:.3g}", own[i]))
     return panels
 
 
