@@ -34,7 +34,7 @@ def decode_operator(model: VAE, operator: Array, mean: Tensor, z_T: Tensor) -> T
         z_T: (B, d), on any device.
 
     Returns:
-        (B, 3, 64, 64) in [0, 1], on the CPU.
+        (B, 3, S, S) in [0, 1], on the CPU.
     """
     device = next(model.parameters()).device
     latents = mean.double() + torch.from_numpy(operator) * z_T.double()

@@ -71,7 +71,7 @@ def values(hint: object) -> str:
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return "{" + ",".join(arguments) + "}"
+        return "{" + ",".join(map(str, arguments)) + "}"
     if origin in (Union, types.UnionType):
         return " or ".join(values(part) for part in arguments if part is not type(None))
     if origin is tuple and arguments[1:] == (...,):

@@ -17,7 +17,7 @@ from vae.cache import load_images
 from vae.check import CheckConfig, check_data
 from vae.config import PretrainConfig
 from vae.data import MOST_MEMBER_BYTES, find_images, open_image
-from vae.train import pretrain
+from vae.pretrain import pretrain
 
 ROOT = Path(__file__).parents[1]
 OUR_OWN = {"tests", "benchmarks"}

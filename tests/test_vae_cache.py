@@ -1,4 +1,7 @@
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,3 +74,21 @@ def test_more_than_1_percent_unreadable_stops_with_the_list_every_time(image_fol
     for _ in range(2):
         with pytest.raises(ValueError, match=r"1 of 40 images cannot be read.*unreadable\.txt"):
             load_images(image_folder, tmp_path / "cache")
+
+
+def test_a_script_without_a_main_guard_fails_instead_of_waiting_for_itself(image_folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom vae.cache import load_images\n"
+        f"load_images(Path({str(image_folder)!r}), Path({str(tmp_path / 'cache')!r}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=Path(__file__).parents[1],
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert 'put its work under if __name__ == "__main__":' in done.stderr

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from vae.data import (
-    IMAGE_SIZE,
+    DEFAULT_IMAGE_SIZE,
     SPLITS,
     ImageSource,
     assign_splits,
@@ -33,8 +33,6 @@ from vae.data import (
 
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
 MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
-_IMAGE_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
-_IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 _CHUNK = 64  # images a worker takes at a time
 _SAVE_EVERY = 512  # images between two savings of the progress
 # What Pillow and zipfile raise for damaged input; anything else is a fault of ours and surfaces.
@@ -54,7 +52,7 @@ UNREADABLE = (
 class ImageSet:
     """A decoded data set, memory-mapped."""
 
-    images: NDArray[np.uint8]  # (N, 64, 64, 3)
+    images: NDArray[np.uint8]  # (N, S, S, 3)
     names: tuple[str, ...]
     splits: NDArray[np.uint8]  # (N,), indices into SPLITS
     fingerprint: str  # SHA-256 of all pixels, in order
@@ -62,34 +60,44 @@ class ImageSet:
     unreadable_list: Path  # where they are named, if any
 
     def split(self, name: str) -> NDArray[np.uint8]:
-        """The images of one of SPLITS, copied into memory, (n, 64, 64, 3)."""
+        """The images of one of SPLITS, copied into memory, (n, S, S, 3)."""
         return self.images[self.splits == SPLITS.index(name)]
 
 
-def load_images(data: Path, cache: Path = DEFAULT_CACHE) -> ImageSet:
+def load_images(
+    data: Path,
+    cache: Path = DEFAULT_CACHE,
+    image_size: int = DEFAULT_IMAGE_SIZE,
+    workers: int | None = None,
+) -> ImageSet:
     """Decode the images under ``data`` in parallel processes, or open them decoded before.
 
-    The cache is keyed by the fingerprint of the source and the preprocessing. An interrupted
-    decoding goes on where it stopped.
+    The cache is keyed by the fingerprint of the source and the preprocessing, so each image size
+    has its own. An interrupted decoding goes on where it stopped.
+
+    Args:
+        workers: Processes that decode; None is one a core.
 
     Raises:
         FileNotFoundError: ``data`` is missing.
         ValueError: no image is there, or more than 1 % of them cannot be read.
+        RuntimeError: a decoding process runs the caller's script anew.
     """
+    _refuse_own_workers()
     source = find_images(data)
-    pixels = cache / f"{source.fingerprint()[:32]}.u8"
+    pixels = cache / f"{source.fingerprint(image_size)[:32]}.u8"
     index = pixels.with_suffix(".json")
     if not index.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(pixels.with_suffix(".part")) as partial:
             if not index.exists():
-                _decode_all(source, partial, pixels)
+                _decode_all(source, partial, pixels, image_size, workers)
     facts = json.loads(index.read_text(encoding="utf-8"))
     skipped = set(facts["unreadable"])
     names = tuple(name for name in source.names if name not in skipped)
     return ImageSet(
         # Copy on write: torch warns of read-only arrays, and the file stays as it is.
-        images=np.memmap(pixels, np.uint8, "c", shape=(len(names), *_IMAGE_SHAPE)),
+        images=np.memmap(pixels, np.uint8, "c", shape=(len(names), image_size, image_size, 3)),
         names=names,
         splits=assign_splits(names, source.partition),
         fingerprint=facts["sha256"],
@@ -110,7 +118,23 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
+def _refuse_own_workers() -> None:
+    """A spawned worker imports the caller's script; one that decodes there would wait for itself.
+
+    Raises:
+        RuntimeError: this is such a worker.
+    """
+    # The flag by which multiprocessing itself knows a child that is still importing.
+    if getattr(current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "images are decoded in processes that import the calling script: put its work under "
+            'if __name__ == "__main__":'
+        )
+
+
+def _decode_all(
+    source: ImageSource, partial: BinaryIO, pixels: Path, image_size: int, workers: int | None
+) -> None:
     """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
     progress = pixels.with_suffix(".progress.json")
     done, unreadable = 0, {}
@@ -119,7 +143,7 @@ def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
         done, unreadable = saved["done"], saved["unreadable"]
     _refuse_if_broken(source, unreadable, _unreadable_list(pixels))
     # Bytes past the saved progress were written by a run that was cut off.
-    partial.truncate((done - len(unreadable)) * _IMAGE_BYTES)
+    partial.truncate((done - len(unreadable)) * 3 * image_size**2)
 
     def save_progress() -> None:
         partial.flush()
@@ -127,12 +151,12 @@ def _decode_all(source: ImageSource, partial: BinaryIO, pixels: Path) -> None:
         temporary.write_text(json.dumps({"done": done, "unreadable": unreadable}))
         os.replace(temporary, progress)
 
-    workers = min(os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
+    workers = min(workers or os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
     # Spawned, not forked: the parent may run torch threads, which a fork would copy mid-flight.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     bar = tqdm(total=len(source.names), initial=done, desc="decode", unit="img")
     try:
-        decode = functools.partial(_decode, source.root)
+        decode = functools.partial(_decode, source.root, image_size)
         for name, result in zip(
             source.names[done:],
             pool.map(decode, source.names[done:], chunksize=_CHUNK),
@@ -177,10 +201,10 @@ def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path
     )
 
 
-def _decode(root: Path, name: str) -> bytes | str:
+def _decode(root: Path, image_size: int, name: str) -> bytes | str:
     """The pixels of one image, or why they cannot be had."""
     try:
         with open_image(root, name) as image:
-            return crop_to_square(image).tobytes()
+            return crop_to_square(image, image_size).tobytes()
     except UNREADABLE as error:
         return f"{type(error).__name__}: {error}".replace("\n", " ")

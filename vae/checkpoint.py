@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from vae.data import PREPROCESSING_ID
+from vae.data import DEFAULT_IMAGE_SIZE, preprocessing_id
 from vae.files import read_tensors, write_tensors
 from vae.model import VAE
 
 KIND = "mergelab VAE weights, format 1"
 FILE_NAME = "vae.safetensors"
+BEST_NAME = "best.safetensors"  # of the epochs of a run, by validation
 
 
 def embedded_vae() -> Path:
@@ -31,7 +32,12 @@ def save_vae(path: Path, model: VAE) -> None:
         name: tensor.half() if tensor.ndim > 1 else tensor
         for name, tensor in model.state_dict().items()
     }
-    write_tensors(path, tensors, {"kind": KIND, "preprocessing": PREPROCESSING_ID})
+    metadata = {
+        "kind": KIND,
+        "image_size": str(model.image_size),
+        "preprocessing": preprocessing_id(model.image_size),
+    }
+    write_tensors(path, tensors, metadata)
 
 
 def load_vae(path: Path) -> VAE:
@@ -42,15 +48,17 @@ def load_vae(path: Path) -> VAE:
         ValueError: it is damaged, made for other preprocessing, or does not fit the network.
     """
     tensors, metadata = read_tensors(path, KIND)
-    if metadata.get("preprocessing") != PREPROCESSING_ID:
+    # Weights from before the size could be chosen do not name it.
+    size = int(metadata.get("image_size", DEFAULT_IMAGE_SIZE))
+    if metadata.get("preprocessing") != preprocessing_id(size):
         raise ValueError(
             f"{path}: made for images preprocessed as {metadata.get('preprocessing')}, "
-            f"this version prepares {PREPROCESSING_ID}; pretrain again"
+            f"this version prepares {preprocessing_id(size)}; pretrain again"
         )
-    model = VAE()
     try:
+        model = VAE(size)
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: does not fit the network ({reason})") from error
     return model.requires_grad_(False).eval().to(memory_format=torch.channels_last)

@@ -1,10 +1,11 @@
 """What the VAE's two jobs can be asked, checked when built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vae.cache import DEFAULT_CACHE
+from vae.run_folder import CHANGES_NO_NUMBER
 
 
 @dataclass(frozen=True)
@@ -18,28 +19,48 @@ class PretrainConfig:
     epochs: int = 30
     """Passes over the training split."""
     batch_size: int = 128
-    """Images per gradient step."""
+    """Images per gradient step, over all processes."""
     lr: float = 2e-3
     """Peak learning rate: warm-up over 5 % of the steps, under a cosine down to zero."""
     beta: float = 3e-4
     """Weight of the KL divergence in nats, beside 1 - MS-SSIM."""
+    l1: float = 0.0
+    """Weight of the mean absolute difference of the pixels, for colours."""
+    image_size: Literal[32, 48, 64, 96, 128] = 64
+    """Pixels a side of the square that images are cropped and resized to."""
     max_shift: int = 2
     """Training images move by up to so many pixels, against overfitting."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Convolutions in bf16 or float32; auto is bf16 on CUDA. The loss is float32 always."""
+    """Convolutions in bf16 or float32; auto is bf16 where fast, on CUDA and newer CPUs. The loss is
+    float32 always."""
     seed: int = 0
     """Decides initial weights, batches, flips and noise."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
     cache: Path = DEFAULT_CACHE
     """Folder for the decoded images."""
+    images: Literal["auto", "resident", "streamed"] = field(
+        default="auto", metadata=CHANGES_NO_NUMBER
+    )
+    """Training images on the device, or read ahead from the cache; auto streams what is large."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; auto is on for one CUDA device, off on the CPU, where nothing was gained."""
+    max_minutes: float | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """Stop with a checkpoint after so long, for queues; the same command goes on."""
+    save_seconds: float = field(default=60.0, metadata=CHANGES_NO_NUMBER)
+    """Save the state after the first step that ends so long after the last saving."""
+    keep: int = field(default=3, metadata=CHANGES_NO_NUMBER)
+    """States kept, the newest; the best weights by validation are always kept."""
+    track: Literal["none", "tensorboard"] = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Write for TensorBoard too (pip install tensorboard); metrics.jsonl is written always."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
+        for name in ("epochs", "batch_size", "lr", "keep", "max_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
-        for name in ("beta", "max_shift"):
+                raise ValueError(f"{flag} must be positive, got {value}")
+        for name in ("beta", "l1", "max_shift", "seed", "save_seconds"):
             if not getattr(self, name) >= 0:
                 flag = "--" + name.replace("_", "-")
                 raise ValueError(f"{flag} must be at least 0, got {getattr(self, name)}")

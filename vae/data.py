@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-IMAGE_SIZE = 64  # pixels, height and width
+IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels, height and width; the network halves them to 2 or 3
+DEFAULT_IMAGE_SIZE = 64  # of [OM] and of the embedded model
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 CELEBA_ZIP = "img_align_celeba.zip"
 MOST_MEMBER_BYTES = 64 << 20  # that a member of a zip may unpack to
@@ -22,7 +23,11 @@ PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 SPLITS = ("train", "validation", "test")  # numbered 0, 1, 2 as in CelebA's partition file
 HOLDOUT = 0.05  # share held out for validation where no partition file says better
 CROP = 148 / 178  # side of the centred square, as a share of the image's width
-PREPROCESSING_ID = f"centre-square-148/178-width_bilinear-antialias_{IMAGE_SIZE}px_v1"
+
+
+def preprocessing_id(image_size: int) -> str:
+    """What is done to an image, for weights to name."""
+    return f"centre-square-148/178-width_bilinear-antialias_{image_size}px_v1"
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,10 @@ class ImageSource:
     mtimes: tuple[int, ...]  # ns; 0 for all members of a zip but the zip's own, first
     partition: Path | None  # CelebA's official partition file, when there
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, image_size: int = DEFAULT_IMAGE_SIZE) -> str:
         """SHA-256 of the names, sizes and times of all images and of the preprocessing."""
-        digest = hashlib.sha256(f"{PREPROCESSING_ID}\n{self.root.resolve()}\n".encode())
+        preprocessing = preprocessing_id(image_size)
+        digest = hashlib.sha256(f"{preprocessing}\n{self.root.resolve()}\n".encode())
         rows = zip(self.names, self.sizes, self.mtimes, strict=True)
         digest.update("\n".join(f"{name}\t{size}\t{mtime}" for name, size, mtime in rows).encode())
         return digest.hexdigest()
@@ -145,18 +151,19 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def crop_to_square(image: Image.Image) -> NDArray[np.uint8]:
-    """Crop the centred square of 148/178 of the width, resize to 64 px with antialiasing.
+def crop_to_square(image: Image.Image, image_size: int = DEFAULT_IMAGE_SIZE) -> NDArray[np.uint8]:
+    """Crop the centred square of 148/178 of the width, resize it with antialiasing.
 
     Returns:
-        RGB, (64, 64, 3). Images lower than the square are cropped to their full height.
+        RGB, (S, S, 3) for S = ``image_size``. Images lower than the square are cropped to their
+        full height.
     """
     width, height = image.size
     side = min(CROP * width, height)
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side)
     square = image.convert("RGB").resize(
-        (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=box
+        (image_size, image_size), Image.Resampling.BILINEAR, box=box
     )
     return np.asarray(square)
 

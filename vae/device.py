@@ -1,4 +1,6 @@
-"""The device a job runs on."""
+"""The device a job runs on, and what it does well."""
+
+from pathlib import Path
 
 import torch
 
@@ -17,3 +19,14 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device {name}: not available here; try cpu or auto") from error
     return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 faster than float32: CUDA, and CPUs that say so."""
+    if device.type == "cuda":
+        return True
+    cpuinfo = Path("/proc/cpuinfo")
+    if device.type != "cpu" or not cpuinfo.exists():
+        return False
+    flags = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    return "avx512_bf16" in flags or "amx_bf16" in flags

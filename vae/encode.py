@@ -20,7 +20,7 @@ def encode_latents(config: EncodeConfig) -> Latents:
     device = pick_device(config.device)
     weights = weights_path(config.vae)
     model = load_vae(weights).to(device)
-    data = load_images(config.data, config.cache)
+    data = load_images(config.data, config.cache, model.image_size)
     inputs = {"data": data.fingerprint, "vae": sha256(weights)}
     open_run(config.out, "encode_latents", config, inputs, str(device))
 
@@ -33,6 +33,7 @@ def encode_latents(config: EncodeConfig) -> Latents:
         count=len(codes),
         vae_sha256=inputs["vae"],
         data_fingerprint=data.fingerprint,
+        image_size=model.image_size,
         codes=codes if keep else None,
         splits=torch.from_numpy(data.splits) if keep else None,
     )

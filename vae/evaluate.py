@@ -1,41 +1,78 @@
-"""How well a VAE reconstructs faces that it was not trained on."""
+"""How well a VAE reconstructs faces that it was not trained on, and what its latents look like."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vae.loss import kl_to_standard_normal, ms_ssim
+from vae.latents import describe, moments
+from vae.loss import kl_to_standard_normal
 from vae.model import VAE
 from vae.pixels import to_float
+from vae.ssim import ms_ssim
 
 BATCH_SIZE = 256
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016 (arXiv:1509.00519), sec. 5.2
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """Of a model on images that it was not trained on."""
+
+    ms_ssim: float
+    psnr: float  # dB, of each image, then averaged
+    kl: float  # nats
+    kl_per_dimension: Tensor  # (128,) nats, sums to ``kl``
+    covariance: Tensor  # (128, 128) float64, of the posterior means
+    count: int  # images
+
+    @property
+    def active_units(self) -> int:
+        """Coordinates whose posterior mean varies by more than 0.01."""
+        return int((self.covariance.diagonal() > ACTIVE_VARIANCE).sum())
+
+    def row(self) -> dict[str, float]:
+        """The scalars, for ``metrics.jsonl``; the covariance as ``describe`` sums it up.
+
+        ``off_diagonal_energy_by_chance`` is what so few images would show of a diagonal
+        covariance with these variances: E c_ij**2 = lam_i lam_j / N for i != j.
+        """
+        variances, energy = self.covariance.diagonal(), self.covariance.square().sum()
+        by_chance = (variances.sum().square() - variances.square().sum()) / self.count / energy
+        return {
+            "ms_ssim": self.ms_ssim,
+            "psnr": self.psnr,
+            "kl": self.kl,
+            "active_units": self.active_units,
+            **describe(self.covariance),
+            "off_diagonal_energy_by_chance": by_chance.item(),
+        }
 
 
 @torch.no_grad()
-def evaluate(model: VAE, images: Tensor) -> dict[str, float]:
+def evaluate(model: VAE, images: Tensor) -> Quality:
     """Reconstruct from the posterior mean, without flips; the model is left in evaluation mode.
 
     Args:
-        images: uint8 (N, 64, 64, 3), on the model's device.
-
-    Returns:
-        Means over the images: ``ms_ssim`` (3-tap window), ``psnr`` in dB (of each image, then
-        averaged), ``kl`` in nats; and ``active_units``, the coordinates whose posterior mean
-        varies by more than 0.01 (Burda et al. 2016, arXiv:1509.00519, sec. 5.2).
+        images: uint8 (N, S, S, 3), on any device.
     """
     model.eval()
+    device = next(model.parameters()).device
     similarity, psnr, kl, means = [], [], [], []
     for chunk in images.split(BATCH_SIZE):
-        batch = to_float(chunk)
+        batch = to_float(chunk.to(device))
         mu, log_var = model.encode(batch)
         reconstruction = model.decode(mu)
         similarity.append(ms_ssim(reconstruction, batch))
         psnr.append(-10.0 * (reconstruction - batch).square().mean(dim=(1, 2, 3)).log10())
-        kl.append(kl_to_standard_normal(mu, log_var).sum(dim=1))
+        kl.append(kl_to_standard_normal(mu, log_var))
         means.append(mu)
-    variances = torch.cat(means).var(dim=0, correction=0)
-    return {
-        "ms_ssim": torch.cat(similarity).mean().item(),
-        "psnr": torch.cat(psnr).mean().item(),
-        "kl": torch.cat(kl).mean().item(),
-        "active_units": int((variances > 0.01).sum()),
-    }
+    kl_per_dimension = torch.cat(kl).mean(dim=0)
+    return Quality(
+        ms_ssim=torch.cat(similarity).mean().item(),
+        psnr=torch.cat(psnr).mean().item(),
+        kl=kl_per_dimension.sum().item(),
+        kl_per_dimension=kl_per_dimension.cpu(),
+        covariance=moments(torch.cat(means).cpu())[1],
+        count=len(images),
+    )

@@ -30,8 +30,27 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise _named(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line of UTF-8 text; on a full disk it may be cut off."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file and the mend, neither of which a failed write() tells."""
+    return OSError(
+        f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: "
+        "make room, then give the same command again"
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,9 +73,18 @@ def write_rows(path: Path, rows: Sequence["DataclassInstance"], row_type: type) 
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors, whole or not at all."""
+    """Write safetensors, whole or not at all; the same content gives the same bytes."""
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    data = _with_sorted_header(data)
     write_atomically(path, lambda target: target.write_bytes(data))
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The library writes metadata in random order, which would change the file's SHA-256."""
+    start = 8 + int.from_bytes(data[:8], "little")  # the header's length, the header, the tensors
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header = header.ljust(-(-len(header) // 8) * 8)  # tensors begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:

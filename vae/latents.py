@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vae.data import DEFAULT_IMAGE_SIZE
 from vae.files import read_tensors, sha256, write_tensors
 from vae.model import LATENT_DIM, VAE
 from vae.pixels import to_float
@@ -24,6 +25,7 @@ class Latents:
     count: int  # images behind the moments
     vae_sha256: str  # of the weights file that encoded, and so decodes, these latents
     data_fingerprint: str
+    image_size: int = DEFAULT_IMAGE_SIZE  # pixels a side of the encoded images
     codes: Tensor | None = None  # (N, 128) float32
     splits: Tensor | None = None  # (N,) uint8, indices into vae.data.SPLITS
 
@@ -35,7 +37,7 @@ class Latents:
 
 @torch.no_grad()
 def encode(model: VAE, images: Tensor, batch_size: int) -> Tensor:
-    """Posterior means of uint8 images (N, 64, 64, 3), (N, 128) float32 on the CPU."""
+    """Posterior means of uint8 images (N, S, S, 3), (N, 128) float32 on the CPU."""
     device = next(model.parameters()).device
     means = []
     with tqdm(total=len(images), desc="encode", unit="img") as bar:
@@ -83,6 +85,7 @@ def save_latents(path: Path, latents: Latents) -> None:
         "count": str(latents.count),
         "vae_sha256": latents.vae_sha256,
         "data_fingerprint": latents.data_fingerprint,
+        "image_size": str(latents.image_size),
     }
     write_tensors(path, tensors, metadata)
 
@@ -108,6 +111,8 @@ def load_latents(path: Path) -> Latents:
             count=int(metadata["count"]),
             vae_sha256=metadata["vae_sha256"],
             data_fingerprint=metadata["data_fingerprint"],
+            # Files from before the size could be chosen do not name it.
+            image_size=int(metadata.get("image_size", DEFAULT_IMAGE_SIZE)),
             codes=tensors.get("codes"),
             splits=tensors.get("splits"),
         )

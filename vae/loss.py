@@ -1,33 +1,19 @@
-"""The VAE's objective, 1 - MS-SSIM + beta KL, and the similarity it is measured by."""
+"""The VAE's objective, 1 - MS-SSIM + beta KL, and an L1 term on request."""
 
 from typing import NamedTuple
 
-import pytorch_msssim
-import torch
 from torch import Tensor
 
-# The package insists on side > 16 (window - 1) for its five scales: 3 is all that 64 px allow.
-WINDOW = 3
+from vae.ssim import ms_ssim
 
 
 class VaeLoss(NamedTuple):
-    """Scalars of one batch: ``total = reconstruction + beta * kl``."""
+    """Scalars of one batch: ``total = reconstruction + beta * kl + l1_weight * l1``."""
 
     total: Tensor
     reconstruction: Tensor
     kl: Tensor  # nats per image
-
-
-def ms_ssim(images: Tensor, others: Tensor) -> Tensor:
-    """Multi-scale structural similarity of two batches in [0, 1], (B, 3, 64, 64) -> (B,).
-
-    Wang, Simoncelli & Bovik 2003, eq. 7, by ``pytorch-msssim``: five scales, a Gaussian window of
-    3 taps (sigma 1.5), float32 whatever autocast is on.
-    """
-    with torch.autocast(images.device.type, enabled=False):
-        return pytorch_msssim.ms_ssim(
-            images.float(), others.float(), data_range=1.0, size_average=False, win_size=WINDOW
-        )
+    l1: Tensor  # mean absolute difference of the pixels
 
 
 def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
@@ -42,9 +28,18 @@ def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def vae_loss(
-    reconstruction: Tensor, images: Tensor, mu: Tensor, log_var: Tensor, beta: float
+    reconstruction: Tensor,
+    images: Tensor,
+    mu: Tensor,
+    log_var: Tensor,
+    beta: float,
+    l1_weight: float = 0.0,
 ) -> VaeLoss:
-    """Batch means of ``1 - MS-SSIM + beta KL`` ([OM] App. K)."""
+    """Batch means of ``1 - MS-SSIM + beta KL`` ([OM] App. K), plus the weighted L1 if asked."""
     dissimilarity = 1.0 - ms_ssim(reconstruction, images).mean()
     kl = kl_to_standard_normal(mu, log_var).sum(dim=1).mean()
-    return VaeLoss(dissimilarity + beta * kl, dissimilarity, kl)
+    if l1_weight == 0.0:
+        # The zero costs nothing, the unused difference would cost a pass over the pixels.
+        return VaeLoss(dissimilarity + beta * kl, dissimilarity, kl, kl.new_zeros(()))
+    l1 = (reconstruction - images).abs().mean()
+    return VaeLoss(dissimilarity + beta * kl + l1_weight * l1, dissimilarity, kl, l1)

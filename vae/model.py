@@ -1,13 +1,23 @@
-"""The convolutional VAE of [OM] App. K: 64x64 RGB images <-> 128-d latents."""
+"""The convolutional VAE of [OM] App. K, 64x64 RGB images <-> 128-d latents, and its kin."""
 
 import torch
 from torch import Tensor, nn
 
-from vae.data import IMAGE_SIZE
+from vae.data import DEFAULT_IMAGE_SIZE, IMAGE_SIZES
 
-CHANNELS = (32, 64, 128, 256, 512)
+CHANNELS = (32, 64, 128, 256, 512, 512)  # of the blocks, finest first; 64 px take five
 LATENT_DIM = 128
-_COARSE = IMAGE_SIZE // 2 ** len(CHANNELS)  # side of the coarsest feature map
+
+
+def block_channels(image_size: int) -> tuple[int, ...]:
+    """Channels of the stride-2 blocks that halve the image to a side of 2 or 3 pixels.
+
+    Raises:
+        ValueError: no number of blocks does.
+    """
+    if image_size not in IMAGE_SIZES:
+        raise ValueError(f"image size {image_size} is none of {IMAGE_SIZES}")
+    return CHANNELS[: image_size.bit_length() - 2]
 
 
 def _down(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -37,43 +47,47 @@ def _up(channels_in: int, channels_out: int) -> nn.Sequential:
 class VAE(nn.Module):
     """Five stride-2 blocks 32-64-128-256-512 down to a Gaussian posterior, mirrored up again.
 
-    Images are (B, 3, 64, 64) in [0, 1], where a sigmoid keeps the decoder too; latents (B, 128).
+    Images are (B, 3, S, S) in [0, 1], where a sigmoid keeps the decoder too; latents (B, 128).
+    Sides S of 32 and 48 pixels have a block less than 64 and 96, a side of 128 has one more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, image_size: int = DEFAULT_IMAGE_SIZE) -> None:
         super().__init__()
-        pairs = list(zip((3, *CHANNELS), CHANNELS, strict=False))
+        self.image_size = image_size
+        channels = block_channels(image_size)
+        coarse = image_size // 2 ** len(channels)  # side of the coarsest feature map
+        pairs = list(zip((3, *channels), channels, strict=False))
         self.encoder = nn.Sequential(*[_down(*pair) for pair in pairs], nn.Flatten())
-        width = CHANNELS[-1] * _COARSE**2
+        width = channels[-1] * coarse**2
         self.to_mu = nn.Linear(width, LATENT_DIM)
         self.to_log_var = nn.Linear(width, LATENT_DIM)
         self.from_latent = nn.Sequential(
-            nn.Linear(LATENT_DIM, width), nn.Unflatten(1, (CHANNELS[-1], _COARSE, _COARSE))
+            nn.Linear(LATENT_DIM, width), nn.Unflatten(1, (channels[-1], coarse, coarse))
         )
-        mirrored = list(zip(CHANNELS[::-1], (*CHANNELS[-2::-1], CHANNELS[0]), strict=True))
+        mirrored = list(zip(channels[::-1], (*channels[-2::-1], channels[0]), strict=True))
         self.decoder = nn.Sequential(
             *[_up(*pair) for pair in mirrored],
-            nn.Conv2d(CHANNELS[0], 3, kernel_size=3, padding=1),
+            nn.Conv2d(channels[0], 3, kernel_size=3, padding=1),
         )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, 64, 64) -> ``mu`` and ``log_var`` of the posterior, (B, 128) each."""
-        features = self.encoder(images)  # (B, 2048)
+        """Images (B, 3, S, S) -> ``mu`` and ``log_var`` of the posterior, (B, 128) each."""
+        features = self.encoder(images)  # (B, 2048) of 64 px
         return self.to_mu(features), self.to_log_var(features)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, 128) -> images (B, 3, 64, 64) in [0, 1]."""
+        """Latents (B, 128) -> images (B, 3, S, S) in [0, 1]."""
         return torch.sigmoid(self.decoder(self.from_latent(latents)))
 
     def forward(self, images: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruct from the posterior sample mu + exp(log_var / 2) * eps.
 
         Args:
-            images: (B, 3, 64, 64) in [0, 1].
+            images: (B, 3, S, S) in [0, 1].
             eps: Standard normal noise, (B, 128).
 
         Returns:
-            Reconstruction (B, 3, 64, 64), ``mu`` (B, 128), ``log_var`` (B, 128).
+            Reconstruction (B, 3, S, S), ``mu`` (B, 128), ``log_var`` (B, 128).
         """
         mu, log_var = self.encode(images)
         return self.decode(mu + torch.exp(0.5 * log_var) * eps), mu, log_var

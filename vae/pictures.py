@@ -19,11 +19,11 @@ def picture_epoch(path: Path, model: VAE, images: Tensor) -> None:
     """Write a PNG: two rows of images, each above its reconstructions, then two of samples.
 
     Args:
-        images: uint8 (N, 64, 64, 3); the first 20 are pictured. Samples decode N(0, I) noise
-            from a fixed seed, so pictures of different epochs show the same ones.
+        images: uint8 (N, S, S, 3), on any device; the first 20 are pictured. Samples decode N(0, I)
+            noise from a fixed seed, so pictures of different epochs show the same ones.
     """
-    device = images.device
-    shown = to_float(images[: 2 * COLUMNS])
+    device = next(model.parameters()).device
+    shown = to_float(images[: 2 * COLUMNS].to(device))
     reconstructions = model.decode(model.encode(shown)[0])
     noise = torch.randn(2 * COLUMNS, LATENT_DIM, generator=torch.Generator().manual_seed(0))
     samples = model.decode(noise.to(device))

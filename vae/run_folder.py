@@ -16,11 +16,19 @@ from vae.files import write_json
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
 
-_PACKAGES = ("torch", "torchvision", "pytorch-msssim", "numpy", "safetensors", "pillow")
+_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pillow")
+
+# Metadata of a config's field that changes no number, so that a run may go on under another value.
+CHANGES_NO_NUMBER = {"changes_no_number": True}
 
 
 def open_run(
-    out: Path, job: str, config: "DataclassInstance", inputs: dict[str, str], device: str
+    out: Path,
+    job: str,
+    config: "DataclassInstance",
+    inputs: dict[str, str],
+    device: str,
+    facts: dict[str, object] | None = None,
 ) -> bool:
     """Make the run folder ``out`` and its ``config.json``, or open it to go on.
 
@@ -29,6 +37,7 @@ def open_run(
         config: The job's frozen config dataclass.
         inputs: Name of each input -> its SHA-256.
         device: Where the job will run.
+        facts: What follows from the flags here, for the record.
 
     Returns:
         Whether the folder holds this very run already, whole or in part.
@@ -44,7 +53,8 @@ def open_run(
         return True
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: holds files of something else; give --out a new folder")
-    write_json(path, asked | {"paths": _paths(config), "provenance": provenance(device)})
+    record = {"paths": _paths(config), "facts": facts or {}, "provenance": provenance(device)}
+    write_json(path, asked | record)
     return False
 
 
@@ -71,14 +81,21 @@ def _flatten(nested: dict) -> dict[str, object]:
 
 
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
-    """The fields that decide the numbers, as JSON gives them back: all but where files lie."""
-    values = {name: value for name, value in asdict(config).items() if name not in _paths(config)}
+    """The fields that decide the numbers, as JSON gives them back: not where files lie."""
+    idle = {field.name for field in fields(config) if "changes_no_number" in field.metadata}
+    left_out = idle | _paths(config).keys()
+    values = {name: value for name, value in asdict(config).items() if name not in left_out}
     return json.loads(json.dumps(values))
 
 
-def _paths(config: "DataclassInstance") -> dict[str, str | None]:
+def _paths(config: "DataclassInstance") -> dict[str, str | list[str]]:
     values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+    one = {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+    return one | {
+        name: [str(path) for path in value]
+        for name, value in values.items()
+        if isinstance(value, tuple) and value and all(isinstance(path, Path) for path in value)
+    }
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""Trained VAEs side by side, on images that none of them was trained on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae.cache import DEFAULT_CACHE, load_images
+from vae.checkpoint import load_vae, weights_path
+from vae.data import SPLITS
+from vae.device import pick_device
+from vae.evaluate import BATCH_SIZE, Quality, evaluate
+from vae.files import sha256, write_rows
+from vae.latents import encode, moments
+from vae.pixels import to_float
+from vae.record import METRICS
+from vae.run_folder import open_run, read_run
+
+
+@dataclass(frozen=True)
+class CompareVaesConfig:
+    """Compare the VAEs of several runs on held-out images."""
+
+    runs: tuple[Path, ...]
+    """Run folders of pretrain_vae, of one image size."""
+    data: Path
+    """Folder of images; those held out are reconstructed, all are encoded."""
+    out: Path
+    """Folder for vaes.csv and the picture."""
+    columns: int = 10
+    """Images pictured."""
+    originals: bool = False
+    """Show the photographs too; the picture then falls under the licence of the data."""
+    device: str = "auto"
+    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    cache: Path = DEFAULT_CACHE
+    """Folder for the decoded images."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("--runs must name at least one run folder")
+        if self.columns < 1:
+            raise ValueError(f"--columns must be at least 1, got {self.columns}")
+
+
+@dataclass(frozen=True)
+class VaeRow:
+    """A row of ``vaes.csv``: reconstruction of held-out images, covariance of all images."""
+
+    run: str
+    epochs: int
+    beta: float
+    ms_ssim: float
+    psnr: float
+    kl: float
+    active_units: int
+    off_diagonal_energy: float
+    largest_correlation: float
+    variances_above_1: int
+    largest_variance: float
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedVaes:
+    """Rows and reconstructions, run by run."""
+
+    rows: tuple[VaeRow, ...]
+    originals: Tensor  # (columns, 3, S, S) in [0, 1]
+    reconstructions: Tensor  # (runs, columns, 3, S, S), from the posterior means
+
+
+def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
+    """Evaluate every run's weights, reconstruct held-out images, write ``vaes.csv``.
+
+    Raises:
+        FileNotFoundError, ValueError: a run or the data will not do.
+    """
+    device = pick_device(config.device)
+    models = [load_vae(weights_path(run)) for run in config.runs]
+    sizes = {model.image_size for model in models}
+    if len(sizes) > 1:
+        raise ValueError(f"--runs of image sizes {sorted(sizes)} cannot be set side by side")
+    data = load_images(config.data, config.cache, sizes.pop())
+    held_out = torch.from_numpy(data.images[data.splits == SPLITS.index("validation")])
+    if not len(held_out):
+        raise ValueError(f"{config.data}: no image to validate on; give --data more images")
+    inputs = {"data": data.fingerprint}
+    inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
+    open_run(config.out, "compare_vaes", config, inputs, str(device))
+
+    # Spread over the split: neighbours in CelebA are often the same person.
+    places = np.linspace(0, len(held_out) - 1, min(config.columns, len(held_out))).astype(int)
+    originals = to_float(held_out[places])
+    images = torch.from_numpy(data.images)
+    rows, pictures = [], []
+    for run, model in zip(config.runs, models, strict=True):
+        model.to(device)
+        # The covariance of a few held-out images would be full of their sampling noise.
+        covariance = moments(encode(model, images, BATCH_SIZE))[1]
+        rows.append(_row(run, replace(evaluate(model, held_out), covariance=covariance)))
+        with torch.no_grad():
+            pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
+    write_rows(config.out / "vaes.csv", rows, VaeRow)
+    return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
+
+
+def _row(run: Path, quality: Quality) -> VaeRow:
+    beta = read_run(run)["config"]["beta"]
+    epochs = len((run / METRICS).read_text(encoding="utf-8").splitlines())
+    found = quality.row()
+    shared: dict[str, Any] = {
+        name: found[name] for name in VaeRow.__dataclass_fields__ if name in found
+    }
+    return VaeRow(run=run.name, epochs=epochs, beta=beta, **shared)

@@ -1,0 +1,152 @@
+"""Multi-scale structural similarity, exact and fast: three taps need no convolution."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn.functional import avg_pool2d
+
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, sec. 3.2
+SIGMA = 1.5  # of the Gaussian window, in pixels
+MAX_WINDOW = 11
+LUMINANCE_FLOOR, CONTRAST_FLOOR = 0.01**2, 0.03**2  # of values in [0, 1]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Window and scales that an image size allows."""
+
+    window: int  # taps
+    weights: tuple[float, ...]  # finest scale first
+
+
+@functools.cache
+def scales_for(image_size: int) -> Scales:
+    """Five scales where the coarsest has room for 2 x 2 windows of 3 taps, else four.
+
+    The window is the largest odd one with 2 x 2 places on the coarsest scale, at most 11 taps: 3
+    for 64 pixels, 5 for 96, 7 for 128. Smaller images lose the coarsest scale, and the weights of
+    the others grow to the same sum: four scales of 3 taps for 32 pixels, of 5 for 48.
+
+    Raises:
+        ValueError: the side is no multiple of 8 of at least 32 pixels.
+    """
+    for num_scales in (5, 4):
+        halvings = 2 ** (num_scales - 1)
+        room = image_size // halvings - 1
+        if room >= 3 and image_size % halvings == 0:
+            growth = sum(SCALE_WEIGHTS) / sum(SCALE_WEIGHTS[:num_scales])
+            weights = tuple(weight * growth for weight in SCALE_WEIGHTS[:num_scales])
+            return Scales(min(MAX_WINDOW, room - 1 + room % 2), weights)
+    raise ValueError(f"images of {image_size} pixels do not halve into four scales of 4 or more")
+
+
+@functools.cache
+def gaussian_taps(window: int) -> tuple[float, ...]:
+    """Samples of the Gaussian around its centre, sum 1."""
+    places = [tap - window // 2 for tap in range(window)]
+    values = [math.exp(-(place**2) / (2 * SIGMA**2)) for place in places]
+    return tuple(value / sum(values) for value in values)
+
+
+def ms_ssim(images: Tensor, others: Tensor) -> Tensor:
+    """Multi-scale structural similarity of two batches in [0, 1], (B, C, S, S) -> (B,).
+
+        MS-SSIM = l_M**w_M * prod_j cs_j**w_j
+
+    Wang, Simoncelli & Bovik 2003, eq. 7, for each channel, then averaged: cs_j is the mean of
+    contrast times structure at scale j, times the luminance l at the coarsest, M; negative means
+    count as 0. ``scales_for`` gives window and weights. Computed in float32 whatever autocast is
+    on, in float64 for float64; agrees with ``pytorch-msssim`` where that package takes the size.
+    Differentiable in ``images`` alone.
+
+    Raises:
+        ValueError: the size allows no four scales, or ``others`` asks for a gradient.
+    """
+    if others.requires_grad:
+        raise ValueError("the second batch is a constant here; detach it")
+    scales = scales_for(images.shape[-1])
+    taps = gaussian_taps(scales.window)
+    with torch.autocast(images.device.type, enabled=False):
+        if images.dtype != torch.float64:
+            images, others = images.float(), others.float()
+        images, others = images.contiguous(), others.contiguous()
+        product = images.new_ones(images.shape[:2])
+        for scale, weight in enumerate(scales.weights, start=1):
+            if scale < len(scales.weights):
+                similarity = _ContrastStructure.apply(images, others, taps)
+                images, others = avg_pool2d(images, 2), avg_pool2d(others, 2)
+            else:
+                similarity = _ssim(images, others, taps)
+            product = product * similarity.clamp(min=0.0) ** weight
+        return product.mean(dim=1)
+
+
+def _blur(maps: Tensor, taps: tuple[float, ...]) -> Tensor:
+    """Means under the window at its places inside the maps, (..., S, S) -> (..., P, P)."""
+    for dim in (-1, -2):
+        places = maps.shape[dim] - len(taps) + 1
+        blurred = maps.narrow(dim, 0, places) * taps[0]
+        for start, tap in enumerate(taps[1:], start=1):
+            blurred.add_(maps.narrow(dim, start, places), alpha=tap)
+        maps = blurred
+    return maps
+
+
+def _blur_adjoint(maps: Tensor, taps: tuple[float, ...]) -> Tensor:
+    """Transpose of ``_blur``, (..., P, P) -> (..., S, S)."""
+    for dim in (-1, -2):
+        places = maps.shape[dim]
+        shape = list(maps.shape)
+        shape[dim] += len(taps) - 1
+        spread = maps.new_zeros(shape)
+        for start, tap in enumerate(taps):
+            spread.narrow(dim, start, places).add_(maps, alpha=tap)
+        maps = spread
+    return maps
+
+
+class _ContrastStructure(torch.autograd.Function):
+    """Mean of (2 cov(x, y) + C) / (var x + var y + C) over the windows, (B, C, S, S) -> (B, C).
+
+    The gradient in x is written out: autograd would keep and cross three times the maps.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, y: Tensor, taps: tuple[float, ...]) -> Tensor:
+        squares = torch.addcmul(x * x, y, y)
+        mean_x, mean_y, mean_squares, mean_xy = _blur(torch.stack([x, y, squares, x * y]), taps)
+        spread = mean_squares.addcmul_(mean_x, mean_x, value=-1.0)
+        spread.addcmul_(mean_y, mean_y, value=-1.0).add_(CONTRAST_FLOOR)
+        covariance = mean_xy.addcmul_(mean_x, mean_y, value=-1.0)
+        similarity = covariance.mul_(2.0).add_(CONTRAST_FLOOR).div_(spread)
+        ctx.save_for_backward(x, y, mean_x, mean_y, similarity, spread)
+        ctx.taps = taps
+        return similarity.mean(dim=(2, 3))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, y, mean_x, mean_y, similarity, spread = ctx.saved_tensors
+        places = spread.shape[-1] * spread.shape[-2]
+        # similarity = covariance / spread, where covariance = 2 (mean_xy - mean_x mean_y) + C.
+        of_covariance = (grad / places)[:, :, None, None] / spread
+        of_spread = -of_covariance * similarity
+        of_mean_x = torch.addcmul(of_covariance * mean_y, of_spread, mean_x).mul_(-2.0)
+        maps = _blur_adjoint(torch.stack([of_mean_x, of_covariance, of_spread]), ctx.taps)
+        return maps[0].addcmul_(maps[1], y, value=2.0).addcmul_(maps[2], x, value=2.0), None, None
+
+
+def _ssim(x: Tensor, y: Tensor, taps: tuple[float, ...]) -> Tensor:
+    """Mean over the windows of luminance, contrast and structure, (B, C, S, S) -> (B, C)."""
+    mean_x, mean_y, squares, mean_xy = _blur(torch.stack([x, y, x * x + y * y, x * y]), taps)
+    means = mean_x * mean_x + mean_y * mean_y
+    both = mean_x * mean_y
+    luminance = (2.0 * both + LUMINANCE_FLOOR) / (means + LUMINANCE_FLOOR)
+    contrast_structure = (2.0 * (mean_xy - both) + CONTRAST_FLOOR) / (
+        squares - means + CONTRAST_FLOOR
+    )
+    return (luminance * contrast_structure).mean(dim=(2, 3))
