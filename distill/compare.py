@@ -46,9 +46,7 @@ def compare(config: CompareConfig) -> Comparison:
     if config.plan is not None:
         read_plan_set(config.plan, problem)
         fingerprints["plan"] = sha256(config.plan)
-    # Where jobs are done changes no number, so a run may go on elsewhere.
-    asked = replace(config, workers=None, scheduler=None)
-    open_run(config.out, "compare_strategies", asked, fingerprints, str(device))
+    open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 
     stages = [(budget, epochs) for budget in config.budgets for epochs in config.epochs]
     plans = plan_stages(config.out / PLANS, stages, problem, config.lr, config.plan)

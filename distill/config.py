@@ -1,8 +1,10 @@
 """What the strategy comparison and its pictures can be asked, checked when built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from vae.run_folder import CHANGES_NO_NUMBER
 
 # What equal training means: equally long for every merge, as in [OM], or for every plan in all.
 Budget = Literal["per_merge", "total"]
@@ -45,10 +47,10 @@ class CompareConfig:
     """Decides batches and initial noise."""
     num_seeds: int = 1
     """Training runs of everything, with the batches of seed, seed + 1, and so on."""
-    workers: int | None = None
+    workers: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Processes that train at once; without it, one a GPU, or on the CPU one a core for sgd and
     none beside this one for exact."""
-    scheduler: str | None = None
+    scheduler: str | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Address of a Dask scheduler, tcp://host:port: its workers train. They need this package
     and, for real latents, the same file at the same path."""
     device: str = "auto"

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pytorch_msssim
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.noise import seeded_noise
 from vae.model import VAE
+from vae.ssim import ssim
 
 Array = NDArray[np.float64]
 SEEDS_PER_BANK = 1_000_000
@@ -60,12 +60,11 @@ def likeness(images: Tensor, teacher: Tensor) -> Likeness:
     """Compare images with the teacher's, (B, 3, H, W) in [0, 1] both.
 
     The interval is the percentile bootstrap over images, with the same resamples whatever the
-    strategy: where two means are compared, the faces are the same ones. SSIM is Wang et al. 2004,
-    by ``pytorch-msssim``, with its window of 11 taps.
+    strategy: where two means are compared, the faces are the same ones.
     """
     distances = pixel_l2(images, teacher).double().numpy()
     generator = np.random.default_rng(0)
     resampled = generator.integers(0, len(distances), (RESAMPLES, len(distances)))
     low, high = np.quantile(distances[resampled].mean(axis=1), [0.025, 0.975])
-    similarity = pytorch_msssim.ssim(images, teacher, data_range=1.0)
+    similarity = ssim(images, teacher).mean()
     return Likeness(float(distances.mean()), float(low), float(high), similarity.item())

@@ -4,7 +4,7 @@ import pytorch_msssim
 import torch
 from scipy.ndimage import correlate1d
 
-from vae.ssim import gaussian_taps, ms_ssim, scales_for
+from vae.ssim import gaussian_taps, ms_ssim, scales_for, ssim
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, sec. 3.2
 
@@ -121,3 +121,11 @@ def test_a_gradient_that_would_be_left_out_is_refused():
 def test_a_size_without_four_whole_scales_is_refused(size):
     with pytest.raises(ValueError, match=f"images of {size} pixels"):
         ms_ssim(torch.rand(1, 3, size, size), torch.rand(1, 3, size, size))
+
+
+def test_the_single_scale_is_that_of_pytorch_msssim():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(3, 3, 64, 64, generator=generator)
+    y = (x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
+    expected = pytorch_msssim.ssim(x, y, data_range=1.0, size_average=False)
+    torch.testing.assert_close(ssim(x, y), expected, rtol=1e-4, atol=1e-5)

@@ -85,6 +85,14 @@ def ms_ssim(images: Tensor, others: Tensor) -> Tensor:
         return product.mean(dim=1)
 
 
+def ssim(images: Tensor, others: Tensor) -> Tensor:
+    """Structural similarity at the finest scale alone, (B, C, S, S) in [0, 1] -> (B,).
+
+    Wang et al. 2004 with their window of 11 taps, the mean over channels; of at least 11 pixels.
+    """
+    return _ssim(images, others, gaussian_taps(MAX_WINDOW)).mean(dim=1)
+
+
 def _blur(maps: Tensor, taps: tuple[float, ...]) -> Tensor:
     """Means under the window at its places inside the maps, (..., S, S) -> (..., P, P)."""
     for dim in (-1, -2):
