@@ -1,0 +1,150 @@
+"""Time grids: the noise levels a sampler walks, from noisy to clean, and how to space them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.schedule import NoiseSchedule
+
+Array = NDArray[np.float64]
+
+KARRAS_RHO = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The step from noise level t down to u, in plain floats; l = log(alpha / sigma)."""
+
+    alpha_t: float
+    sigma_t: float
+    alpha_u: float
+    sigma_u: float
+    h: float  # l_u - l_t, inf from pure noise or to clean data
+    h_before: float | None  # of the step before; None for the first
+
+    @property
+    def fall(self) -> float:
+        """q_u / q_t for q = sigma / alpha, from 0 (pure noise) to 1; also e**-h."""
+        return self.sigma_u * self.alpha_t / (self.alpha_u * self.sigma_t)
+
+
+@dataclass(frozen=True, eq=False)
+class TimeGrid:
+    """N steps between the N + 1 noise levels (alpha[k], sigma[k]), noisiest first.
+
+    Refused with a ValueError that names the first offending point: values that are not finite,
+    noise that does not fall or signal that does not rise, and ``alpha**2 + sigma**2 != 1``. Pure
+    noise (0, 1) may stand first, clean data (1, 0) last; neither has to.
+    """
+
+    alpha: Array  # (N + 1,), rising
+    sigma: Array  # (N + 1,), falling
+
+    def __post_init__(self) -> None:
+        alpha, sigma = self.alpha, self.sigma
+        if alpha.ndim != 1 or alpha.shape != sigma.shape or len(alpha) < 2:
+            raise ValueError(
+                f"alpha and sigma must both have shape (N + 1,) with N >= 1 steps, "
+                f"got {alpha.shape} and {sigma.shape}"
+            )
+        finite = np.isfinite(alpha) & np.isfinite(sigma)
+        on_circle = np.abs(alpha**2 + sigma**2 - 1.0) <= 1e-9
+        falls = (np.diff(alpha, prepend=-1.0) > 0) & (np.diff(sigma, prepend=2.0) < 0)
+        for holds, what in (
+            (finite, "is not finite"),
+            (
+                falls & (alpha >= 0) & (sigma >= 0),
+                "does not lower the noise; order from noisy to clean, each level once",
+            ),
+            (on_circle, "breaks alpha**2 + sigma**2 = 1"),
+        ):
+            if not holds.all():
+                k = int(np.argmin(holds))
+                raise ValueError(
+                    f"grid point {k}: (alpha, sigma) = ({alpha[k]}, {sigma[k]}) {what}"
+                )
+
+    @property
+    def num_steps(self) -> int:
+        """N, the number of steps, and of calls of the denoiser."""
+        return len(self.alpha) - 1
+
+    @property
+    def half_log_snr(self) -> Array:
+        """l = log(alpha / sigma), (N + 1,), rising; -inf at pure noise, inf at clean data."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.alpha) - np.log(self.sigma)
+
+    def steps(self) -> list[Step]:
+        """The N steps in the order they are walked."""
+        alpha, sigma = self.alpha.tolist(), self.sigma.tolist()
+        h = np.diff(self.half_log_snr).tolist()
+        levels = zip(alpha, sigma, alpha[1:], sigma[1:], h, [None, *h], strict=False)
+        return [Step(*level) for level in levels]
+
+
+def grid_at(half_log_snr: Array) -> TimeGrid:
+    """Grid at the given l = log(alpha / sigma), (N + 1,), which must rise; inf is clean data.
+
+    alpha = 1 / sqrt(1 + e**(-2 l)),  sigma = 1 / sqrt(1 + e**(2 l))
+    """
+    with np.errstate(over="ignore"):
+        return TimeGrid(
+            alpha=1 / np.sqrt(1 + np.exp(-2 * half_log_snr)),
+            sigma=1 / np.sqrt(1 + np.exp(2 * half_log_snr)),
+        )
+
+
+def uniform_t_grid(schedule: NoiseSchedule, num_steps: int) -> TimeGrid:
+    """From pure noise to clean data in ``num_steps`` steps of equal length in t.
+
+    Points are rounded to whole t, so that all of them are the schedule's own.
+
+    Raises:
+        ValueError: ``num_steps`` is not from 1 to T.
+    """
+    if not 1 <= num_steps <= schedule.num_steps:
+        raise ValueError(
+            f"num_steps must be from 1 to the schedule's {schedule.num_steps}, got {num_steps}"
+        )
+    t = np.linspace(schedule.num_steps, 0, num_steps + 1).round().astype(int)
+    return TimeGrid(alpha=schedule.alpha[t], sigma=schedule.sigma[t])
+
+
+def uniform_log_snr_grid(num_steps: int, q_max: float, q_min: float) -> TimeGrid:
+    """``num_steps`` levels of equal distance in l = -log q from q_max to q_min, then clean data.
+
+    Args:
+        q_max, q_min: Largest and smallest sigma / alpha above 0.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1, or not ``q_max > q_min > 0``.
+    """
+    _check_range(num_steps, q_max, q_min)
+    levels = np.linspace(-np.log(q_max), -np.log(q_min), num_steps)
+    return grid_at(np.append(levels, np.inf))
+
+
+def karras_grid(num_steps: int, q_max: float, q_min: float) -> TimeGrid:
+    """``num_steps`` levels of Karras' spacing from q_max to q_min, then clean data.
+
+        q_i = (q_max**(1/7) + i/(N-1) (q_min**(1/7) - q_max**(1/7)))**7
+
+    Karras et al. 2022 (arXiv:2206.00364), eq. 5, whose sigma is our q = sigma / alpha.
+
+    Raises:
+        ValueError: ``num_steps`` is below 1, or not ``q_max > q_min > 0``.
+    """
+    _check_range(num_steps, q_max, q_min)
+    roots = np.linspace(q_max ** (1 / KARRAS_RHO), q_min ** (1 / KARRAS_RHO), num_steps)
+    return grid_at(np.append(-KARRAS_RHO * np.log(roots), np.inf))
+
+
+def _check_range(num_steps: int, q_max: float, q_min: float) -> None:
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if not np.inf > q_max > q_min > 0:
+        raise ValueError(
+            f"sigma / alpha must fall from q_max to q_min > 0, got q_max {q_max} and q_min {q_min}"
+        )
