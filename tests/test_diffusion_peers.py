@@ -1,9 +1,9 @@
 """Every sampler against the scheduler of that name in diffusers, on one network and one grid.
 
-What is mapped to what: a grid's levels with sigma > 0, cleanest first, become the training table of
-the scheduler (``trained_betas``), which then walks all of it, so its index grid is ours whatever the
-spacing. Its sigmas are our q = sigma / alpha. EulerDiscrete and EulerAncestralDiscrete walk
-y = x / alpha; ours walks x. EulerDiscrete is our ``ddim``: Euler in q. diffusers has no Euler in the
+What is mapped to what: a grid's levels with sigma > 0, cleanest first, become the training table
+of the scheduler (``trained_betas``), which then walks all of it, so its index grid is ours whatever
+the spacing. Its sigmas are our q = sigma / alpha. EulerDiscrete and EulerAncestralDiscrete walk
+y = x / alpha, ours walk x. EulerDiscrete is our ``ddim``: Euler in q. diffusers has no Euler in the
 half log-SNR, so ``euler_log_snr`` is held to its order and to the flow in test_diffusion_samplers.
 Noise comes from one generator a sample on both sides.
 """

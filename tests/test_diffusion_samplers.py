@@ -179,12 +179,12 @@ def test_a_grid_may_start_at_pure_noise(name):
 def test_euler_in_the_log_snr_refuses_pure_noise_with_the_mend():
     denoise = gaussian_denoiser(scalar_gaussian(0.0, 1.0))
     grid = uniform_t_grid(cosine_schedule(8), 4)
-    with pytest.raises(ValueError, match="cannot start at alpha = 0.*log_snr or karras"):
+    with pytest.raises(ValueError, match=r"cannot start at alpha = 0.*log_snr or karras"):
         sample(SAMPLERS["euler_log_snr"], denoise, grid, torch.ones(1, 1))
 
 
 def test_an_unknown_sampler_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="no sampler 'dpm3'; known are ddim, .*euler_ancestral"):
+    with pytest.raises(ValueError, match=r"no sampler 'dpm3'; known are ddim, .*euler_ancestral"):
         find_sampler("dpm3")
     assert all(find_sampler(name) is update for name, update in SAMPLERS.items())
 

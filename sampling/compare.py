@@ -1,0 +1,139 @@
+"""All samplers against the exact flow, and against latents that were held out."""
+
+import csv
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.grid import uniform_log_snr_grid
+from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m, seeded_noise
+from sampling.config import SampleConfig
+from sampling.faces import Models, draw_latents, load_models, make_grid, seeds_of
+from sampling.train_job import split
+from sampling.wasserstein import random_directions, sliced_w2_squared
+from vae.checkpoint import weights_path
+from vae.files import read_tensors, sha256, write_rows, write_tensors
+from vae.latents import latents_path, load_latents, refuse_mismatch
+from vae.run_folder import open_run
+
+STEPS = (5, 10, 20, 50, 100)
+FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR
+FLOW_KIND, FLOW_NAME = "mergelab exact flow, format 1", "flow.safetensors"
+NUM_DIRECTIONS = 1_000
+
+
+@dataclass(frozen=True)
+class CompareRow:
+    """One sampler at one number of steps, or a reference, under the same measures."""
+
+    name: str
+    spacing: str  # of the grid; empty for references
+    steps: int  # 0 for references
+    w2: float  # sliced W2 to the held-out latents
+    to_flow: float | None  # root mean square distance to the exact flow of the same noise, over
+    # that between two unrelated latents; None where noise is added on the way
+    milliseconds: float  # of the walk, a sample
+
+
+def compare(config: SampleConfig) -> list[CompareRow]:
+    """Walk every sampler at 5 to 100 steps from the same noise.
+
+    Rows go to ``compare.csv`` as they are found; the same call again goes on after the last.
+
+    Raises:
+        FileNotFoundError, ValueError: models, latents or run folder will not do.
+    """
+    models = load_models(config.estimator, config.vae, config.device)
+    path = latents_path(config.latents)
+    latents = load_latents(path)
+    refuse_mismatch(latents, path, weights_path(config.vae))
+    training, held_out = split(latents, path)
+    inputs = models.inputs | {"latents": sha256(path)}
+    open_run(config.out, "sample_faces", config, inputs, str(models.device))
+
+    table = config.out / "compare.csv"
+    seeds = seeds_of(config.seed, config.compare_count)
+    flow = exact_flow(models, config, seeds)
+    directions = random_directions(NUM_DIRECTIONS, held_out.shape[1], config.seed)
+    rows = read_rows(table)
+    if not rows:
+        chosen = torch.Generator().manual_seed(config.seed)
+        some = training[torch.randperm(len(training), generator=chosen)[: len(seeds)]]
+        gaussian = gaussian_latents(models, seeds)
+        for name, found in (("gaussian", gaussian), ("flow", flow), ("training", some)):
+            w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
+            rows.append(CompareRow(name, "", 0, w2, None, 0.0))
+    done = {(row.name, row.steps) for row in rows}
+    jobs = [(name, steps) for steps in STEPS for name in SAMPLERS if (name, steps) not in done]
+    with tqdm(total=sum(steps for _, steps in jobs), unit="step", desc="compare") as bar:
+        for name, steps in jobs:
+            spacing = spacing_for(name, config)
+            grid = make_grid(replace(config, spacing=spacing), steps)
+            started = time.perf_counter()
+            found = draw_latents(SAMPLERS[name], models, grid, seeds)
+            seconds = time.perf_counter() - started
+            w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
+            to_flow = relative_distance(found, flow) if name in DETERMINISTIC else None
+            row = CompareRow(name, spacing, steps, w2, to_flow, 1e3 * seconds / len(seeds))
+            rows.append(row)
+            write_rows(table, rows, CompareRow)
+            bar.update(steps)
+    return rows
+
+
+def spacing_for(name: str, config: SampleConfig) -> str:
+    """The spacing asked for, or log_snr where Euler in the log-SNR could not start."""
+    return "log_snr" if name == "euler_log_snr" and config.spacing == "t" else config.spacing
+
+
+def relative_distance(found: Tensor, flow: Tensor) -> float:
+    """Root mean square distance over that between two unrelated latents of the flow."""
+    apart = 2 * flow.var(dim=0).sum()
+    return ((found - flow).square().sum(dim=1).mean() / apart).sqrt().item()
+
+
+def gaussian_latents(models: Models, seeds: range) -> Tensor:
+    """Draws from the Gaussian fitted to the training latents: its own exact flow, (N, d).
+
+    x_0 = mu + U diag(sqrt(lam)) U^T x_T
+    """
+    part = models.estimator.cpu()
+    x_T, _ = seeded_noise(seeds, 0, len(part.mean))
+    models.estimator.to(models.device)
+    return part.mean + ((x_T @ part.basis) * part.variances.sqrt()) @ part.basis.T
+
+
+def exact_flow(models: Models, config: SampleConfig, seeds: range) -> Tensor:
+    """What the estimator's probability flow makes of each seed's noise, (N, d), solved finely.
+
+    Computed once a run folder.
+    """
+    path = config.out / FLOW_NAME
+    if path.exists():
+        return read_tensors(path, FLOW_KIND)[0]["latents"]
+    grid = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
+    flow = draw_latents(dpmpp_2m, models, grid, seeds)
+    write_tensors(path, {"latents": flow}, {"kind": FLOW_KIND})
+    return flow
+
+
+def read_rows(path: Path) -> list[CompareRow]:
+    """Rows that an earlier call wrote; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            CompareRow(
+                name=row["name"],
+                spacing=row["spacing"],
+                steps=int(row["steps"]),
+                w2=float(row["w2"]),
+                to_flow=float(row["to_flow"]) if row["to_flow"] else None,
+                milliseconds=float(row["milliseconds"]),
+            )
+            for row in csv.DictReader(file)
+        ]

@@ -1,0 +1,134 @@
+"""New faces from noise: the estimator, a sampler and the VAE's decoder, wired."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
+from diffusion.noise_estimator import NoiseEstimator
+from diffusion.samplers import SAMPLERS, Update, ddim, sample, seeded_noise
+from diffusion.schedule import NoiseSchedule, cosine_schedule, linear_beta_schedule, read_schedule
+from sampling.checkpoint import estimator_path, load_estimator, refuse_other_vae
+from sampling.config import SampleConfig
+from vae.checkpoint import load_vae, weights_path
+from vae.device import pick_device
+from vae.files import sha256, write_tensors
+from vae.model import VAE
+from vae.pixels import to_uint8
+from vae.run_folder import open_run
+
+KIND = "mergelab samples, format 1"
+FILE_NAME = "samples.safetensors"
+SCHEDULE_STEPS = 1_000  # T of the schedules whose levels spacing t picks from
+SEEDS_PER_BANK = 1_000_000
+BATCH = 1_024  # samples walked together; changes no result
+
+
+@dataclass(frozen=True)
+class Models:
+    """The estimator and the VAE that decodes its samples, on one device."""
+
+    estimator: NoiseEstimator
+    vae: VAE
+    inputs: dict[str, str]  # SHA-256 of both files
+    device: torch.device
+
+
+def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models:
+    """Load both, embedded ones where None.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, damaged, or not made for each other.
+    """
+    picked = pick_device(device)
+    estimator, weights = estimator_path(estimator), weights_path(vae)
+    model, trained = load_estimator(estimator)
+    refuse_other_vae(trained, estimator, weights)
+    inputs = {"estimator": sha256(estimator), "vae": sha256(weights)}
+    return Models(model.to(picked), load_vae(weights).to(picked), inputs, picked)
+
+
+def make_grid(config: SampleConfig, steps: int) -> TimeGrid:
+    """The grid of ``steps`` steps that the flags ask for.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such schedule, or it has fewer steps.
+    """
+    match config.spacing:
+        case "t":
+            return uniform_t_grid(_schedule(config.schedule), steps)
+        case "log_snr":
+            return uniform_log_snr_grid(steps, config.q_max, config.q_min)
+    return karras_grid(steps, config.q_max, config.q_min)
+
+
+def _schedule(name: str) -> NoiseSchedule:
+    known = {"cosine": cosine_schedule, "linear_beta": linear_beta_schedule}
+    return known[name](SCHEDULE_STEPS) if name in known else read_schedule(Path(name))
+
+
+def make_update(config: SampleConfig) -> Update:
+    """The sampler that the flags ask for."""
+    if config.sampler != "ddim" or config.eta == 0:
+        return SAMPLERS[config.sampler]
+
+    def ddim_with_eta(*arguments: object) -> Tensor:
+        return ddim(*arguments, eta=config.eta)
+
+    return ddim_with_eta
+
+
+def draw_latents(update: Update, models: Models, grid: TimeGrid, seeds: range) -> Tensor:
+    """One sample a seed, (len(seeds), d), on the CPU; batching changes nothing."""
+    found = []
+    for first in range(0, len(seeds), BATCH):
+        drawn = seeded_noise(
+            seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean)
+        )
+        x_start, noise = (part.to(models.device) for part in drawn)
+        found.append(sample(update, models.estimator.denoise, grid, x_start, noise).cpu())
+    return torch.cat(found)
+
+
+def seeds_of(seed: int, count: int) -> range:
+    """Seeds of the samples 0, ..., count - 1 of noise bank ``seed``."""
+    return range(seed * SEEDS_PER_BANK, seed * SEEDS_PER_BANK + count)
+
+
+@torch.no_grad()
+def decode(vae: VAE, latents: Tensor) -> Tensor:
+    """Images (N, 3, 64, 64) in [0, 1], on the CPU."""
+    device = next(vae.parameters()).device
+    return torch.cat([vae.decode(batch.to(device)).cpu() for batch in latents.split(BATCH)])
+
+
+def sample_faces(config: SampleConfig) -> Tensor:
+    """Draw faces into ``samples.safetensors``; returns the images, (count, 3, 64, 64) in [0, 1].
+
+    Raises:
+        FileNotFoundError, ValueError: models, grid or run folder will not do.
+    """
+    models = load_models(config.estimator, config.vae, config.device)
+    grid = make_grid(config, config.steps)
+    if config.sampler == "euler_log_snr" and grid.alpha[0] == 0:
+        raise ValueError(
+            "--sampler euler_log_snr cannot start at alpha = 0, as --spacing t does; give "
+            "--spacing log_snr or karras"
+        )
+    open_run(config.out, "sample_faces", config, models.inputs, str(models.device))
+    update = make_update(config)
+    seeds = seeds_of(config.seed, config.count)
+    found = []
+    with tqdm(total=config.count, unit="face", desc="sample") as bar:
+        for first in range(0, config.count, BATCH):
+            found.append(draw_latents(update, models, grid, seeds[first : first + BATCH]))
+            bar.update(len(found[-1]))
+    latents = torch.cat(found)
+    images = decode(models.vae, latents)
+    tensors = {"latents": latents, "images": to_uint8(images)}
+    metadata = {"kind": KIND, "vae_sha256": models.inputs["vae"]}
+    write_tensors(config.out / FILE_NAME, tensors, metadata)
+    return images

@@ -1,0 +1,160 @@
+"""The job that trains a noise estimator on encoded latents, resumable every few updates."""
+
+import json
+import math
+import pickle
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from diffusion.covariance import eigenbasis
+from diffusion.noise_estimator import NoiseEstimator
+from sampling.checkpoint import FILE_NAME, Trained, save_estimator
+from sampling.config import TrainConfig
+from sampling.train import evaluate, train_updates
+from vae.data import SPLITS
+from vae.device import pick_device
+from vae.files import sha256, write_atomically, write_text
+from vae.latents import Latents, latents_path, load_latents, moments
+from vae.run_folder import open_run
+
+UPDATES_PER_SAVE = 250
+
+
+def train(config: TrainConfig) -> None:
+    """Train, evaluate and save every ``UPDATES_PER_SAVE`` updates; go on where a run stopped.
+
+    Raises:
+        FileNotFoundError, ValueError: the latents or the run folder will not do.
+        FloatingPointError: the loss stopped being finite; what was saved before stays.
+    """
+    device = pick_device(config.device)
+    path = latents_path(config.latents)
+    latents = load_latents(path)
+    training, held_out = (part.to(device) for part in split(latents, path))
+    open_run(config.out, "train_noise_estimator", config, {"latents": sha256(path)}, str(device))
+
+    torch.manual_seed(config.seed)
+    mean, covariance = moments(training.cpu())
+    data = eigenbasis(mean.numpy(), covariance.numpy())
+    model = NoiseEstimator(data, config.width, config.depth).to(device)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    done = _resume(config.out, model, average, optimizer, device)
+
+    print(f"{len(training)} latents to train on, {len(held_out)} held out, on {device}")
+    with tqdm(total=config.num_updates, initial=done, unit="update", desc="train") as bar:
+        while done < config.num_updates:
+            started = time.perf_counter()
+            updates = range(done, min(done + UPDATES_PER_SAVE, config.num_updates))
+            losses = train_updates(model, average, optimizer, training, updates, config, bar)
+            seconds = time.perf_counter() - started
+            done = updates.stop
+            row = {
+                "update": done,
+                "train_loss": losses.mean().item(),
+                **evaluate(average.module, held_out, config.num_levels),
+                "updates_per_second": len(updates) / seconds,
+            }
+            _refuse_non_finite(losses, row)
+            _append(config.out / "metrics.jsonl", row)
+            trained = Trained(
+                width=config.width,
+                depth=config.depth,
+                updates=done,
+                latent_dim=training.shape[1],
+                vae_sha256=latents.vae_sha256,
+                data_fingerprint=latents.data_fingerprint,
+            )
+            save_estimator(config.out / FILE_NAME, average.module, trained)
+            _save(config.out, model, average, optimizer, done)
+            bar.set_postfix(
+                held_out=f"{row['held_out_loss']:.3f}",
+                gaussian=f"{row['held_out_loss_gaussian']:.3f}",
+            )
+    print(f"weights: {config.out / FILE_NAME}\nmetrics: {config.out / 'metrics.jsonl'}")
+
+
+def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
+    """Latents to train on and held-out ones, (N, d) each, as the VAE's own training was split.
+
+    Raises:
+        ValueError: the file keeps moments only, or one of the two parts is empty.
+    """
+    if latents.codes is None or latents.splits is None:
+        raise ValueError(
+            f"{path}: holds moments without latents; encode again without --moments-only"
+        )
+    held_out = latents.splits != SPLITS.index("train")
+    if held_out.all() or not held_out.any():
+        raise ValueError(
+            f"{path}: {int((~held_out).sum())} latents to train on and {int(held_out.sum())} held "
+            "out: both are needed; encode more images"
+        )
+    return latents.codes[~held_out], latents.codes[held_out]
+
+
+def _refuse_non_finite(losses: Tensor, row: dict[str, float]) -> None:
+    if losses.isfinite().all() and math.isfinite(row["held_out_loss"]):
+        return
+    bad = (~losses.isfinite()).nonzero().flatten().tolist()
+    update = row["update"] - len(losses) + 1 + (bad[0] if bad else len(losses) - 1)
+    raise FloatingPointError(
+        f"update {update}: loss {row['train_loss']}, held out {row['held_out_loss']}; what was "
+        "saved before is kept: try a smaller --lr in a new --out"
+    )
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _save(
+    out: Path,
+    model: NoiseEstimator,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    done: int,
+) -> None:
+    state = {
+        "updates_done": done,
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    write_atomically(out / "checkpoint.pt", lambda path: torch.save(state, path))
+
+
+def _resume(
+    out: Path,
+    model: NoiseEstimator,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> int:
+    """Load the last checkpoint in place, if any, and drop metrics written after it."""
+    path, metrics = out / "checkpoint.pt", out / "metrics.jsonl"
+    if not path.exists():
+        metrics.unlink(missing_ok=True)
+        return 0
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = (str(error) or "empty").splitlines()[0]
+        raise ValueError(
+            f"{path}: not a whole checkpoint ({reason}); remove it to train from the start"
+        ) from error
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    rows = [json.loads(row) for row in metrics.read_text(encoding="utf-8").splitlines()]
+    kept = [row for row in rows if row["update"] <= state["updates_done"]]
+    write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
+    return state["updates_done"]

@@ -1,0 +1,25 @@
+"""Draw new faces from noise with the noise estimator, or compare all samplers at it.
+
+Example:
+    python -m scripts.sample_faces --sampler dpmpp_2m --steps 20 --count 64 --out runs/faces
+    python -m scripts.sample_faces --compare --latents runs/latents --out runs/samplers
+"""
+
+from report.samples import draw_samples
+from sampling.config import SampleConfig
+from sampling.faces import FILE_NAME, sample_faces
+from scripts.cli import main
+
+
+def run(config: SampleConfig) -> None:
+    """Sample and draw, or compare, tabulate and draw."""
+    if config.compare:
+        compare(config)
+        return
+    figure = config.out / "faces.png"
+    draw_samples(figure, sample_faces(config))
+    print(f"samples: {config.out / FILE_NAME}\nfaces:   {figure}")
+
+
+if __name__ == "__main__":
+    main(SampleConfig, run, __doc__)
