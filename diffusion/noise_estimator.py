@@ -19,58 +19,42 @@ class ResidualBlock(nn.Module):
         self.inner = nn.Linear(width, width)
         self.modulation = nn.Linear(width, 2 * width)
         self.outer = nn.Linear(width, width)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
+        # What is linear in x_t is known in closed form, so features must bend from the start.
+        nn.init.normal_(self.inner.weight, std=(2 / width) ** 0.5)
 
     def forward(self, hidden: Tensor, level: Tensor) -> Tensor:
         """hidden (B, width), level (B, width) -> (B, width)."""
         scale, shift = self.modulation(level).chunk(2, dim=1)
-        inner = torch.addcmul(shift, self.inner(self.norm(hidden)), 1 + scale)
+        inner = shift + self.inner(self.norm(hidden)) * (1 + scale)
         return hidden + self.outer(nn.functional.silu(inner))
 
 
-class NoiseEstimator(nn.Module):
-    """eps_hat(x_t, alpha, sigma) for latents (B, d), whatever the schedule they were noised by.
+class ResidualMLP(nn.Module):
+    """F of the estimator below, 0 before it is trained."""
 
-    In the eigenbasis of the data, with c = U^T (x_t - alpha mu) and n = alpha**2 lam + sigma**2,
-
-        x_0 = mu + U [alpha lam / n c + alpha sqrt(lam sigma**2 / n) F(c / sqrt(n), u)]
-
-    where F is the MLP and u = 2/pi atan2(sigma, alpha), which is t/T on the cosine schedule. F = 0
-    is the optimal denoiser of N(mu, U diag(lam) U^T), and F is its error in units of the standard
-    deviation that x_0 has left given x_t; at alpha = 0 no error is possible.
-    """
-
-    def __init__(self, data: Eigenbasis, width: int, depth: int) -> None:
+    def __init__(self, dim: int, width: int, depth: int) -> None:
         super().__init__()
-        dim = len(data.mean)
-        self.register_buffer("mean", torch.from_numpy(data.mean).float())
-        variances = torch.from_numpy(data.variances).clamp(min=SMALLEST_VARIANCE)
-        self.register_buffer("variances", variances.float())
-        self.register_buffer("basis", torch.from_numpy(data.basis).float())
-        self.embed_level = nn.Sequential(
-            nn.Linear(2 * FREQUENCIES + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
+        self.embed_level = nn.Sequential(nn.Linear(2 * FREQUENCIES + 1, width), nn.SiLU())
         self.embed = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.read_out = nn.Linear(width, dim)
         self.gain = nn.Linear(width, dim)
-        for layer in (self.read_out, self.gain):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        _zero(self.read_out)
+        _zero(self.gain)
 
-    def residual(self, whitened: Tensor, share: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """F, (B, d).
+    def forward(self, whitened: Tensor, share: Tensor, angle: Tensor) -> Tensor:
+        """F, (B, dim).
 
         Args:
-            whitened: c / sqrt(n), (B, d).
-            share: Share of the signal in its variance, alpha**2 lam / n, (B or 1, d).
+            whitened: c / sqrt(n), (B, dim).
+            share: Share of the signal in its variance, alpha**2 lam / n, (B or 1, dim).
+            angle: atan2(sigma, alpha), the noise level, (B or 1, 1).
         """
-        orders = torch.arange(1, FREQUENCIES + 1, device=whitened.device)
-        angle = torch.atan2(sigma, alpha) * orders  # (B or 1, FREQUENCIES)
-        waves = torch.cat([angle.sin(), angle.cos()], dim=1).expand(len(whitened), -1)
-        # Slope of the log-likelihood in a common scale of x_0 - mu, over its spread for Gaussians.
+        waves = angle * torch.arange(1, FREQUENCIES + 1, device=angle.device)
+        waves = torch.cat([waves.sin(), waves.cos()], dim=1).expand(len(whitened), -1)
+        # Slope of the log-likelihood in a common scale of x_0 - mu, over its spread for Gaussians:
+        # how much larger than usual this latent is, as far as the noise lets see.
         slope = (share * (whitened.square() - 1)).sum(dim=1, keepdim=True)
         scale = slope / share.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
         level = self.embed_level(torch.cat([waves, scale], dim=1))
@@ -79,25 +63,55 @@ class NoiseEstimator(nn.Module):
             hidden = block(hidden, level)
         return self.read_out(self.norm(hidden)) + self.gain(level) * whitened
 
+
+class NoiseEstimator(nn.Module):
+    """eps_hat(x_t, alpha, sigma) for latents (B, d), whatever the schedule they were noised by.
+
+    In the eigenbasis of the data, with c = U^T (x_t - alpha mu) and n = alpha**2 lam + sigma**2,
+
+        x_0 = mu + U [alpha lam / n c + alpha sqrt(lam sigma**2 / n) F(c / sqrt(n), level)]
+
+    F = 0 is the optimal denoiser of N(mu, U diag(lam) U^T). A learned F is its error, in units of
+    the standard deviation that x_0 has left given x_t; at alpha = 0 no error is possible. The level
+    is atan2(sigma, alpha), which is pi/2 t/T on the cosine schedule.
+    """
+
+    def __init__(self, data: Eigenbasis, width: int, depth: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.from_numpy(data.mean).float())
+        variances = torch.from_numpy(data.variances).clamp(min=SMALLEST_VARIANCE)
+        self.register_buffer("variances", variances.float())
+        self.register_buffer("basis", torch.from_numpy(data.basis).float())
+        self.mlp = ResidualMLP(len(data.mean), width, depth)
+
     def forward(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
         """Estimate from x_t (B, d) at noise levels alpha and sigma > 0, (B, 1) or (1, 1)."""
-        centred = (x_t - alpha * self.mean) @ self.basis
         noised = alpha.square() * self.variances + sigma.square()  # (B or 1, d)
         share = alpha.square() * self.variances / noised
-        error = self.residual(centred * noised.rsqrt(), share, alpha, sigma)
-        step = alpha * (self.variances / noised).sqrt() * error
+        with torch.autocast(x_t.device.type, enabled=False):  # half precision is for F alone
+            centred = (x_t - alpha * self.mean) @ self.basis
+        error = self.mlp(centred * noised.rsqrt(), share, torch.atan2(sigma, alpha)).float()
+        step = share.sqrt() * error
         x_0 = alpha * self.variances / noised * centred + sigma * step
         eps = sigma / noised * centred - alpha * step
-        return Estimate(self.mean + x_0 @ self.basis.T, eps @ self.basis.T)
+        return self._rotate_back(x_0, eps)
 
     def gaussian(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
         """The same with F = 0: the optimal denoiser of N(mu, U diag(lam) U^T)."""
         centred = (x_t - alpha * self.mean) @ self.basis
         scaled = centred / (alpha.square() * self.variances + sigma.square())
-        x_0, eps = alpha * self.variances * scaled, sigma * scaled
-        return Estimate(self.mean + x_0 @ self.basis.T, eps @ self.basis.T)
+        return self._rotate_back(alpha * self.variances * scaled, sigma * scaled)
+
+    def _rotate_back(self, x_0: Tensor, eps: Tensor) -> Estimate:
+        with torch.autocast(x_0.device.type, enabled=False):
+            return Estimate(self.mean + x_0 @ self.basis.T, eps @ self.basis.T)
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Estimate:
         """The same for one noise level, as samplers call it."""
         level = x_t.new_tensor([[alpha], [sigma]])
         return self(x_t, level[:1], level[1:])
+
+
+def _zero(layer: nn.Linear) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m, seeded_noise
 from sampling.config import SampleConfig
-from sampling.faces import Models, draw_latents, load_models, make_grid, seeds_of
+from sampling.faces import Models, decode, draw_latents, load_models, make_grid, seeds_of
+from sampling.quality import Margin, margin
 from sampling.train_job import split
 from sampling.wasserstein import random_directions, sliced_w2_squared
 from vae.checkpoint import weights_path
@@ -24,6 +25,7 @@ STEPS = (5, 10, 20, 50, 100)
 FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR
 FLOW_KIND, FLOW_NAME = "mergelab exact flow, format 1", "flow.safetensors"
 NUM_DIRECTIONS = 1_000
+FACE_STEPS, FACE_COLUMNS = 10, 10
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,16 @@ class CompareRow:
     milliseconds: float  # of the walk, a sample
 
 
-def compare(config: SampleConfig) -> list[CompareRow]:
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All rows, how far the flow beats the fitted Gaussian, and the models behind them."""
+
+    rows: list[CompareRow]
+    flow_margin: Margin
+    models: Models
+
+
+def compare(config: SampleConfig) -> Comparison:
     """Walk every sampler at 5 to 100 steps from the same noise.
 
     Rows go to ``compare.csv`` as they are found; the same call again goes on after the last.
@@ -82,12 +93,27 @@ def compare(config: SampleConfig) -> list[CompareRow]:
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
-    return rows
+    gaussian = gaussian_latents(models, seeds)
+    return Comparison(rows, margin(flow, gaussian, held_out, config.seed), models)
 
 
 def spacing_for(name: str, config: SampleConfig) -> str:
     """The spacing asked for, or log_snr where Euler in the log-SNR could not start."""
     return "log_snr" if name == "euler_log_snr" and config.spacing == "t" else config.spacing
+
+
+def faces_by_sampler(config: SampleConfig, models: Models) -> dict[str, Tensor]:
+    """Images of the first few noises, in ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
+    seeds = seeds_of(config.seed, FACE_COLUMNS)
+    fine = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
+    latents = {
+        "gaussian": gaussian_latents(models, seeds),
+        "flow": draw_latents(dpmpp_2m, models, fine, seeds),
+    }
+    for name, update in SAMPLERS.items():
+        grid = make_grid(replace(config, spacing=spacing_for(name, config)), FACE_STEPS)
+        latents[name] = draw_latents(update, models, grid, seeds)
+    return {name: decode(models.vae, found) for name, found in latents.items()}
 
 
 def relative_distance(found: Tensor, flow: Tensor) -> float:

@@ -15,7 +15,7 @@ class TrainConfig:
     """Folder of encode_latents, with the latents themselves (not --moments-only)."""
     out: Path
     """Run folder; the same command again resumes it."""
-    num_updates: int = 3_000
+    num_updates: int = 1_500
     """Gradient steps."""
     batch_size: int = 512
     """Noised latents in each step."""
@@ -27,10 +27,12 @@ class TrainConfig:
     """Residual blocks."""
     lr: float = 2e-3
     """Peak learning rate of AdamW: warm-up over 5 % of the updates, under a cosine to zero."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     """Of AdamW."""
-    ema_decay: float = 0.999
+    ema_decay: float = 0.998
     """Of the exponential moving average of the weights, which is what is kept."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """The MLP's products in bf16 or float32; auto is bf16 on CUDA. The rest is float32 always."""
     seed: int = 0
     """Decides initial weights, batches, noise levels and noise."""
     device: str = "auto"
@@ -108,5 +110,31 @@ class SampleConfig:
                 "--compare measures against held-out latents: give --latents a folder of "
                 "encode_latents"
             )
+        if self.seed < 0:
+            raise ValueError(f"--seed must be at least 0, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class OperatorConfig:
+    """Set the noise estimator's DDIM steps beside the linear ones that merges are planned with."""
+
+    latents: Path
+    """Folder of encode_latents, whose held-out latents are noised and stepped."""
+    out: Path
+    """Run folder for operators.csv and operators.png."""
+    num_steps: int = 32
+    """Teacher steps T on the cosine schedule."""
+    estimator: Path | None = None
+    """Run folder of train_noise_estimator, or a .safetensors file; without it, the embedded one."""
+    vae: Path | None = None
+    """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
+    seed: int = 0
+    """Decides the noise."""
+    device: str = "auto"
+    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"--num-steps must be at least 1, got {self.num_steps}")
         if self.seed < 0:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")

@@ -52,6 +52,7 @@ def train_updates(
         The loss before each update, (len(updates),), on the CPU.
     """
     device = latents.device
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
     levels = noise_levels(config.num_levels, device)
     losses = []
     model.train()
@@ -65,7 +66,8 @@ def train_updates(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(update, config.num_updates, config.lr)
 
-        loss = eps_errors(model, x_0, level, eps).mean()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            loss = eps_errors(model, x_0, level, eps).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -5,7 +5,9 @@ Example:
     python -m scripts.sample_faces --compare --latents runs/latents --out runs/samplers
 """
 
+from report.sampler_comparison import write_comparison
 from report.samples import draw_samples
+from sampling.compare import compare, faces_by_sampler
 from sampling.config import SampleConfig
 from sampling.faces import FILE_NAME, sample_faces
 from scripts.cli import main
@@ -14,7 +16,9 @@ from scripts.cli import main
 def run(config: SampleConfig) -> None:
     """Sample and draw, or compare, tabulate and draw."""
     if config.compare:
-        compare(config)
+        comparison = compare(config)
+        faces = faces_by_sampler(config, comparison.models)
+        print(write_comparison(config.out, comparison, faces))
         return
     figure = config.out / "faces.png"
     draw_samples(figure, sample_faces(config))

@@ -1,0 +1,48 @@
+"""The estimator's one-step operators over the linear-Gaussian ones, and how far it departs."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from report.style import COLOURS, STYLE, save_figure
+from sampling.operators import Operators
+
+SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # quantiles of the eigenvalues drawn
+
+
+def draw_operators(path: Path, found: Operators) -> None:
+    """Left: closed-form operators (lines) and fitted ones (dots); right: departures of a step."""
+    t = np.arange(1, len(found.closed_form) + 1)
+    order = len(found.eigenvalues) - 1
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+        operators, departures = figure.subplots(1, 2, width_ratios=[1.25, 1])
+        for quantile, colour in zip(SHOWN, list(COLOURS.values())[:5], strict=True):
+            i = round(quantile * order)
+            operators.plot(t, found.closed_form[:, i], color=colour, linewidth=1.2)
+            operators.plot(
+                t,
+                found.fitted[:, i],
+                ".",
+                color=colour,
+                markersize=4,
+                label=f"{found.eigenvalues[i]:.2g}",
+            )
+        operators.set_xlabel("step $t$ (0 data, T noise)")
+        operators.set_ylabel("operator of the step")
+        operators.set_title("lines: linear-Gaussian $A_t$; dots: fitted to the estimator")
+        operators.legend(title="eigenvalue", fontsize=7, title_fontsize=7, frameon=False)
+        for name, colour, label in (
+            ("from_full", COLOURS["vanilla"], "from the full covariance"),
+            ("from_diagonal", COLOURS["sequential_consistency"], "from the planner's variances"),
+        ):
+            values = [100 * getattr(row, name) for row in found.rows]
+            departures.plot(t, values, ".-", color=colour, linewidth=1.2, markersize=4, label=label)
+        departures.set_ylim(0, None)
+        departures.set_xlabel("step $t$ (0 data, T noise)")
+        departures.set_ylabel("departure, % of the step's length")
+        departures.set_title("the estimator's step off the linear one")
+        departures.legend(fontsize=7, frameon=False)
+        save_figure(figure, path)

@@ -1,0 +1,138 @@
+"""The samplers compared: quality and distance to the exact flow over steps; faces; a summary."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from report.sampler_style import SAMPLER_COLOURS, SAMPLER_DASHES, SAMPLER_LABELS
+from report.style import STYLE, save_figure
+from sampling.compare import FACE_STEPS, CompareRow, Comparison
+from vae.files import write_text
+from vae.pixels import to_uint8
+
+REFERENCE_LABELS = {
+    "gaussian": "fitted Gaussian",
+    "flow": "exact flow",
+    "training": "training latents",
+}
+REFERENCE_DASHES = {"gaussian": "--", "flow": "-", "training": ":"}
+CELL = 0.72  # inches
+
+
+def draw_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
+    """Sliced W2 to held-out latents, and distance to the exact flow, against steps."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        quality, distance = figure.subplots(1, 2)
+        for name in SAMPLER_LABELS:
+            here = [row for row in rows if row.name == name]
+            _line(quality, name, [row.steps for row in here], [row.w2 for row in here])
+            if here[0].to_flow is not None:
+                _line(distance, name, [row.steps for row in here], [row.to_flow for row in here])
+        for row in rows:
+            if row.name in REFERENCE_LABELS:
+                quality.axhline(
+                    row.w2,
+                    color="0.45",
+                    linewidth=0.9,
+                    linestyle=REFERENCE_DASHES[row.name],
+                    label=REFERENCE_LABELS[row.name],
+                )
+        quality.set_ylabel("sliced $W_2$ to held-out latents")
+        distance.set_ylabel("distance to the exact flow, relative")
+        distance.set_yscale("log")
+        for panel in (quality, distance):
+            panel.set_xscale("log")
+            ticks = sorted({row.steps for row in rows if row.steps})
+            panel.set_xticks(ticks, [str(steps) for steps in ticks])
+            panel.minorticks_off()
+            panel.set_xlabel("steps")
+        handles, names = quality.get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=8
+        )
+        save_figure(figure, path)
+
+
+def _line(panel: Axes, name: str, x: Sequence[float], y: Sequence[float]) -> None:
+    panel.plot(
+        x,
+        y,
+        color=SAMPLER_COLOURS[name],
+        linestyle=SAMPLER_DASHES[name],
+        marker="o",
+        markersize=3,
+        linewidth=1.3,
+        label=SAMPLER_LABELS[name],
+    )
+
+
+def draw_faces_by_sampler(path: Path, rows: dict[str, Tensor], title: str) -> None:
+    """One row of faces (B, 3, H, W) a name; columns start from the same noise."""
+    columns = len(next(iter(rows.values())))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(CELL * (columns + 2.4), CELL * len(rows) + 0.4))
+        cells = figure.subplots(
+            len(rows),
+            columns,
+            squeeze=False,
+            gridspec_kw={
+                "left": 2.4 / (columns + 2.4),
+                "right": 0.995,
+                "bottom": 0.01,
+                "top": 1 - 0.4 / (CELL * len(rows) + 0.4),
+                "wspace": 0.04,
+                "hspace": 0.04,
+            },
+        )
+        for line, (name, images) in zip(cells, rows.items(), strict=True):
+            line[0].set_ylabel(
+                {**SAMPLER_LABELS, **REFERENCE_LABELS}.get(name, name),
+                rotation=0,
+                ha="right",
+                va="center",
+                fontsize=8,
+            )
+            for cell, image in zip(line, to_uint8(images).numpy(), strict=True):
+                cell.imshow(image)
+                cell.set_xticks([])
+                cell.set_yticks([])
+                cell.spines[:].set_visible(False)
+        figure.suptitle(title, fontsize=9)
+        save_figure(figure, path)
+
+
+def comparison_table(rows: Sequence[CompareRow]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| | spacing | steps | sliced W2 to held-out | distance to the exact flow | ms a sample |",
+        "|:---|:---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        name = {**SAMPLER_LABELS, **REFERENCE_LABELS}[row.name]
+        distance = "" if row.to_flow is None else f"{row.to_flow:.4f}"
+        steps, time = (str(row.steps), f"{row.milliseconds:.2f}") if row.steps else ("", "")
+        lines.append(f"| {name} | {row.spacing} | {steps} | {row.w2:.4f} | {distance} | {time} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_comparison(out: Path, comparison: Comparison, faces: dict[str, Tensor]) -> str:
+    """Draw, tabulate and summarise into the run folder ``out``; returns what to print."""
+    figure, grid, summary = (out / name for name in ("compare.png", "faces.png", "summary.md"))
+    draw_comparison(figure, comparison.rows)
+    draw_faces_by_sampler(grid, faces, f"{FACE_STEPS} steps; the same noise in every column")
+    margin, table = comparison.flow_margin, comparison_table(comparison.rows)
+    verdict = (
+        "Sliced W2**2 to the held-out latents, fitted Gaussian minus exact flow: "
+        f"{margin.mean:.2e} (95 % {margin.low:.2e} to {margin.high:.2e}); above 0 the flow is "
+        "closer."
+    )
+    write_text(summary, f"{verdict}\n\n{table}")
+    return (
+        f"{table}\n{verdict}\nsummary: {summary}\nnumbers: {out / 'compare.csv'}\n"
+        f"figure:  {figure}\nfaces:   {grid}"
+    )

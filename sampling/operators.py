@@ -1,0 +1,85 @@
+"""The bridge to planning: how far the trained estimator's DDIM steps are from linear operators."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.gaussian import ddim_operators
+from diffusion.grid import uniform_t_grid
+from diffusion.noise_estimator import NoiseEstimator
+from diffusion.samplers import ddim
+from diffusion.schedule import NoiseSchedule
+
+Array = NDArray[np.float64]
+NOISE_DRAWS = 8  # noised copies of each latent
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """The estimator's step x_t -> x_{t-1} against linear ones, on noised held-out latents.
+
+    Departures: root mean square difference between both steps' results, over that between the
+    linear step's result and x_t.
+    """
+
+    t: int
+    from_full: float  # from the linear step with the full covariance
+    from_diagonal: float  # from the planner's, with the variances of the coordinates alone
+    operator_error: float  # root mean square of fitted - closed_form below, over coordinates
+
+
+@dataclass(frozen=True, eq=False)
+class Operators:
+    """One-step operators in the eigenbasis, row t - 1 of step t, and the departures."""
+
+    eigenvalues: Array  # rising, (d,)
+    closed_form: Array  # A_t, (T, d)
+    fitted: Array  # least squares over noised latents, (T, d)
+    rows: list[StepRow]
+
+
+@torch.no_grad()
+def measure_operators(
+    estimator: NoiseEstimator, latents: Tensor, schedule: NoiseSchedule, seed: int
+) -> Operators:
+    """Fit a diagonal operator to every DDIM step of the estimator, and take its departures.
+
+        a_i = sum c_i c'_i / sum c_i**2,  c = U^T (x_t - alpha_t mu),
+        c' = U^T (x_{t-1} - alpha_{t-1} mu), sums over noised latents
+
+    Args:
+        latents: Held-out latents, (N, d), on the estimator's device.
+    """
+    mean, basis = estimator.mean, estimator.basis
+    eigenvalues = estimator.variances.double().cpu().numpy()
+    variances = (basis.square() @ estimator.variances).double().cpu().numpy()
+    closed_form, diagonal = (ddim_operators(schedule, lam) for lam in (eigenvalues, variances))
+    generator = torch.Generator().manual_seed(seed)
+    x_0 = latents.repeat(NOISE_DRAWS, 1)
+    fitted, rows = np.zeros_like(closed_form), []
+    steps = uniform_t_grid(schedule, schedule.num_steps).steps()[::-1]
+    for t, step in enumerate(tqdm(steps, unit="step", desc="operators"), start=1):
+        eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+        x_t = step.alpha_t * x_0 + step.sigma_t * eps
+        x_u = ddim(x_t, step, estimator.denoise(x_t, step.alpha_t, step.sigma_t), None, None)
+        before, after = (x_t - step.alpha_t * mean) @ basis, (x_u - step.alpha_u * mean) @ basis
+        fitted[t - 1] = ((before * after).sum(dim=0) / before.square().sum(dim=0)).cpu().numpy()
+        full = step.alpha_u * mean + before * _like(closed_form[t - 1], x_t) @ basis.T
+        alone = step.alpha_u * mean + (x_t - step.alpha_t * mean) * _like(diagonal[t - 1], x_t)
+        error = np.sqrt(np.mean((fitted[t - 1] - closed_form[t - 1]) ** 2))
+        rows.append(
+            StepRow(t, _departure(x_u, full, x_t), _departure(x_u, alone, x_t), float(error))
+        )
+    return Operators(eigenvalues, closed_form, fitted, rows)
+
+
+def _like(array: Array, tensor: Tensor) -> Tensor:
+    return torch.from_numpy(array).to(tensor)
+
+
+def _departure(found: Tensor, linear: Tensor, x_t: Tensor) -> float:
+    return ((found - linear).square().sum() / (linear - x_t).square().sum()).sqrt().item()
