@@ -11,13 +11,14 @@ SMALLEST_VARIANCE = 1e-6  # of an eigenvalue: keeps directions without data fini
 
 
 class ResidualBlock(nn.Module):
-    """h + W2 silu(scale * W1 norm(h) + shift), scale and shift from the noise level."""
+    """h + W2 dropout(silu(scale * W1 norm(h) + shift)), scale and shift from the noise level."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.inner = nn.Linear(width, width)
         self.modulation = nn.Linear(width, 2 * width)
+        self.dropout = nn.Dropout(dropout)
         self.outer = nn.Linear(width, width)
         # What is linear in x_t is known in closed form, so features must bend from the start.
         nn.init.normal_(self.inner.weight, std=(2 / width) ** 0.5)
@@ -26,17 +27,17 @@ class ResidualBlock(nn.Module):
         """hidden (B, width), level (B, width) -> (B, width)."""
         scale, shift = self.modulation(level).chunk(2, dim=1)
         inner = shift + self.inner(self.norm(hidden)) * (1 + scale)
-        return hidden + self.outer(nn.functional.silu(inner))
+        return hidden + self.outer(self.dropout(nn.functional.silu(inner)))
 
 
 class ResidualMLP(nn.Module):
     """F of the estimator below, 0 before it is trained."""
 
-    def __init__(self, dim: int, width: int, depth: int) -> None:
+    def __init__(self, dim: int, width: int, depth: int, dropout: float) -> None:
         super().__init__()
         self.embed_level = nn.Sequential(nn.Linear(2 * FREQUENCIES + 1, width), nn.SiLU())
         self.embed = nn.Linear(dim, width)
-        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(ResidualBlock(width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.read_out = nn.Linear(width, dim)
         self.gain = nn.Linear(width, dim)
@@ -73,38 +74,41 @@ class NoiseEstimator(nn.Module):
 
     F = 0 is the optimal denoiser of N(mu, U diag(lam) U^T). A learned F is its error, in units of
     the standard deviation that x_0 has left given x_t; at alpha = 0 no error is possible. The level
-    is atan2(sigma, alpha), which is pi/2 t/T on the cosine schedule.
+    is atan2(sigma, alpha), which is pi/2 t/T on the cosine schedule. ``centre`` and ``spread``
+    stand for mu and lam here; they are the data's ``mean`` and ``variances`` until they are calibrated.
     """
 
-    def __init__(self, data: Eigenbasis, width: int, depth: int) -> None:
+    def __init__(self, data: Eigenbasis, width: int, depth: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("mean", torch.from_numpy(data.mean).float())
         variances = torch.from_numpy(data.variances).clamp(min=SMALLEST_VARIANCE)
         self.register_buffer("variances", variances.float())
         self.register_buffer("basis", torch.from_numpy(data.basis).float())
-        self.mlp = ResidualMLP(len(data.mean), width, depth)
+        self.register_buffer("centre", self.mean.clone())
+        self.register_buffer("spread", self.variances.clone())
+        self.mlp = ResidualMLP(len(data.mean), width, depth, dropout)
 
     def forward(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
         """Estimate from x_t (B, d) at noise levels alpha and sigma > 0, (B, 1) or (1, 1)."""
-        noised = alpha.square() * self.variances + sigma.square()  # (B or 1, d)
-        share = alpha.square() * self.variances / noised
+        noised = alpha.square() * self.spread + sigma.square()  # (B or 1, d)
+        share = alpha.square() * self.spread / noised
         with torch.autocast(x_t.device.type, enabled=False):  # half precision is for F alone
-            centred = (x_t - alpha * self.mean) @ self.basis
+            centred = (x_t - alpha * self.centre) @ self.basis
         error = self.mlp(centred * noised.rsqrt(), share, torch.atan2(sigma, alpha)).float()
         step = share.sqrt() * error
-        x_0 = alpha * self.variances / noised * centred + sigma * step
+        x_0 = alpha * self.spread / noised * centred + sigma * step
         eps = sigma / noised * centred - alpha * step
-        return self._rotate_back(x_0, eps)
+        return self._rotate_back(x_0, eps, self.centre)
 
     def gaussian(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Estimate:
-        """The same with F = 0: the optimal denoiser of N(mu, U diag(lam) U^T)."""
+        """The optimal denoiser of N(mu, U diag(lam) U^T), with the data's mean and variances."""
         centred = (x_t - alpha * self.mean) @ self.basis
         scaled = centred / (alpha.square() * self.variances + sigma.square())
-        return self._rotate_back(alpha * self.variances * scaled, sigma * scaled)
+        return self._rotate_back(alpha * self.variances * scaled, sigma * scaled, self.mean)
 
-    def _rotate_back(self, x_0: Tensor, eps: Tensor) -> Estimate:
+    def _rotate_back(self, x_0: Tensor, eps: Tensor, centre: Tensor) -> Estimate:
         with torch.autocast(x_0.device.type, enabled=False):
-            return Estimate(self.mean + x_0 @ self.basis.T, eps @ self.basis.T)
+            return Estimate(centre + x_0 @ self.basis.T, eps @ self.basis.T)
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Estimate:
         """The same for one noise level, as samplers call it."""

@@ -109,14 +109,14 @@ def draw_faces_by_sampler(path: Path, rows: dict[str, Tensor], title: str) -> No
 def comparison_table(rows: Sequence[CompareRow]) -> str:
     """The rows as a Markdown table."""
     lines = [
-        "| | spacing | steps | sliced W2 to held-out | distance to the exact flow | ms a sample |",
-        "|:---|:---|---:|---:|---:|---:|",
+        "| | steps | sliced W2 to held-out | distance to the exact flow | ms a sample |",
+        "|:---|---:|---:|---:|---:|",
     ]
     for row in rows:
         name = {**SAMPLER_LABELS, **REFERENCE_LABELS}[row.name]
         distance = "" if row.to_flow is None else f"{row.to_flow:.4f}"
         steps, time = (str(row.steps), f"{row.milliseconds:.2f}") if row.steps else ("", "")
-        lines.append(f"| {name} | {row.spacing} | {steps} | {row.w2:.4f} | {distance} | {time} |")
+        lines.append(f"| {name} | {steps} | {row.w2:.4f} | {distance} | {time} |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from vae.files import read_tensors, sha256, write_tensors
 
 KIND = "mergelab noise estimator, format 1"
 FILE_NAME = "noise_estimator.safetensors"
-EXACT = ("mean", "variances", "basis")  # of the Gaussian part; kept in float32
+EXACT = ("basis",)  # matrices kept in float32
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def estimator_path(estimator: Path | None) -> Path:
 
 
 def save_estimator(path: Path, model: NoiseEstimator, trained: Trained) -> None:
-    """Write the weights: matrices in float16, vectors and the Gaussian part in float32."""
+    """Write the weights: the network's matrices in float16, vectors and the basis in float32."""
     tensors = {
         name: tensor.half() if tensor.ndim > 1 and name not in EXACT else tensor
         for name, tensor in model.state_dict().items()

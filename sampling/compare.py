@@ -2,7 +2,7 @@
 
 import csv
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,7 +33,6 @@ class CompareRow:
     """One sampler at one number of steps, or a reference, under the same measures."""
 
     name: str
-    spacing: str  # of the grid; empty for references
     steps: int  # 0 for references
     w2: float  # sliced W2 to the held-out latents
     to_flow: float | None  # root mean square distance to the exact flow of the same noise, over
@@ -77,29 +76,23 @@ def compare(config: SampleConfig) -> Comparison:
         gaussian = gaussian_latents(models, seeds)
         for name, found in (("gaussian", gaussian), ("flow", flow), ("training", some)):
             w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
-            rows.append(CompareRow(name, "", 0, w2, None, 0.0))
+            rows.append(CompareRow(name, 0, w2, None, 0.0))
     done = {(row.name, row.steps) for row in rows}
     jobs = [(name, steps) for steps in STEPS for name in SAMPLERS if (name, steps) not in done]
     with tqdm(total=sum(steps for _, steps in jobs), unit="step", desc="compare") as bar:
         for name, steps in jobs:
-            spacing = spacing_for(name, config)
-            grid = make_grid(replace(config, spacing=spacing), steps)
+            grid = make_grid(config, steps)
             started = time.perf_counter()
             found = draw_latents(SAMPLERS[name], models, grid, seeds)
             seconds = time.perf_counter() - started
             w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
             to_flow = relative_distance(found, flow) if name in DETERMINISTIC else None
-            row = CompareRow(name, spacing, steps, w2, to_flow, 1e3 * seconds / len(seeds))
+            row = CompareRow(name, steps, w2, to_flow, 1e3 * seconds / len(seeds))
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
     gaussian = gaussian_latents(models, seeds)
     return Comparison(rows, margin(flow, gaussian, held_out, config.seed), models)
-
-
-def spacing_for(name: str, config: SampleConfig) -> str:
-    """The spacing asked for, or log_snr where Euler in the log-SNR could not start."""
-    return "log_snr" if name == "euler_log_snr" and config.spacing == "t" else config.spacing
 
 
 def faces_by_sampler(config: SampleConfig, models: Models) -> dict[str, Tensor]:
@@ -111,7 +104,7 @@ def faces_by_sampler(config: SampleConfig, models: Models) -> dict[str, Tensor]:
         "flow": draw_latents(dpmpp_2m, models, fine, seeds),
     }
     for name, update in SAMPLERS.items():
-        grid = make_grid(replace(config, spacing=spacing_for(name, config)), FACE_STEPS)
+        grid = make_grid(config, FACE_STEPS)
         latents[name] = draw_latents(update, models, grid, seeds)
     return {name: decode(models.vae, found) for name, found in latents.items()}
 
@@ -155,7 +148,6 @@ def read_rows(path: Path) -> list[CompareRow]:
         return [
             CompareRow(
                 name=row["name"],
-                spacing=row["spacing"],
                 steps=int(row["steps"]),
                 w2=float(row["w2"]),
                 to_flow=float(row["to_flow"]) if row["to_flow"] else None,

@@ -15,7 +15,7 @@ class TrainConfig:
     """Folder of encode_latents, with the latents themselves (not --moments-only)."""
     out: Path
     """Run folder; the same command again resumes it."""
-    num_updates: int = 1_500
+    num_updates: int = 3_000
     """Gradient steps."""
     batch_size: int = 512
     """Noised latents in each step."""
@@ -25,11 +25,13 @@ class TrainConfig:
     """Hidden units of a residual block."""
     depth: int = 3
     """Residual blocks."""
+    dropout: float = 0.2
+    """Share of hidden units left out in training, against overfitting."""
     lr: float = 2e-3
     """Peak learning rate of AdamW: warm-up over 5 % of the updates, under a cosine to zero."""
     weight_decay: float = 0.1
     """Of AdamW."""
-    ema_decay: float = 0.998
+    ema_decay: float = 0.99
     """Of the exponential moving average of the weights, which is what is kept."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """The MLP's products in bf16 or float32; auto is bf16 on CUDA. The rest is float32 always."""
@@ -45,6 +47,8 @@ class TrainConfig:
                 raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
         if not self.weight_decay >= 0:
             raise ValueError(f"--weight-decay must be at least 0, got {self.weight_decay}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema-decay must be from 0 to below 1, got {self.ema_decay}")
         if self.seed < 0:
@@ -63,7 +67,7 @@ class SampleConfig:
     """Steps from noise to face: calls of the noise estimator."""
     count: int = 64
     """Faces."""
-    spacing: Literal["t", "log_snr", "karras"] = "t"
+    spacing: Literal["t", "log_snr", "karras"] = "log_snr"
     """Noise levels: uniform in t of the schedule, uniform in the half log-SNR, or Karras'."""
     schedule: str = "cosine"
     """Of spacing t: cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]}."""
@@ -100,6 +104,11 @@ class SampleConfig:
         if not self.q_max > self.q_min > 0:
             raise ValueError(
                 f"--q-max must exceed --q-min, and that 0, got {self.q_max} and {self.q_min}"
+            )
+        if self.spacing == "t" and (self.compare or self.sampler == "euler_log_snr"):
+            raise ValueError(
+                "--spacing t starts at alpha = 0, where euler_log_snr cannot; give --spacing "
+                "log_snr or karras"
             )
         if not 0 <= self.eta <= 1:
             raise ValueError(f"--eta must be from 0 to 1, got {self.eta}")

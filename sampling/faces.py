@@ -113,11 +113,6 @@ def sample_faces(config: SampleConfig) -> Tensor:
     """
     models = load_models(config.estimator, config.vae, config.device)
     grid = make_grid(config, config.steps)
-    if config.sampler == "euler_log_snr" and grid.alpha[0] == 0:
-        raise ValueError(
-            "--sampler euler_log_snr cannot start at alpha = 0, as --spacing t does; give "
-            "--spacing log_snr or karras"
-        )
     open_run(config.out, "sample_faces", config, models.inputs, str(models.device))
     update = make_update(config)
     seeds = seeds_of(config.seed, config.count)

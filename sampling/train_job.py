@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from diffusion.covariance import eigenbasis
 from diffusion.noise_estimator import NoiseEstimator
+from sampling.calibrate import calibrate
 from sampling.checkpoint import FILE_NAME, Trained, save_estimator
 from sampling.config import TrainConfig
 from sampling.train import evaluate, train_updates
@@ -41,7 +42,7 @@ def train(config: TrainConfig) -> None:
     torch.manual_seed(config.seed)
     mean, covariance = moments(training.cpu())
     data = eigenbasis(mean.numpy(), covariance.numpy())
-    model = NoiseEstimator(data, config.width, config.depth).to(device)
+    model = NoiseEstimator(data, config.width, config.depth, config.dropout).to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -56,6 +57,8 @@ def train(config: TrainConfig) -> None:
             losses = train_updates(model, average, optimizer, training, updates, config, bar)
             seconds = time.perf_counter() - started
             done = updates.stop
+            if done == config.num_updates:
+                calibrate(average.module.eval(), config.seed)
             row = {
                 "update": done,
                 "train_loss": losses.mean().item(),
