@@ -75,7 +75,7 @@ class NoiseEstimator(nn.Module):
     F = 0 is the optimal denoiser of N(mu, U diag(lam) U^T). A learned F is its error, in units of
     the standard deviation that x_0 has left given x_t; at alpha = 0 no error is possible. The level
     is atan2(sigma, alpha), which is pi/2 t/T on the cosine schedule. ``centre`` and ``spread``
-    stand for mu and lam here; they are the data's ``mean`` and ``variances`` until they are calibrated.
+    stand for mu and lam here: the data's ``mean`` and ``variances`` until they are calibrated.
     """
 
     def __init__(self, data: Eigenbasis, width: int, depth: int, dropout: float = 0.0) -> None:

@@ -1,6 +1,7 @@
 """The last step of training: give the estimator's samples the moments of the training latents."""
 
 import torch
+from tqdm import trange
 
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.noise_estimator import NoiseEstimator
@@ -25,7 +26,7 @@ def calibrate(model: NoiseEstimator, seed: int) -> None:
     x_T = torch.randn(COUNT, len(model.mean), generator=generator).to(model.mean)
     goal = x_T @ model.basis * model.variances.sqrt()  # U^T (x_0 - mu), (COUNT, d)
     grid = uniform_log_snr_grid(NUM_STEPS, Q_MAX, Q_MIN)
-    for _ in range(ROUNDS):
+    for _ in trange(ROUNDS, unit="round", desc="calibrate"):
         x_0 = torch.cat([sample(dpmpp_2m, model.denoise, grid, x) for x in x_T.split(512)])
         found = (x_0 - model.mean) @ model.basis
         model.centre += (goal - found).mean(dim=0) @ model.basis.T

@@ -1,10 +1,12 @@
-"""Are sampled latents better than draws from the fitted Gaussian? Sliced W2 with intervals."""
+"""Are sampled latents nearer to held-out ones than draws from the fitted Gaussian are?"""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from diffusion.noise_estimator import NoiseEstimator
 from sampling.wasserstein import random_directions, sliced_w2_squared
 
 RESAMPLES = 100
@@ -13,34 +15,61 @@ NUM_DIRECTIONS = 100
 
 @dataclass(frozen=True)
 class Margin:
-    """Sliced W2**2 to the held-out latents: a reference's minus the samples'; above 0 is better."""
+    """Sliced W2**2 to the held-out latents, of a reference and of the samples."""
 
-    mean: float
-    low: float  # 2.5 % and 97.5 % quantiles over resampled held-out latents and directions
+    reference: float
+    samples: float
+    low: float  # reference - samples: 2.5 % and 97.5 % quantiles over resampled held-out latents
     high: float
 
 
 def margin(
-    samples: Tensor, reference: Tensor, held_out: Tensor, seed: int, num_resamples: int = RESAMPLES
+    samples: Tensor,
+    reference: Tensor,
+    held_out: Tensor,
+    draw_directions: Callable[[int], Tensor],
+    seed: int,
+    num_resamples: int = RESAMPLES,
 ) -> Margin:
-    """Bootstrap over the held-out latents, each resample along directions of its own.
+    """Sliced W2**2 of both clouds, and a bootstrap of its difference over the held-out latents.
 
-    Both clouds see the same resample and directions, so what these have in common cancels.
+    Both clouds see the same directions and the same resamples, so what these share cancels.
 
     Args:
-        samples, reference, held_out: (N, d), (N', d), (M, d).
+        samples, reference, held_out: (N, d), (N, d), (M, d); N alike, as sampling noise adds to W2.
+        draw_directions: Number of a resample -> directions, (d, P); 0 is for the held-out latents
+            themselves.
     """
+
+    def both(others: Tensor, number: int) -> list[float]:
+        directions = draw_directions(number)
+        clouds = (reference, samples)
+        return [sliced_w2_squared(cloud, others, directions).mean().item() for cloud in clouds]
+
     generator = torch.Generator().manual_seed(seed)
-    found = []
-    for resample in range(num_resamples):
-        chosen = held_out[torch.randint(len(held_out), (len(held_out),), generator=generator)]
-        directions = random_directions(
-            NUM_DIRECTIONS, held_out.shape[1], seed * num_resamples + resample
-        )
-        ours, theirs = (
-            sliced_w2_squared(cloud, chosen, directions).mean() for cloud in (samples, reference)
-        )
-        found.append(theirs - ours)
-    differences = torch.stack(found)
-    low, high = differences.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return Margin(differences.mean().item(), low, high)
+    differences = []
+    for resample in range(1, num_resamples + 1):
+        chosen = torch.randint(len(held_out), (len(held_out),), generator=generator)
+        theirs, ours = both(held_out[chosen], resample)
+        differences.append(theirs - ours)
+    low, high = torch.tensor(differences).quantile(torch.tensor([0.025, 0.975])).tolist()
+    return Margin(*both(held_out, 0), low, high)
+
+
+def margins(
+    estimator: NoiseEstimator, samples: Tensor, reference: Tensor, held_out: Tensor, seed: int
+) -> dict[str, Margin]:
+    """Margins along two kinds of directions.
+
+    Random ones, where sums of many coordinates look Gaussian whatever the latents are; and the
+    principal directions of the training latents, scaled to unit variance.
+    """
+    dim = held_out.shape[1]
+    principal = (estimator.basis / estimator.variances.sqrt()).cpu()
+    kinds = {
+        "random directions": lambda number: random_directions(
+            NUM_DIRECTIONS, dim, seed * 1_000 + number
+        ),
+        "principal directions": lambda _: principal,
+    }
+    return {name: margin(samples, reference, held_out, draw, seed) for name, draw in kinds.items()}

@@ -19,7 +19,7 @@ def sliced_w2_squared(samples: Tensor, others: Tensor, directions: Tensor) -> Te
 
     Args:
         samples, others: (N, d) and (M, d); N and M may differ.
-        directions: Unit columns, (d, P).
+        directions: Columns, (d, P), of unit length unless directions shall count differently.
     """
     projected, other = (part @ directions for part in (samples, others))
     rows, columns = len(projected), len(other)
