@@ -35,14 +35,15 @@ def draw_operators(path: Path, found: Operators) -> None:
         operators.set_title("lines: linear-Gaussian $A_t$; dots: fitted to the estimator")
         operators.legend(title="eigenvalue", fontsize=7, title_fontsize=7, frameon=False)
         for name, colour, label in (
-            ("from_full", COLOURS["vanilla"], "from the full covariance"),
-            ("from_diagonal", COLOURS["sequential_consistency"], "from the planner's variances"),
+            ("from_full", COLOURS["vanilla"], "difference, full covariance"),
+            ("from_diagonal", COLOURS["sequential_consistency"], "difference, planner's variances"),
+            ("error_removed", COLOURS["sequential_boot"], "held-out error saved, full covariance"),
         ):
             values = [100 * getattr(row, name) for row in found.rows]
             departures.plot(t, values, ".-", color=colour, linewidth=1.2, markersize=4, label=label)
-        departures.set_ylim(0, None)
+        departures.set_ylim(0, 1.45 * max(100 * row.from_diagonal for row in found.rows))
         departures.set_xlabel("step $t$ (0 data, T noise)")
-        departures.set_ylabel("departure, % of the step's length")
-        departures.set_title("the estimator's step off the linear one")
+        departures.set_ylabel("% of the squared error left")
+        departures.set_title("what the estimator adds to a linear step")
         departures.legend(fontsize=7, frameon=False)
         save_figure(figure, path)

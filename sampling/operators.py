@@ -22,13 +22,17 @@ NOISE_DRAWS = 8  # noised copies of each latent
 class StepRow:
     """The estimator's step x_t -> x_{t-1} against linear ones, on noised held-out latents.
 
-    Departures: root mean square difference between both steps' results, over that between the
-    linear step's result and x_t.
+    A departure is the mean squared difference between both steps' results over the mean squared
+    error of the linear one, whose truth is the step with the noise and the latent themselves: the
+    share of what a linear step leaves open that the estimator claims to know.
     """
 
     t: int
-    from_full: float  # from the linear step with the full covariance
+    from_full: float  # departure from the linear step with the full covariance
     from_diagonal: float  # from the planner's, with the variances of the coordinates alone
+    error_removed: (
+        float  # share of the full-covariance step's squared error that the estimator saves
+    )
     operator_error: float  # root mean square of fitted - closed_form below, over coordinates
 
 
@@ -71,8 +75,15 @@ def measure_operators(
         full = step.alpha_u * mean + before * _like(closed_form[t - 1], x_t) @ basis.T
         alone = step.alpha_u * mean + (x_t - step.alpha_t * mean) * _like(diagonal[t - 1], x_t)
         error = np.sqrt(np.mean((fitted[t - 1] - closed_form[t - 1]) ** 2))
+        truth = step.alpha_u * x_0 + step.sigma_u * eps
         rows.append(
-            StepRow(t, _departure(x_u, full, x_t), _departure(x_u, alone, x_t), float(error))
+            StepRow(
+                t,
+                _ratio(x_u - full, truth - full),
+                _ratio(x_u - alone, truth - alone),
+                1 - _ratio(truth - x_u, truth - full),
+                float(error),
+            )
         )
     return Operators(eigenvalues, closed_form, fitted, rows)
 
@@ -81,5 +92,5 @@ def _like(array: Array, tensor: Tensor) -> Tensor:
     return torch.from_numpy(array).to(tensor)
 
 
-def _departure(found: Tensor, linear: Tensor, x_t: Tensor) -> float:
-    return ((found - linear).square().sum() / (linear - x_t).square().sum()).sqrt().item()
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return (part.square().sum() / whole.square().sum()).item()

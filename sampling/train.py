@@ -58,7 +58,9 @@ def train_updates(
     model.train()
     for update in updates:
         # An update's randomness hangs on seed and number alone, so a resumed run draws the same.
-        generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + update)
+        number = config.seed * 1_000_003 + update
+        torch.manual_seed(number)  # dropout draws from the global generator
+        generator = torch.Generator(device).manual_seed(number)
         draw = {"generator": generator, "device": device}
         x_0 = latents[torch.randint(len(latents), (config.batch_size,), **draw)]
         level = levels[torch.randint(len(levels), (config.batch_size,), **draw)]

@@ -15,9 +15,10 @@ def run(config: OperatorConfig) -> None:
     found = compare_operators(config)
     figure = config.out / "operators.png"
     draw_operators(figure, found)
-    print(" t  off the linear step: full covariance  planner's variances")
+    print("what the estimator adds to a linear step, of the squared error that this leaves")
+    print("  t  full covariance  planner's variances")
     for row in found.rows:
-        print(f"{row.t:2}  {row.from_full:35.1%}  {row.from_diagonal:19.1%}")
+        print(f"{row.t:3}  {row.from_full:15.2%}  {row.from_diagonal:19.2%}")
     print(f"numbers: {config.out / 'operators.csv'}\nfigure:  {figure}")
 
 

@@ -173,15 +173,16 @@ def test_an_untrained_estimators_steps_are_the_linear_ones(models, tmp_path, mon
     np.testing.assert_allclose(found.fitted, found.closed_form, atol=1e-5)
     assert [row.t for row in found.rows] == list(range(1, 9))
     assert max(row.from_full for row in found.rows) < 1e-4
-    # These latents are nearly uncorrelated, 500 draws: the diagonal is nearly all there is.
-    assert 1e-3 < max(row.from_diagonal for row in found.rows) < 1
+    assert max(abs(row.error_removed) for row in found.rows) < 1e-4
+    # These latents are uncorrelated but for the sampling noise of 500: little is off the diagonal.
+    assert 0 < max(row.from_diagonal for row in found.rows[:-1]) < 0.3
     draw_operators(tmp_path / "operators.png", found)
     flags = [f"--{name}={path}" for name, path in models.items()]
     monkeypatch.setattr(
         sys, "argv", ["x.py", *flags, f"--out={tmp_path / 'again'}", "--num-steps=4"]
     )
     main(OperatorConfig, operators_script.run, "A job.")
-    assert len(capsys.readouterr().out.splitlines()) == 1 + 4 + 2
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 4 + 2
 
 
 def test_a_grid_of_any_number_of_faces_is_drawn(tmp_path):

@@ -25,8 +25,9 @@ SMALL = {"num_updates": 12, "batch_size": 32, "width": 16, "depth": 1, "device":
 
 
 @pytest.fixture
-def latents(model_run):
-    """Folder of 500 latents of which the last 100 are held out."""
+def latents(model_run, monkeypatch):
+    """Folder of 500 latents of which the last 100 are held out; calibration on few samples."""
+    monkeypatch.setattr("sampling.calibrate.COUNT", 32)
     folder = model_run[1]
     found = load_latents(folder)
     found.splits[400:] = 1
