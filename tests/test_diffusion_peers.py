@@ -61,7 +61,7 @@ def estimator() -> NoiseEstimator:
     data = Eigenbasis(np.linspace(-1, 1, DIM), np.linspace(0.1, 1.5, DIM), np.eye(DIM))
     model = NoiseEstimator(data, width=48, depth=2).eval().requires_grad_(False)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+        torch.nn.init.normal_(parameter, std=0.1)
     return model
 
 

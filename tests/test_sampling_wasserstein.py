@@ -58,11 +58,23 @@ def test_the_margin_tells_better_samples_from_worse_and_sees_no_difference_in_no
     generator = torch.Generator().manual_seed(0)
     held_out, good, same = (torch.randn(600, 6, generator=generator) for _ in range(3))
     bad = 1.3 * torch.randn(600, 6, generator=generator)
+    directions = random_directions(20, 6, seed=0)
     better, worse, none = (
-        margin(samples, reference, held_out, lambda n: random_directions(20, 6, n), 0, 20)
+        margin(samples, reference, held_out, directions)
         for samples, reference in ((good, bad), (bad, good), (good, same))
     )
-    assert better.low > 0
-    assert worse.high < 0
-    assert none.low < 0 < none.high
+    assert better.reference - better.samples > 4 * better.standard_error > 0
     assert (better.reference, better.samples) == (worse.samples, worse.reference)
+    assert abs(none.reference - none.samples) < 4 * none.standard_error
+
+
+def test_the_standard_error_is_the_spread_over_sets_of_held_out_latents():
+    generator = torch.Generator().manual_seed(1)
+    good, bad = torch.randn(2, 2_000, 3, generator=generator).unbind()
+    bad, directions = 1.1 * bad, random_directions(5, 3, seed=0)
+    found = [
+        margin(good, bad, torch.randn(200, 3, generator=generator), directions) for _ in range(60)
+    ]
+    spread = torch.tensor([one.reference - one.samples for one in found]).std().item()
+    errors = torch.tensor([one.standard_error for one in found])
+    assert errors.mean().item() == pytest.approx(spread, rel=0.35)  # 60 sets know it to 10 %
