@@ -53,7 +53,8 @@ def margin(
         theirs, ours = both(held_out[chosen], resample)
         differences.append(theirs - ours)
     low, high = torch.tensor(differences).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return Margin(*both(held_out, 0), low, high)
+    theirs, ours = both(held_out, 0)
+    return Margin(theirs, ours, low, high)
 
 
 def margins(
