@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from diffusion.noise_estimator import NoiseEstimator
 from diffusion.samplers import SAMPLERS, sample, seeded_noise
 from sampling.checkpoint import embedded_estimator, load_estimator
 from scripts.cli import main
+
+Scheduler: TypeAlias = DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,13 @@ def run(config: BenchConfig) -> None:
         f"load {os.getloadavg()[0]:.1f}"
     )
     contenders: dict[str, Callable[[], object]] = {
-        "network alone": lambda: network_alone(model, grid, x_start)
+        "network alone": partial(network_alone, model, grid, x_start)
     }
-    for name in SAMPLERS:
-        contenders[name] = lambda name=name: sample(
-            SAMPLERS[name], model.denoise, grid, x_start, noise
-        )
-    for name, scheduler in schedulers(grid).items():
-        contenders[f"diffusers {name}"] = lambda scheduler=scheduler: diffusers_loop(
-            scheduler(), model, grid, x_start
-        )
-    seconds = {name: [] for name in contenders}
+    for name, update in SAMPLERS.items():
+        contenders[name] = partial(sample, update, model.denoise, grid, x_start, noise)
+    for name, make in schedulers(grid).items():
+        contenders[f"diffusers {name}"] = partial(diffusers_loop, make, model, grid, x_start)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(config.repeats):
         for name, work in contenders.items():
             started = time.process_time()
@@ -78,7 +78,7 @@ def network_alone(model: NoiseEstimator, grid: TimeGrid, x: torch.Tensor) -> Non
         model.denoise(x, step.alpha_t, step.sigma_t)
 
 
-def schedulers(grid: TimeGrid) -> dict[str, Callable[[], object]]:
+def schedulers(grid: TimeGrid) -> dict[str, Callable[[], Scheduler]]:
     """diffusers' schedulers on this grid: name -> one that is ready to step."""
     abar = grid.alpha[grid.sigma > 0][::-1] ** 2
     table = {
@@ -104,12 +104,10 @@ def schedulers(grid: TimeGrid) -> dict[str, Callable[[], object]]:
 
 @torch.no_grad()
 def diffusers_loop(
-    scheduler: DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler,
-    model: NoiseEstimator,
-    grid: TimeGrid,
-    x: torch.Tensor,
+    make: Callable[[], Scheduler], model: NoiseEstimator, grid: TimeGrid, x: torch.Tensor
 ) -> torch.Tensor:
-    """The loop of diffusers' pipelines, around the same network."""
+    """The loop of diffusers' pipelines, around the same network, with a scheduler made anew."""
+    scheduler = make()
     for t, step in zip(scheduler.timesteps, grid.steps(), strict=True):
         x_t = scheduler.scale_model_input(x, t)
         eps = model.denoise(x_t, step.alpha_t, step.sigma_t).eps

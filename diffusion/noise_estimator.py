@@ -27,7 +27,8 @@ class ResidualBlock(nn.Module):
         """hidden (B, width), level (B, width) -> (B, width)."""
         scale, shift = self.modulation(level).chunk(2, dim=1)
         inner = shift + self.inner(self.norm(hidden)) * (1 + scale)
-        return hidden + self.outer(self.dropout(nn.functional.silu(inner)))
+        change: Tensor = self.outer(self.dropout(nn.functional.silu(inner)))
+        return hidden + change
 
 
 class ResidualMLP(nn.Module):
@@ -62,7 +63,8 @@ class ResidualMLP(nn.Module):
         hidden = self.embed(whitened)
         for block in self.blocks:
             hidden = block(hidden, level)
-        return self.read_out(self.norm(hidden)) + self.gain(level) * whitened
+        error: Tensor = self.read_out(self.norm(hidden)) + self.gain(level) * whitened
+        return error
 
 
 class NoiseEstimator(nn.Module):
@@ -77,6 +79,12 @@ class NoiseEstimator(nn.Module):
     is atan2(sigma, alpha), which is pi/2 t/T on the cosine schedule. ``centre`` and ``spread``
     stand for mu and lam here: the data's ``mean`` and ``variances`` until they are calibrated.
     """
+
+    mean: Tensor  # (d,)
+    variances: Tensor  # (d,)
+    basis: Tensor  # (d, d)
+    centre: Tensor  # (d,)
+    spread: Tensor  # (d,)
 
     def __init__(self, data: Eigenbasis, width: int, depth: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -113,7 +121,8 @@ class NoiseEstimator(nn.Module):
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Estimate:
         """The same for one noise level, as samplers call it."""
         level = x_t.new_tensor([[alpha], [sigma]])
-        return self(x_t, level[:1], level[1:])
+        estimate: Estimate = self(x_t, level[:1], level[1:])
+        return estimate
 
 
 def _zero(layer: nn.Linear) -> None:

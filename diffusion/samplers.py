@@ -39,7 +39,7 @@ def ddim(
         return step.alpha_u * now.x_0 + step.sigma_u * now.eps
     spread = eta * step.sigma_u * math.sqrt(1 - step.fall**2)
     kept = math.sqrt(step.sigma_u**2 - spread**2)
-    return step.alpha_u * now.x_0 + kept * now.eps + spread * noise
+    return step.alpha_u * now.x_0 + kept * now.eps + spread * _given(noise)
 
 
 def euler_log_snr(
@@ -72,7 +72,7 @@ def dpmpp_2m(
 
     Lu et al. 2022 (arXiv:2211.01095), Algorithm 2; ERRATA L-7 for [SCH] eqs. 61-66.
     """
-    if before is None:
+    if before is None or step.h_before is None:
         return ddim(x_t, step, now, before, noise)
     slope = 0.5 * step.h / step.h_before
     gain = -step.alpha_u * math.expm1(-step.h)
@@ -89,7 +89,7 @@ def dpm_2m(
 
     Lu et al. 2022 (arXiv:2206.00927) as a multistep method; ERRATA L-7 for [SCH] eqs. 61-66.
     """
-    if before is None:
+    if before is None or step.h_before is None:
         return ddim(x_t, step, now, before, noise)
     slope = 0.5 * step.h / step.h_before
     gain = step.sigma_u * math.expm1(step.h)
@@ -117,7 +117,7 @@ def ddpm(
     renewed = 1 - step.fall**2  # s_tu**2 / sigma_t**2, without its cancellation
     kept = step.fall * step.sigma_u / step.sigma_t
     spread = (step.sigma_t if large else step.sigma_u) * math.sqrt(renewed)
-    return kept * x_t + (step.alpha_u * renewed) * now.x_0 + spread * noise
+    return kept * x_t + (step.alpha_u * renewed) * now.x_0 + spread * _given(noise)
 
 
 def euler_ancestral(
@@ -133,7 +133,13 @@ def euler_ancestral(
     """
     down = step.sigma_u * step.fall
     up = step.sigma_u * math.sqrt(1 - step.fall**2)
-    return step.alpha_u * now.x_0 + down * now.eps + up * noise
+    return step.alpha_u * now.x_0 + down * now.eps + up * _given(noise)
+
+
+def _given(noise: Tensor | None) -> Tensor:
+    if noise is None:
+        raise TypeError("this sampler adds noise at every step: noise (N, B, d) must be given")
+    return noise
 
 
 DETERMINISTIC: dict[str, Update] = {

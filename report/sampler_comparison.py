@@ -60,7 +60,7 @@ def draw_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
         save_figure(figure, path)
 
 
-def _line(panel: Axes, name: str, x: Sequence[float], y: Sequence[float]) -> None:
+def _line(panel: Axes, name: str, x: Sequence[float], y: Sequence[float | None]) -> None:
     panel.plot(
         x,
         y,

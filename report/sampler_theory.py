@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from diffusion.samplers import DETERMINISTIC, MARKOVIAN, SAMPLERS
 from report.sampler_style import SAMPLER_COLOURS, SAMPLER_DASHES, SAMPLER_LABELS
@@ -109,7 +110,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
-def _line(panel: Axes, name: str, x: Sequence[float], y: Sequence[float], more: str = "") -> None:
+def _line(panel: Axes, name: str, x: ArrayLike, y: ArrayLike, more: str = "") -> None:
     panel.plot(
         x,
         y,

@@ -67,6 +67,8 @@ def compare(config: SampleConfig) -> Comparison:
         FileNotFoundError, ValueError: models, latents or run folder will not do.
     """
     models = load_models(config.estimator, config.vae, config.device)
+    if config.latents is None:
+        raise ValueError("--compare measures against held-out latents: give --latents")
     path = latents_path(config.latents)
     latents = load_latents(path)
     refuse_mismatch(latents, path, weights_path(config.vae))

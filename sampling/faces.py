@@ -1,6 +1,7 @@
 """New faces from noise: the estimator, a sampler and the VAE's decoder, wired."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -74,11 +75,7 @@ def make_update(config: SampleConfig) -> Update:
     """The sampler that the flags ask for."""
     if config.sampler != "ddim" or config.eta == 0:
         return SAMPLERS[config.sampler]
-
-    def ddim_with_eta(*arguments: object) -> Tensor:
-        return ddim(*arguments, eta=config.eta)
-
-    return ddim_with_eta
+    return partial(ddim, eta=config.eta)
 
 
 def draw_latents(update: Update, models: Models, grid: TimeGrid, seeds: range) -> Tensor:

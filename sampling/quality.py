@@ -39,7 +39,8 @@ def margin(samples: Tensor, reference: Tensor, held_out: Tensor, directions: Ten
     without = torch.tensor([both(held_out[fold != k]) for k in range(FOLDS)])
     differences = without[:, 0] - without[:, 1]
     error = ((FOLDS - 1) * differences.var(correction=0)).sqrt().item()
-    return Margin(*both(held_out), error)
+    theirs, ours = both(held_out)
+    return Margin(theirs, ours, error)
 
 
 def margins(

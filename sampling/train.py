@@ -1,6 +1,7 @@
 """Training of the noise estimator: [SCH] eq. 19 on noised latents."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from diffusion.schedule import cosine_schedule
 from sampling.config import TrainConfig
 from vae.train import learning_rate
 
+Estimator = Callable[[Tensor, Tensor, Tensor], Estimate]
+"""(x_t (B, d), alpha (B, 1), sigma (B, 1)) -> Estimate."""
+
 EVALUATION_DRAWS = 8  # noise levels that each held-out latent is measured at
 EVALUATION_SEED = 0
 
@@ -24,13 +28,10 @@ def noise_levels(num_levels: int, device: torch.device) -> Tensor:
     return levels[1:].float().to(device)
 
 
-def eps_errors(
-    estimate: Callable[[Tensor, Tensor, Tensor], Estimate], x_0: Tensor, levels: Tensor, eps: Tensor
-) -> Tensor:
+def eps_errors(estimate: Estimator, x_0: Tensor, levels: Tensor, eps: Tensor) -> Tensor:
     """|eps - eps_hat(alpha x_0 + sigma eps)|**2 of each row, (B,); [SCH] eq. 19.
 
     Args:
-        estimate: x_t (B, d), alpha (B, 1), sigma (B, 1) -> Estimate.
         levels: alpha and sigma of each row, (B, 2).
     """
     alpha, sigma = levels[:, :1], levels[:, 1:]
@@ -61,7 +62,7 @@ def train_updates(
         number = config.seed * 1_000_003 + update
         torch.manual_seed(number)  # dropout draws from the global generator
         generator = torch.Generator(device).manual_seed(number)
-        draw = {"generator": generator, "device": device}
+        draw: dict[str, Any] = {"generator": generator, "device": device}
         x_0 = latents[torch.randint(len(latents), (config.batch_size,), **draw)]
         level = levels[torch.randint(len(levels), (config.batch_size,), **draw)]
         eps = torch.randn(x_0.shape, **draw)
@@ -85,13 +86,15 @@ def evaluate(model: NoiseEstimator, latents: Tensor, num_levels: int) -> dict[st
     """Mean loss on latents (N, d), the same noise at every call, and of the Gaussian part alone."""
     device = latents.device
     levels = noise_levels(num_levels, device)
-    draw = {"generator": torch.Generator(device).manual_seed(EVALUATION_SEED), "device": device}
+    generator = torch.Generator(device).manual_seed(EVALUATION_SEED)
+    draw: dict[str, Any] = {"generator": generator, "device": device}
+    estimates: tuple[Estimator, ...] = (model, model.gaussian)
     totals = torch.zeros(2, device=device)
     model.eval()
     for _ in range(EVALUATION_DRAWS):
         level = levels[torch.randint(len(levels), (len(latents),), **draw)]
         eps = torch.randn(latents.shape, **draw)
-        for i, estimate in enumerate((model, model.gaussian)):
+        for i, estimate in enumerate(estimates):
             totals[i] += eps_errors(estimate, latents, level, eps).mean()
     network, gaussian = (totals / EVALUATION_DRAWS).tolist()
     return {"held_out_loss": network, "held_out_loss_gaussian": gaussian}

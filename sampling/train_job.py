@@ -5,6 +5,7 @@ import math
 import pickle
 import time
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ def train(config: TrainConfig) -> None:
     data = eigenbasis(mean.numpy(), covariance.numpy())
     model = NoiseEstimator(data, config.width, config.depth, config.dropout).to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    averaged = cast(NoiseEstimator, average.module)  # typed as any module
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
@@ -58,11 +60,11 @@ def train(config: TrainConfig) -> None:
             seconds = time.perf_counter() - started
             done = updates.stop
             if done == config.num_updates:
-                calibrate(average.module.eval(), config.seed)
+                calibrate(averaged.eval(), config.seed)
             row = {
                 "update": done,
                 "train_loss": losses.mean().item(),
-                **evaluate(average.module, held_out, config.num_levels),
+                **evaluate(averaged, held_out, config.num_levels),
                 "updates_per_second": len(updates) / seconds,
             }
             _refuse_non_finite(losses, row)
@@ -75,7 +77,7 @@ def train(config: TrainConfig) -> None:
                 vae_sha256=latents.vae_sha256,
                 data_fingerprint=latents.data_fingerprint,
             )
-            save_estimator(config.out / FILE_NAME, average.module, trained)
+            save_estimator(config.out / FILE_NAME, averaged, trained)
             _save(config.out, model, average, optimizer, done)
             bar.set_postfix(
                 held_out=f"{row['held_out_loss']:.3f}",

@@ -18,7 +18,7 @@ from vae.files import sha256
 from vae.latents import FILE_NAME, load_latents, refuse_mismatch
 from vae.run_folder import provenance
 
-PACKAGES = ("diffusion", "distill", "planner", "report", "vae")
+PACKAGES = ("diffusion", "distill", "planner", "report", "sampling", "vae")
 SUMS = "SHA256SUMS"
 
 

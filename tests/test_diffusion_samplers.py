@@ -183,6 +183,14 @@ def test_euler_in_the_log_snr_refuses_pure_noise_with_the_mend():
         sample(SAMPLERS["euler_log_snr"], denoise, grid, torch.ones(1, 1))
 
 
+@pytest.mark.parametrize("name", MARKOVIAN)
+def test_a_markovian_sampler_without_noise_says_what_is_missing(name):
+    denoise = gaussian_denoiser(scalar_gaussian(0.0, 1.0))
+    grid = uniform_t_grid(cosine_schedule(8), 4)
+    with pytest.raises(TypeError, match=r"noise \(N, B, d\) must be given"):
+        sample(SAMPLERS[name], denoise, grid, torch.ones(1, 1).double())
+
+
 def test_an_unknown_sampler_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match=r"no sampler 'dpm3'; known are ddim, .*euler_ancestral"):
         find_sampler("dpm3")

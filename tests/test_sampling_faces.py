@@ -157,6 +157,12 @@ def test_the_comparison_nears_the_flow_and_goes_on_where_it_stopped(models, tmp_
     assert again[-1].w2 == rows[-1].w2
 
 
+def test_a_comparison_without_latents_asks_for_them(models, tmp_path):
+    config = SampleConfig(out=tmp_path / "run", **without_latents(models))
+    with pytest.raises(ValueError, match="held-out latents: give --latents"):
+        compare(config)
+
+
 def test_relative_distance_is_1_between_unrelated_samples():
     a, b = torch.randn(2, 4_000, 8, generator=torch.Generator().manual_seed(0)).unbind()
     assert relative_distance(a, b) == pytest.approx(1.0, abs=0.02)

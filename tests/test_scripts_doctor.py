@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from sampling.checkpoint import embedded_estimator
 from scripts import health
 from scripts.doctor import DoctorConfig, run
 from vae.checkpoint import embedded_vae
@@ -13,6 +14,7 @@ def test_a_sound_installation_passes(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == "all is well"
     assert "WRONG" not in out
+    assert "sampling/pretrained/noise_estimator.safetensors" in out
 
 
 def test_a_changed_a_missing_and_an_unnamed_model_are_each_found(tmp_path):
@@ -31,6 +33,16 @@ def test_a_changed_a_missing_and_an_unnamed_model_are_each_found(tmp_path):
     assert found["latents.safetensors"].found == "sha256 missing"
     assert "install mergelab again" in found["latents.safetensors"].wrong
     assert "not named" in found["other.safetensors"].wrong
+
+
+def test_a_changed_estimator_is_found(tmp_path):
+    folder = tmp_path / "sampling" / "pretrained"
+    shutil.copytree(embedded_estimator().parent, folder)
+    weights = folder / "noise_estimator.safetensors"
+    assert [finding.wrong for finding in health.examine_files(folder)] == [""]
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (finding,) = health.examine_files(folder)
+    assert "install mergelab again" in finding.wrong
 
 
 def test_what_is_wrong_is_told_and_ends_with_status_1(tmp_path, capsys):
