@@ -40,6 +40,7 @@ from vae.train import train_steps
 
 BATCH_SIZE = 128
 EPOCH_OF_CELEBA = 162_770
+PREPROCESSED = 20_000  # JPEGs
 
 
 @dataclass(frozen=True)
@@ -207,12 +208,25 @@ def processor_seconds() -> float:
     )
 
 
-def bench_preprocessing(faces: Path, folder: Path) -> None:
-    """JPEGs a second with one process and with two, without the time in which they start."""
+def repeat_files(faces: Path, many: Path, count: int) -> None:
+    """Fill the folder ``many`` with ``count`` JPEGs: those of ``faces`` under many names."""
+    names = find_images(faces).names
+    many.mkdir()
+    for i in range(count):
+        (many / f"{i:06d}.jpg").hardlink_to(faces / names[i % len(names)])
+
+
+def bench_preprocessing(originals: Path, folder: Path) -> None:
+    """JPEGs a second with one process and with two, without the time in which they start.
+
+    Of repeated images: a few thousand take no longer than the processes to start.
+    """
+    faces = folder / "repeated"
+    repeat_files(originals, faces, PREPROCESSED)
     source = find_images(faces)
     few = folder / "few"
     few.mkdir()
-    few_names = source.names[:64]
+    few_names = source.names[:256]  # work for both processes
     for name in few_names:
         shutil.copy(faces / name, few)
     rates = {}
@@ -237,11 +251,8 @@ def bench_preprocessing(faces: Path, folder: Path) -> None:
 
 def bench_gpu(faces: Path, folder: Path) -> None:
     """An epoch of CelebA's size and 30 of them from JPEG, of repeated images under many names."""
-    source = find_images(faces)
     many = folder / "many"
-    many.mkdir()
-    for i in range(round(EPOCH_OF_CELEBA / 0.95)):  # 5 % are held out
-        (many / f"{i:06d}.jpg").hardlink_to(faces / source.names[i % len(source.names)])
+    repeat_files(faces, many, round(EPOCH_OF_CELEBA / 0.95))  # 5 % are held out
     config = PretrainConfig(
         data=many, out=folder / "run", cache=folder / "cache", epochs=30, device="cuda"
     )
