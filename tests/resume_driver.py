@@ -37,7 +37,7 @@ def main(data: Path, cache: Path, out: Path, seed: int, kills: int) -> None:
             pretrain(config(data, cache, out))
             os._exit(0)
         if attempt < kills:
-            if attempt % 2:  # while a file is being written
+            if attempt % 2 == 0:  # while a file is being written; the first time there is one
                 writing = watch_for_write(out, child)
             else:
                 time.sleep(rng.uniform(0.1, 0.8))
