@@ -2,7 +2,6 @@
 
 import json
 import math
-import pickle
 import time
 from pathlib import Path
 from typing import cast
@@ -20,7 +19,7 @@ from sampling.config import TrainConfig
 from sampling.train import evaluate, train_updates
 from vae.data import SPLITS
 from vae.device import pick_device
-from vae.files import sha256, write_atomically, write_text
+from vae.files import append_line, read_checkpoint, sha256, write_checkpoint, write_text
 from vae.latents import Latents, latents_path, load_latents, moments
 from vae.run_folder import open_run
 
@@ -68,7 +67,7 @@ def train(config: TrainConfig) -> None:
                 "updates_per_second": len(updates) / seconds,
             }
             _refuse_non_finite(losses, row)
-            _append(config.out / "metrics.jsonl", row)
+            append_line(config.out / "metrics.jsonl", json.dumps(row))
             trained = Trained(
                 width=config.width,
                 depth=config.depth,
@@ -116,11 +115,6 @@ def _refuse_non_finite(losses: Tensor, row: dict[str, float]) -> None:
     )
 
 
-def _append(path: Path, row: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
 def _save(
     out: Path,
     model: NoiseEstimator,
@@ -134,7 +128,7 @@ def _save(
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    write_atomically(out / "checkpoint.pt", lambda path: torch.save(state, path))
+    write_checkpoint(out / "checkpoint.pt", state)
 
 
 def _resume(
@@ -149,13 +143,7 @@ def _resume(
     if not path.exists():
         metrics.unlink(missing_ok=True)
         return 0
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = (str(error) or "empty").splitlines()[0]
-        raise ValueError(
-            f"{path}: not a whole checkpoint ({reason}); remove it to train from the start"
-        ) from error
+    state = read_checkpoint(path, "remove it to train from the start", device)
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

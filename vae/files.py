@@ -5,11 +5,13 @@ import hashlib
 import io
 import json
 import os
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -56,6 +58,29 @@ def _named(error: OSError, path: Path) -> OSError:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def write_checkpoint(path: Path, content: dict[str, object]) -> None:
+    """Write state dicts and plain values for ``read_checkpoint``, whole or not at all."""
+    buffer = io.BytesIO()  # torch's own file writer hides why it fails
+    torch.save(content, buffer)
+    write_atomically(path, lambda target: target.write_bytes(buffer.getbuffer()))
+
+
+def read_checkpoint(path: Path, mend: str, device: torch.device | str = "cpu") -> Any:  # noqa: ANN401
+    """What ``write_checkpoint`` wrote, or any other file that torch reads; it can run no code.
+
+    Args:
+        mend: What to do about a damaged one.
+
+    Raises:
+        ValueError: it is damaged; it is left alone.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = (str(error) or "empty").splitlines()[0]
+        raise ValueError(f"{path}: not a whole checkpoint ({reason}); {mend}") from error
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,15 +1,12 @@
 """The state of a pretraining between two steps, as files that are whole or absent."""
 
-import io
-import pickle
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from vae.data import preprocessing_id
-from vae.files import write_atomically
+from vae.files import read_checkpoint, write_checkpoint
 
 FORMAT = "mergelab VAE training state, format 2"
 FOLDER = "checkpoints"
@@ -43,9 +40,7 @@ def save_state(
         "preprocessing": preprocessing_id(image_size),
     } | {item.name: getattr(state, item.name) for item in fields(TrainingState)}
     path = run / FOLDER / _PATTERN.format(total_steps)
-    buffer = io.BytesIO()  # torch's own file writer hides why it fails
-    torch.save(content, buffer)
-    write_atomically(path, lambda target: target.write_bytes(buffer.getbuffer()) and None)
+    write_checkpoint(path, content)
     for old in sorted(path.parent.glob(_PATTERN.replace("{:09d}", "*")))[:-keep]:
         old.unlink()
 
@@ -67,14 +62,8 @@ def load_state(run: Path, image_size: int) -> TrainingState | None:
     if not paths:
         return None
     path = paths[-1]
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = (str(error) or "empty").splitlines()[0]
-        raise ValueError(
-            f"{path}: not a whole checkpoint ({reason}); remove it to go on from "
-            + ("the one before it" if len(paths) > 1 else "the start")
-        ) from error
+    earlier = "the one before it" if len(paths) > 1 else "the start"
+    content = read_checkpoint(path, f"remove it to go on from {earlier}")
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise ValueError(f"{path}: holds {found}, this version reads {FORMAT}; use a new --out")
