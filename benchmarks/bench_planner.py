@@ -65,11 +65,11 @@ def run(config: BenchConfig) -> None:
     _, seconds = timed(sweeps)
     print(f"sweeps of Figs. 2 and 7 to 12, {len(VARIANCES)} variances each: {seconds:.2f} s")
 
-    long = pose(cosine_schedule(4096), np.array([1.5]), TRAIN_TIME)
+    long = pose(cosine_schedule(4096), np.array([1.5])).with_training(TRAIN_TIME)
     print(f"T = 4096, one variance: {table_bytes(4096, 1) / 1e6:.0f} MB stated beforehand")
     (plan,), seconds = timed(lambda: plans(long))
     print(f"T = 4096, lambda = 1.5: {seconds:.1f} s, {sum(1 for _ in merges(plan))} merges")
-    settled = pose(cosine_schedule(4096), np.array([0.5]), TRAIN_TIME)
+    settled = pose(cosine_schedule(4096), np.array([0.5])).with_training(TRAIN_TIME)
     _, seconds = timed(
         lambda: per_dimension_plans(settled.operators, settled.shrinkage, settled.variances)
     )
@@ -85,7 +85,9 @@ def run(config: BenchConfig) -> None:
 
 def posed(num_steps: int, width: int) -> MergeProblem:
     """The benchmark's problem."""
-    return pose(cosine_schedule(num_steps), np.geomspace(0.05, 3.0, width), TRAIN_TIME)
+    return pose(cosine_schedule(num_steps), np.geomspace(0.05, 3.0, width)).with_training(
+        TRAIN_TIME
+    )
 
 
 def sweeps() -> None:

@@ -14,14 +14,14 @@ import torch
 from scipy import stats
 from torch.nn.functional import mse_loss
 
-from diffusion.gaussian import noised_variances
+from diffusion.schedule import cosine_schedule
 from distill.embedding import least_norm_parameters, time_embedding
 from distill.paper import compare_with_published, published_cells_of
-from distill.problem import pose
 from distill.simulate import SyntheticRow, simulate
 from distill.synthetic import TRAINED_AS, finish_cells
 from distill.synthetic_config import SimulateConfig
 from planner.plan import Plan, merges
+from planner.problem import pose
 from planner.strategies import CANONICAL
 from report.students import comparison_verdict
 from scripts.cli import main
@@ -86,8 +86,8 @@ def plain_loop(config: SimulateConfig) -> float:
         The furthest mean from the closed form, in standard errors, over strategies and variances.
     """
     (num_steps,) = config.num_steps
-    problem = pose(num_steps, np.array(config.variances))
-    scales = torch.from_numpy(noised_variances(problem.schedule, problem.variances)).sqrt()
+    problem = pose(cosine_schedule(num_steps), np.array(config.variances))
+    scales = torch.from_numpy(problem.second_moments).sqrt()
     embeddings = time_embedding(torch.arange(1, num_steps + 1, dtype=TRAINED_AS) / num_steps)
     furthest = 0.0
     for strategy in config.strategies:

@@ -7,16 +7,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from diffusion.gaussian import noised_variances
+from diffusion.schedule import cosine_schedule
 from distill.comparison import PLANS, Comparison, open_comparison, save_index, students_path
 from distill.config import CompareConfig
 from distill.executors import default_workers, do_jobs, open_executor
 from distill.jobs import Job, list_jobs
 from distill.law import refuse_unstable
-from distill.problem import pose, read_plan_set
+from distill.plans import read_plan_set
 from distill.stages import plan_stages
 from distill.students import save_students
 from distill.training import Training
+from planner.problem import pose
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.device import pick_device
 from vae.files import sha256
@@ -38,10 +39,9 @@ def compare(config: CompareConfig) -> Comparison:
     load_vae(weights)  # a damaged one is told before anything is trained
     latents = load_latents(latents_file)
     refuse_mismatch(latents, latents_file, weights)
-    problem = pose(config.num_steps, latents.variances.numpy())
+    problem = pose(cosine_schedule(config.num_steps), latents.variances.numpy())
     config = _decide(config, latents, device)
-    moments = noised_variances(problem.schedule, problem.variances)
-    refuse_unstable(config.lr, moments, problem.variances)
+    refuse_unstable(config.lr, problem.second_moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_file)}
     if config.plan is not None:
         read_plan_set(config.plan, problem)
@@ -50,10 +50,7 @@ def compare(config: CompareConfig) -> Comparison:
 
     stages = [(budget, epochs) for budget in config.budgets for epochs in config.epochs]
     plans = plan_stages(config.out / PLANS, stages, problem, config.lr, config.plan)
-    by_name = {
-        stage: {name: found.plans for name, found in plan_set.strategies.items()}
-        for stage, plan_set in plans.items()
-    }
+    by_name = {stage: plan_set.plans for stage, plan_set in plans.items()}
     cases = list_jobs(by_name, range(config.seed, config.seed + config.num_seeds))
     training = Training(
         num_steps=config.num_steps,

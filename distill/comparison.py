@@ -7,11 +7,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from diffusion.schedule import cosine_schedule
 from distill.jobs import Case
-from distill.problem import Problem, pose
 from distill.stages import Stage, read_stages
 from distill.students import Students, load_students
 from planner.plan_file import PlanSet
+from planner.problem import Problem, pose
 from vae.checkpoint import load_vae, weights_path
 from vae.device import pick_device
 from vae.files import read_tensors, sha256, write_tensors
@@ -90,7 +91,9 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
     loaded = {job: load_students(students_path(run, job)) for job in dict.fromkeys(jobs.values())}
     stages = list(dict.fromkeys((case.budget, case.epochs) for case in jobs))
     return Comparison(
-        problem=pose(config["num_steps"], tensors["covariance"].diagonal().numpy()),
+        problem=pose(
+            cosine_schedule(config["num_steps"]), tensors["covariance"].diagonal().numpy()
+        ),
         students={case: loaded[job] for case, job in jobs.items()},
         plans=read_stages(run / PLANS, stages),
         mean=tensors["mean"],

@@ -30,12 +30,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.gaussian import noised_variances
 from diffusion.schedule import NoiseSchedule
 from distill.inputs import BatchRule
 from distill.law import independent_mean_squares, sgd_shrinkage
-from distill.problem import Problem
 from planner.plan import Plan
+from planner.problem import Problem
 from planner.value import merged_operator, per_dimension_operator
 
 Array = NDArray[np.float64]
@@ -103,8 +102,7 @@ def exact_operators(
         plans: A plan over T steps for each of the d coordinates.
         epochs: Gradient steps a merge.
     """
-    schedule, variances = problem.schedule, problem.variances
-    moments = noised_variances(schedule, variances)
+    variances, moments = problem.variances, problem.second_moments
     if rule in ("per_merge", "fresh"):
         fresh = rule == "fresh"
         runs = np.empty((num_runs, len(variances)))
@@ -121,7 +119,7 @@ def exact_operators(
 
     generator = np.random.default_rng(seed)
     if rule == "shared":
-        squares = shared_mean_squares(schedule, variances, batch_size, num_runs, generator)
+        squares = shared_mean_squares(problem.schedule, variances, batch_size, num_runs, generator)
     else:
         shapes = np.full(moments.shape, batch_size / 2)
         squares = independent_mean_squares(moments, shapes, num_runs, generator)

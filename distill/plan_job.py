@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 
-from diffusion.gaussian import check_variances
 from diffusion.schedule import (
     NoiseSchedule,
     cosine_schedule,
@@ -16,6 +15,7 @@ from diffusion.schedule import (
 )
 from planner.budget import Budget
 from planner.plan_file import PlanSet, to_json
+from planner.problem import pose
 from planner.table import plan_every_strategy
 from vae.files import sha256, write_json
 from vae.latents import latents_path, load_latents
@@ -72,10 +72,10 @@ def make_plans(config: PlanConfig, tell: Callable[[str], None]) -> PlanSet:
     if config.schedule not in SCHEDULES:
         fingerprints["schedule"] = sha256(Path(config.schedule))
     budget = Budget(config.train_time, config.budget)
-    check_variances(variances)
+    problem = pose(schedule, variances)
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
 
-    plan_set = plan_every_strategy(schedule, variances, budget, config.full_search, tell)
+    plan_set = plan_every_strategy(problem, budget, full_search=config.full_search, tell=tell)
     write_json(config.out / "plans.json", to_json(plan_set))
     return plan_set
 

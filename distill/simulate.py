@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from distill.problem import pose, read_strategies
+from diffusion.schedule import cosine_schedule
+from distill.plans import read_plan_set
 from distill.synthetic import begin, finish_cells
 from distill.synthetic_config import SimulateConfig
+from planner.problem import pose
 from vae.files import sha256
 
 
@@ -46,7 +48,8 @@ def simulate(config: SimulateConfig) -> list[SyntheticRow]:
 
     given, fingerprints = {}, {}
     if config.plan is not None:
-        given = read_strategies(config.plan, pose(config.num_steps[0], np.array(config.variances)))
+        problem = pose(cosine_schedule(config.num_steps[0]), np.array(config.variances))
+        given = read_plan_set(config.plan, problem).plans
         fingerprints["plan"] = sha256(config.plan)
     device = begin(config, "simulate_students", list(config.num_steps), fingerprints)
     rows = []

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from diffusion.gaussian import noised_variances
 from distill.config import Budget
 from distill.law import decay_rates, train_time
-from distill.problem import Problem, read_plan_set
+from distill.plans import read_plan_set
 from planner.budget import Budget as TimeBudget
 from planner.plan_file import PER_DIMENSION, PlanSet, read_plans, to_json
+from planner.problem import Problem
 from planner.table import plan_every_strategy
 from vae.files import write_text
 
@@ -48,20 +48,22 @@ def plan_stages(
     return read_stages(folder, stages)
 
 
-def plan_stage(stage: Stage, problem: Problem, lr: float, tell: Callable[[str], None]) -> PlanSet:
+def plan_stage(
+    stage: Stage, problem: Problem, lr: float, tell: Callable[[str], object] = lambda line: None
+) -> PlanSet:
     """The plans that are best for the gradient steps of one stage.
 
     Under the total budget time is divided evenly here, gradient steps are whole: a plan of M
     merges trains each of them up to one step less than it is planned for.
     """
     budget, epochs = stage
-    rates = decay_rates(noised_variances(problem.schedule, problem.variances), lr)
+    rates = decay_rates(problem.second_moments, lr)
     if budget == "per_merge":
         time = TimeBudget(train_time(lr, epochs), "per-merge")
     else:
-        merges = max(1, problem.schedule.num_steps - 1)
+        merges = max(1, problem.num_steps - 1)
         time = TimeBudget(train_time(lr, merges * epochs), "total")
-    return plan_every_strategy(problem.schedule, problem.variances, time, False, tell, rates)
+    return plan_every_strategy(problem, time, rates, tell=tell)
 
 
 def read_stages(folder: Path, stages: Sequence[Stage]) -> dict[Stage, PlanSet]:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from diffusion.gaussian import noised_variances
+from diffusion.schedule import cosine_schedule
 from distill.exact import exact_operators
 from distill.inputs import (
     BatchRule,
@@ -19,10 +19,11 @@ from distill.inputs import (
     shared_gaussian_inputs,
 )
 from distill.law import refuse_unstable, sgd_shrinkage
-from distill.problem import Problem, plan_strategy, pose
+from distill.plans import plan_strategy
 from distill.synthetic_config import SyntheticConfig
 from distill.train import count_fits, train_students
 from planner.plan import Plan
+from planner.problem import Problem, pose
 from planner.value import per_dimension_operator
 from vae.device import pick_device
 from vae.files import read_tensors, write_tensors
@@ -71,9 +72,8 @@ def begin(
     """
     device = pick_device(config.device) if config.engine == "sgd" else torch.device("cpu")
     for steps in num_steps:
-        problem = pose(steps, np.array(config.variances))
-        moments = noised_variances(problem.schedule, problem.variances)
-        refuse_unstable(config.lr, moments, problem.variances)
+        problem = pose(cosine_schedule(steps), np.array(config.variances))
+        refuse_unstable(config.lr, problem.second_moments, problem.variances)
     open_run(config.out, job, replace(config, recompute=False), fingerprints, str(device))
     return device
 
@@ -97,7 +97,7 @@ def finish_cells(
     """
     path = config.out / "cells" / f"{num_steps}_{strategy}_{epochs}.safetensors"
     if config.recompute or not path.exists():
-        problem = pose(num_steps, np.array(config.variances))
+        problem = pose(cosine_schedule(num_steps), np.array(config.variances))
         _save(path, _compute(config, problem, strategy, epochs, device, given))
     return _load(path)
 
@@ -110,8 +110,7 @@ def _compute(
     device: torch.device,
     given: tuple[Plan, ...] | None,
 ) -> Cells:
-    moments = noised_variances(problem.schedule, problem.variances)
-    shrinkage = sgd_shrinkage(moments, config.lr, epochs)
+    shrinkage = sgd_shrinkage(problem.second_moments, config.lr, epochs)
     plans = given or plan_strategy(strategy, problem, shrinkage)
     rule = batch_rule(strategy, config.batches)
     if config.engine == "sgd":
@@ -179,7 +178,7 @@ def _inputs(
 
 def _seed(config: SyntheticConfig, problem: Problem) -> int:
     """One seed a T, whatever other T the run has; strategies share it, and so their batches."""
-    key = [config.seed, problem.schedule.num_steps]
+    key = [config.seed, problem.num_steps]
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 

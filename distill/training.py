@@ -27,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffusion.schedule import cosine_schedule
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares, narrowed
 from distill.jobs import Job
 from distill.law import sgd_shrinkage, simulate_operators
-from distill.problem import Problem, pose
 from distill.students import Students
 from distill.train import train_students
+from planner.problem import Problem, pose
 from planner.value import per_dimension_operator, w2_squared
 from vae.device import pick_device
 from vae.files import sha256
@@ -56,7 +57,7 @@ class Training:
 
     def problem(self) -> Problem:
         """The planning problem that the students solve."""
-        return pose(self.num_steps, np.array(self.variances))
+        return pose(cosine_schedule(self.num_steps), np.array(self.variances))
 
 
 def do_job(

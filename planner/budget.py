@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import NoiseSchedule
 from planner.plan import Plan, merges
-from planner.problem import pose
+from planner.problem import Problem, shrinkage_of
 from planner.value import plan_operator
 
 Array = NDArray[np.float64]
@@ -47,19 +46,21 @@ class Budget:
 def operator_under(
     budget: Budget,
     plans: Sequence[Plan],
-    schedule: NoiseSchedule,
-    variances: Array,
+    problem: Problem,
     rates: Array | None = None,
 ) -> Array:
     """Operator of students that train one plan a coordinate within ``budget``, (d,).
 
-    Each coordinate's own plan is what a total budget is shared over; ``rates`` as for ``pose``.
+    Each coordinate's own plan is what a total budget is shared over.
+
+    Args:
+        rates: As for ``Problem.with_training``.
     """
-    operator = np.empty(len(variances))
+    rates = problem.second_moments if rates is None else rates
+    operator = np.empty(len(problem.variances))
     for plan in {id(plan): plan for plan in plans}.values():
         own = np.array([other is plan for other in plans])
         time = budget.time_of_one(sum(1 for _ in merges(plan)))
-        own_rates = None if rates is None else rates[:, own]
-        problem = pose(schedule, variances[own], time, own_rates)
-        operator[own] = plan_operator(plan, problem.operators, problem.shrinkage)
+        shrinkage = shrinkage_of(rates[:, own], time)
+        operator[own] = plan_operator(plan, problem.operators[:, own], shrinkage)
     return operator

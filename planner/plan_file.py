@@ -41,6 +41,11 @@ class PlanSet:
     lower_bound: float | None  # no plan's W2**2 is below; None where it is not known
     strategies: dict[str, StrategyPlans]
 
+    @property
+    def plans(self) -> dict[str, tuple[Plan, ...]]:
+        """Strategy -> a plan a coordinate."""
+        return {name: found.plans for name, found in self.strategies.items()}
+
 
 def to_json(plan_set: PlanSet) -> dict[str, object]:
     """``plan_set`` in lists, numbers and names."""

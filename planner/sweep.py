@@ -40,7 +40,7 @@ class Sweep:
 
 def sweep(schedule: NoiseSchedule, variances: Array, train_time: float) -> Sweep:
     """Full search for every variance, and the four canonical strategies."""
-    problem = pose(schedule, variances, train_time)
+    problem = pose(schedule, variances).with_training(train_time)
     operators, shrinkage = problem.operators, problem.shrinkage
     return Sweep(
         num_steps=problem.num_steps,

@@ -5,15 +5,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.gaussian import noised_variances
-from diffusion.schedule import NoiseSchedule
 from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
 from planner.counted import MOST_STEPS, plans_under_total
 from planner.joint import SOLVERS, meets, plan_jointly
 from planner.plan import Plan
 from planner.plan_file import PER_DIMENSION, PlanSet, StrategyPlans
-from planner.problem import pose
+from planner.problem import Problem
 from planner.search import per_dimension_plans, settled_by_theory, table_bytes
 from planner.strategies import CANONICAL
 from planner.value import w2_squared
@@ -26,12 +24,11 @@ MOST_PARETO_WIDTH = 6  # of more coordinates, hardly a candidate is dominated
 
 
 def plan_every_strategy(
-    schedule: NoiseSchedule,
-    variances: Array,
+    problem: Problem,
     budget: Budget,
-    full_search: bool,
-    tell: Callable[[str], None],
     rates: Array | None = None,
+    full_search: bool = False,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans, with what their students are worth.
 
@@ -40,20 +37,17 @@ def plan_every_strategy(
     the canonical strategies are valued there, and nothing is proven optimal.
 
     Args:
+        rates: As for ``Problem.with_training``.
         full_search: Search coordinates even where theory knows the answer.
         tell: Takes a line on how the coordinates are planned, and on all that is left out.
-        rates: As for ``planner.problem.pose``.
     """
-    num_steps, width = schedule.num_steps, len(variances)
-    if rates is None:
-        rates = noised_variances(schedule, variances)
-    surrogate = pose(schedule, variances, budget.train_time, rates).surrogate
+    num_steps, width = problem.operators.shape
 
     def valued(plans: Plans) -> tuple[Plans, Array]:
-        return plans, operator_under(budget, plans, schedule, variances, rates)
+        return plans, operator_under(budget, plans, problem, rates)
 
     def loss(rival: tuple[Plans, Array]) -> float:
-        return float(w2_squared(rival[1], surrogate))
+        return float(w2_squared(rival[1], problem.surrogate))
 
     found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
     own: tuple[Plans, Array] | None = None
@@ -64,7 +58,7 @@ def plan_every_strategy(
             f"{MOST_STEPS} steps, not {num_steps}"
         )
     else:
-        own = valued(_own_plans(schedule, variances, budget, full_search, tell, rates))
+        own = valued(_own_plans(problem, budget, rates, full_search, tell))
         solvers = tuple(SOLVERS)
     for solver in solvers:
         if width == 1 and own is not None:
@@ -72,11 +66,11 @@ def plan_every_strategy(
             continue
         try:
             _refuse(solver, num_steps, width, budget)
-            posed = [
-                pose(schedule, variances, budget.time_of_one(count), rates)
+            trained = [
+                problem.with_training(budget.time_of_one(count), rates)
                 for count in budget.merge_counts(num_steps)
             ]
-            rivals = [valued(plan_jointly(problem, solver).blocks * width) for problem in posed]
+            rivals = [valued(plan_jointly(each, solver).blocks * width) for each in trained]
         except ValueError as error:
             tell(f"{solver} is left out: {error}")
             continue
@@ -94,15 +88,16 @@ def plan_every_strategy(
         num_steps=num_steps,
         train_time=budget.train_time,
         budget=budget.kind,
-        variances=variances,
-        surrogate=surrogate,
+        variances=problem.variances,
+        surrogate=problem.surrogate,
         lower_bound=bound,
         strategies={
             name: StrategyPlans(
                 plans=plans,
                 operator=operator,
                 w2_squared=loss((plans, operator)),
-                optimal=least is not None and meets(loss((plans, operator)), least, surrogate),
+                optimal=least is not None
+                and meets(loss((plans, operator)), least, problem.surrogate),
             )
             for name, (plans, operator) in found.items()
         },
@@ -110,18 +105,18 @@ def plan_every_strategy(
 
 
 def _own_plans(
-    schedule: NoiseSchedule,
-    variances: Array,
+    problem: Problem,
     budget: Budget,
+    rates: Array | None,
     full_search: bool,
-    tell: Callable[[str], None],
-    rates: Array,
+    tell: Callable[[str], object],
 ) -> Plans:
     """The optimal plan of every coordinate by itself."""
-    problem = pose(schedule, variances, budget.train_time, rates)
     if budget.kind == "total":
+        rates = problem.second_moments if rates is None else rates
         return plans_under_total(problem.operators, rates, problem.towards, budget.train_time)
-    settled = settled_by_theory(problem.operators, problem.shrinkage, variances)
+    trained = problem.with_training(budget.train_time, rates)
+    settled = settled_by_theory(trained.operators, trained.shrinkage, trained.variances)
     boot, vanilla = (int((settled == name).sum()) for name in ("sequential_boot", "vanilla"))
     searched = len(settled) if full_search else len(settled) - boot - vanilla
     if not full_search:
@@ -130,7 +125,7 @@ def _own_plans(
         size = table_bytes(problem.num_steps, searched) / 1e6
         tell(f"{searched} coordinates are searched in full, with {size:.3g} MB of tables")
     return per_dimension_plans(
-        problem.operators, problem.shrinkage, variances, full_search=full_search
+        trained.operators, trained.shrinkage, trained.variances, full_search=full_search
     )
 
 

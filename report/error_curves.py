@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from diffusion.gaussian import noised_variances
 from distill.config import Budget
 from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
-from distill.problem import Problem
 from distill.results import ResultRow
+from planner.problem import Problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, w2_squared
 from report.style import COLOURS, MARKERS, STYLE, label, save_figure
@@ -130,8 +129,7 @@ def _predicted(
 ) -> Array:
     """W2**2 of a canonical strategy to ``target`` in closed form, (n,) -> (n,)."""
     plan = CANONICAL[name](problem.schedule.num_steps)
-    moments = noised_variances(problem.schedule, problem.variances)
     steps = np.array([steps_per_merge([plan], budget, int(n))[0] for n in epochs])
-    shrinkage = sgd_shrinkage(moments[:, None, :], lr, steps[:, None])  # (T, n, d)
+    shrinkage = sgd_shrinkage(problem.second_moments[:, None, :], lr, steps[:, None])  # (T, n, d)
     operators = problem.operators[:, None, :]
     return w2_squared(plan_operator(plan, operators, shrinkage), target)

@@ -35,7 +35,7 @@ def draw_pairs(stem: Path) -> list[Path]:
         figure = Figure(figsize=(COLUMN, 8.4), layout="constrained")
         grid = figure.subplots(len(PAIRS), 2)
         for k, (row, pair) in enumerate(zip(grid, PAIRS, strict=True)):
-            problem = pose(cosine_schedule(NUM_STEPS), np.array(pair), TRAIN_TIME)
+            problem = pose(cosine_schedule(NUM_STEPS), np.array(pair)).with_training(TRAIN_TIME)
             for panel, solver in zip(row, SOLVER_TITLES, strict=True):
                 found = plan_jointly(problem, solver)
                 draw_arcs(panel, found.blocks[0])

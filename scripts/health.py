@@ -62,7 +62,7 @@ def examine_device(device: torch.device) -> Finding:
 
 def examine_planner() -> Finding:
     """Whether the compiled search finds what theory proves: BOOT at 0.5, vanilla at 3."""
-    problem = pose(cosine_schedule(8), np.array([0.5, 3.0]), train_time=1.6)
+    problem = pose(cosine_schedule(8), np.array([0.5, 3.0])).with_training(train_time=1.6)
     steps, shrinkage, variances = problem.operators, problem.shrinkage, problem.variances
     searched = optimal_values(steps, shrinkage, variances, full_search=True)
     proven = [

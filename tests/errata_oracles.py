@@ -105,7 +105,7 @@ def splits(row: Row) -> dict[str, float]:
 @shows("P-3")
 def joint_plans(row: Row) -> dict[str, float]:
     num_steps, train_time = int(row["T"]), float(row["s"])
-    posed = pose(cosine_schedule(num_steps), np.array(variances_of(row)), train_time)
+    posed = pose(cosine_schedule(num_steps), np.array(variances_of(row))).with_training(train_time)
     heuristic = plan_jointly(posed, "greedy").w2_squared
     exact = plan_jointly(posed, "pareto").w2_squared
     if num_steps <= 7:

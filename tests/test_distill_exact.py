@@ -11,9 +11,10 @@ from distill import exact
 from distill.exact import exact_operators, merge_shrinkage, shared_mean_squares
 from distill.inputs import gaussian_inputs, redrawn_gaussian_inputs, shared_gaussian_inputs
 from distill.law import independent_mean_squares, sgd_shrinkage
-from distill.problem import plan_strategy, pose
+from distill.plans import plan_strategy
 from distill.train import train_students
 from planner.plan import step
+from planner.problem import pose
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
 
@@ -71,8 +72,13 @@ def expected_shrinkage_power(second_moment, batch_size, epochs, transform):
 
 def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
     """Closed form and exact mean are told apart here, so this fails where the two are mixed up."""
-    problem, batch_size, epochs, runs = pose(3, np.array([0.5, 2.0])), 200, 60, 20_000
-    moments = noised_variances(problem.schedule, problem.variances)
+    problem, batch_size, epochs, runs = (
+        pose(cosine_schedule(3), np.array([0.5, 2.0])),
+        200,
+        60,
+        20_000,
+    )
+    moments = problem.second_moments
     a_1, a_2, a_3 = problem.operators
     for i in range(2):
 
@@ -95,9 +101,8 @@ def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
 
 @pytest.mark.parametrize("name", CANONICAL)
 def test_with_fresh_batches_the_closed_form_is_the_exact_mean(name):
-    problem, epochs, runs = pose(5, np.array([0.2, 1.0, 5.0])), 30, 4_000
-    moments = noised_variances(problem.schedule, problem.variances)
-    closed_form_g = sgd_shrinkage(moments, LR, epochs)
+    problem, epochs, runs = pose(cosine_schedule(5), np.array([0.2, 1.0, 5.0])), 30, 4_000
+    closed_form_g = sgd_shrinkage(problem.second_moments, LR, epochs)
     plans = plan_strategy(name, problem, closed_form_g)
     drawn = exact_operators(problem, plans, "fresh", 20, LR, epochs, runs, seed=2)
     closed_form = per_dimension_operator(plans, problem.operators, closed_form_g)
@@ -107,9 +112,8 @@ def test_with_fresh_batches_the_closed_form_is_the_exact_mean(name):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", [*CANONICAL, "per_dimension"])
 def test_an_endless_batch_gives_the_closed_form(name, rule):
-    problem, epochs = pose(8, np.array([0.3, 1.0, 1.3, 4.0])), 20
-    moments = noised_variances(problem.schedule, problem.variances)
-    shrinkage = sgd_shrinkage(moments, LR, epochs)
+    problem, epochs = pose(cosine_schedule(8), np.array([0.3, 1.0, 1.3, 4.0])), 20
+    shrinkage = sgd_shrinkage(problem.second_moments, LR, epochs)
     plans = plan_strategy(name, problem, shrinkage)
     drawn = exact_operators(problem, plans, rule, 10**13, LR, epochs, num_runs=3, seed=0)
     closed_form = per_dimension_operator(plans, problem.operators, shrinkage)
@@ -140,7 +144,12 @@ def trained_operators(problem, plans, rule, batch_size, epochs, trials):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_both_engines_draw_from_one_law(name, rule):
     """Two-sample Kolmogorov-Smirnov over 2,000 trials; the seeds are fixed."""
-    problem, batch_size, epochs, trials = pose(4, np.array([0.2, 2.0])), 32, 25, 2_000
+    problem, batch_size, epochs, trials = (
+        pose(cosine_schedule(4), np.array([0.2, 2.0])),
+        32,
+        25,
+        2_000,
+    )
     plans = plan_strategy(name, problem, np.zeros((4, 2)))
     trained = trained_operators(problem, plans, rule, batch_size, epochs, trials)
     drawn = exact_operators(problem, plans, rule, batch_size, LR, epochs, trials, seed=6)
@@ -159,7 +168,7 @@ def test_both_engines_draw_from_one_law(name, rule):
 )
 def test_another_sharing_of_batches_is_told_apart(name, right, wrong):
     """What the test above would miss if these laws were too close."""
-    problem, batch_size, epochs, trials = pose(8, np.array([0.5])), 32, 25, 2_000
+    problem, batch_size, epochs, trials = pose(cosine_schedule(8), np.array([0.5])), 32, 25, 2_000
     plans = plan_strategy(name, problem, np.zeros((8, 1)))
     trained = trained_operators(problem, plans, right, batch_size, epochs, trials)
     drawn = exact_operators(problem, plans, wrong, batch_size, LR, epochs, trials, seed=6)
@@ -177,6 +186,6 @@ def test_long_runs_do_not_feel_how_many_epochs_are_drawn_at_once(monkeypatch):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_teacher_of_one_step_leaves_nothing_to_train(rule):
-    problem = pose(1, np.array([0.5, 2.0]))
+    problem = pose(cosine_schedule(1), np.array([0.5, 2.0]))
     drawn = exact_operators(problem, (step(1),) * 2, rule, 10, LR, 5, num_runs=3, seed=0)
     np.testing.assert_array_equal(drawn, np.broadcast_to(problem.operators, (3, 2)))

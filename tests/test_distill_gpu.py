@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from diffusion.schedule import cosine_schedule
 from distill.descent import fit_operators
 from distill.inputs import gaussian_inputs
 from distill.jobs import Job, steps_per_merge
-from distill.problem import plan_strategy, pose
 from distill.train import train_students
 from distill.training import Training, do_job
+from planner.problem import pose
 from planner.strategies import CANONICAL
 
 pytestmark = [
@@ -55,8 +56,8 @@ def test_a_captured_step_sees_every_new_batch():
 
 @pytest.mark.parametrize("name", CANONICAL)
 def test_the_device_changes_nothing(name):
-    problem = pose(8, np.array([0.3, 1.0, 4.0]))
-    plans = plan_strategy(name, problem, np.zeros((8, 3)))
+    problem = pose(cosine_schedule(8), np.array([0.3, 1.0, 4.0]))
+    plans = (CANONICAL[name](8),) * 3
     inputs = gaussian_inputs(problem.schedule, problem.variances, batch_size=100, seed=0)
     cpu, cuda = (
         train_students(

@@ -6,15 +6,16 @@ import sys
 import numpy as np
 import pytest
 
-from diffusion.gaussian import noised_variances
+from diffusion.schedule import cosine_schedule
 from distill import synthetic
 from distill.convergence import epochs_per_merge, study_convergence
 from distill.law import sgd_shrinkage
 from distill.plan_job import PlanConfig, make_plans
-from distill.problem import pose, read_strategies
+from distill.plans import read_plan_set
 from distill.simulate import simulate
 from distill.synthetic_config import ConvergenceConfig, SimulateConfig
 from planner.plan import merges
+from planner.problem import pose
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
 from scripts import simulate_students
@@ -143,11 +144,11 @@ def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
     make_plans(PlanConfig(out=tmp_path / "plans", variances=(2.0, 0.5), num_steps=6), print)
     path = tmp_path / "plans" / "plans.json"
     config = small(tmp_path / "run", num_steps=(6,), plan=path, batch_size=10**12)
-    found = read_strategies(path, pose(6, variances))
+    problem = pose(cosine_schedule(6), variances)
+    found = read_plan_set(path, problem).plans
     rows = simulate(config)
     assert {row.strategy for row in rows} == set(found) >= {"greedy", *CANONICAL}
-    problem = pose(6, variances)
-    shrinkage = sgd_shrinkage(noised_variances(problem.schedule, variances), 1e-3, 20)
+    shrinkage = sgd_shrinkage(problem.second_moments, 1e-3, 20)
     for name, plans in found.items():
         operator = per_dimension_operator(plans, problem.operators, shrinkage)
         predicted = [row.predicted for row in rows if row.strategy == name]

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffusion.gaussian import noised_variances
+from diffusion.schedule import cosine_schedule
 from distill.jobs import Job, steps_per_merge
 from distill.law import decay_rates, sgd_shrinkage, train_time
-from distill.problem import pose
 from distill.training import Training, do_job, inputs_of
-from planner.problem import pose as pose_planner
+from planner.problem import pose
 from planner.strategies import CANONICAL, sequential_boot, vanilla
 from vae.files import sha256
 from vae.latents import load_latents
@@ -75,11 +74,10 @@ def test_a_worker_refuses_other_latents_than_those_it_was_told(training):
 @pytest.mark.parametrize("epochs", [1, 10, 1_000])
 def test_the_planner_shrinks_as_gradient_descent_does(epochs):
     """Also where a bracket is negative, 1 / (32 lr) < n < 2 / (32 lr), by its size."""
-    problem = pose(8, np.array([0.05, 1.0, 3.0, 20.0]))
-    moments = noised_variances(problem.schedule, problem.variances)
-    rates = decay_rates(moments, LR)
-    planned = pose_planner(problem.schedule, problem.variances, train_time(LR, epochs), rates)
-    expected = np.abs(sgd_shrinkage(moments, LR, epochs))
+    problem = pose(cosine_schedule(8), np.array([0.05, 1.0, 3.0, 20.0]))
+    rates = decay_rates(problem.second_moments, LR)
+    planned = problem.with_training(train_time(LR, epochs), rates)
+    expected = np.abs(sgd_shrinkage(problem.second_moments, LR, epochs))
     np.testing.assert_allclose(planned.shrinkage, expected, rtol=1e-9, atol=1e-300)
 
 

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion.gaussian import noised_variances
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget, operator_under
 from planner.counted import plans_under_total
@@ -18,17 +17,17 @@ VARIANCES = np.array([0.0, 0.3, 0.9, 1.0, 1.1, 1.5, 3.0])
 
 
 def test_a_total_budget_is_shared_by_the_merges_and_a_per_merge_one_is_not():
-    schedule, variances = cosine_schedule(8), np.array([0.5, 1.5])
+    problem = pose(cosine_schedule(8), np.array([0.5, 1.5]))
     plan = CANONICAL["progressive"](8)  # seven merges
     for kind, time in (("total", 0.3), ("per-merge", 2.1)):
-        expected = operator_under(Budget(0.3), [plan] * 2, schedule, variances)
-        found = operator_under(Budget(2.1, kind), [plan] * 2, schedule, variances)
+        expected = operator_under(Budget(0.3), [plan] * 2, problem)
+        found = operator_under(Budget(2.1, kind), [plan] * 2, problem)
         same = np.allclose(found, expected, rtol=1e-12)
         assert same == (time == 0.3)
     vanilla = [CANONICAL["vanilla"](8)] * 2
     np.testing.assert_array_equal(
-        operator_under(Budget(2.1, "total"), vanilla, schedule, variances),
-        operator_under(Budget(2.1), vanilla, schedule, variances),
+        operator_under(Budget(2.1, "total"), vanilla, problem),
+        operator_under(Budget(2.1), vanilla, problem),
     )
 
 
@@ -40,13 +39,14 @@ def test_an_unknown_budget_is_refused():
 @pytest.mark.parametrize("num_steps", [1, 2, 4, 7])
 @pytest.mark.parametrize("total_time", [0.05, 0.8, 6.4, 60.0])
 def test_no_plan_beats_the_optimal_one_under_a_total_budget(num_steps, total_time):
-    schedule, budget = cosine_schedule(num_steps), Budget(total_time, "total")
-    problem = pose(schedule, VARIANCES, total_time)
-    noised = noised_variances(schedule, VARIANCES)
-    plans = plans_under_total(problem.operators, noised, problem.towards, total_time)
-    found = operator_under(budget, plans, schedule, VARIANCES)
+    budget = Budget(total_time, "total")
+    problem = pose(cosine_schedule(num_steps), VARIANCES)
+    plans = plans_under_total(
+        problem.operators, problem.second_moments, problem.towards, total_time
+    )
+    found = operator_under(budget, plans, problem)
     rivals = [
-        operator_under(budget, [plan] * len(VARIANCES), schedule, VARIANCES)
+        operator_under(budget, [plan] * len(VARIANCES), problem)
         for plan in every_algorithm_1_plan(1, num_steps)
     ]
     least = np.abs(problem.surrogate - np.stack(rivals)).min(axis=0)
@@ -55,12 +55,11 @@ def test_no_plan_beats_the_optimal_one_under_a_total_budget(num_steps, total_tim
 
 def test_at_equal_total_training_vanilla_overtakes_boot():
     """Per merge BOOT is best for lam <= 1, with T - 1 times the training of vanilla."""
-    schedule, variances = cosine_schedule(32), np.array([0.2, 0.5, 0.9])
-    surrogate = pose(schedule, variances, 6.4).surrogate
+    problem = pose(cosine_schedule(32), np.array([0.2, 0.5, 0.9]))
     errors = {
         (name, kind): np.abs(
-            surrogate
-            - operator_under(Budget(6.4, kind), [CANONICAL[name](32)] * 3, schedule, variances)
+            problem.surrogate
+            - operator_under(Budget(6.4, kind), [CANONICAL[name](32)] * 3, problem)
         )
         for name in ("vanilla", "sequential_boot")
         for kind in ("per-merge", "total")
@@ -70,14 +69,13 @@ def test_at_equal_total_training_vanilla_overtakes_boot():
 
 
 def test_too_many_steps_for_a_total_budget_are_refused():
-    problem = pose(cosine_schedule(65), np.array([0.5]), 1.0)
+    problem = pose(cosine_schedule(65), np.array([0.5]))
     with pytest.raises(ValueError, match="num_steps = 65 is too many"):
-        plans_under_total(problem.operators, problem.shrinkage, problem.towards, 1.0)
+        plans_under_total(problem.operators, problem.second_moments, problem.towards, 1.0)
 
 
-def split_of(plan, schedule, variances, total_time):
-    problem = pose(schedule, variances, total_time)
-    noised = noised_variances(schedule, variances)
+def split_of(plan, problem, total_time):
+    noised = problem.second_moments
     times = best_split(plan, problem.operators, noised, problem.surrogate, total_time)
 
     def loss(some_times):
@@ -91,7 +89,7 @@ def split_of(plan, schedule, variances, total_time):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_the_gradient_of_a_split_is_that_of_finite_differences(name):
     plan = CANONICAL[name](7)
-    times, loss = split_of(plan, cosine_schedule(7), np.array([0.4, 1.3]), 2.0)
+    times, loss = split_of(plan, pose(cosine_schedule(7), np.array([0.4, 1.3])), 2.0)
     point = times * 0.5 + 0.1
     _, gradient = loss(point)
     nudges = 1e-6 * np.eye(len(point))
@@ -102,14 +100,13 @@ def test_the_gradient_of_a_split_is_that_of_finite_differences(name):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_no_random_split_beats_the_best_one(name):
     plan, total = CANONICAL[name](9), 3.0
-    schedule, variances = cosine_schedule(9), np.array([0.3, 0.8, 1.4])
-    times, loss = split_of(plan, schedule, variances, total)
+    problem = pose(cosine_schedule(9), np.array([0.3, 0.8, 1.4]))
+    times, loss = split_of(plan, problem, total)
     assert times.sum() == pytest.approx(total, rel=1e-12)
     assert (times >= 0).all()
     best = loss(times)[0]
-    equal = operator_under(Budget(total, "total"), [plan] * 3, schedule, variances)
-    surrogate = pose(schedule, variances, total).surrogate
-    assert best <= float(w2_squared(equal, surrogate)) * (1 + 1e-12)
+    equal = operator_under(Budget(total, "total"), [plan] * 3, problem)
+    assert best <= float(w2_squared(equal, problem.surrogate)) * (1 + 1e-12)
     rng = np.random.default_rng(0)
     for scale in (0.3, 1.0, 10.0):
         for shares in rng.dirichlet(np.full(len(times), scale), 100):
@@ -124,9 +121,9 @@ def test_the_best_split_of_boot_equalises_what_more_training_would_gain():
     for every merge that is trained at all, and c is found here by bisection.
     """
     num_steps, total = 12, 4.0
-    schedule, variances = cosine_schedule(num_steps), np.array([0.4])
-    times, _ = split_of(sequential_boot(num_steps), schedule, variances, total)
-    kept = pose(schedule, variances, 1.0).operators[-2::-1, 0]  # absorbed A_{T-1}, ..., A_1
+    problem = pose(cosine_schedule(num_steps), np.array([0.4]))
+    times, _ = split_of(sequential_boot(num_steps), problem, total)
+    kept = problem.operators[-2::-1, 0]  # absorbed A_{T-1}, ..., A_1
     low, high = 1e-12, 1.0
     for _ in range(200):
         c = np.sqrt(low * high)

@@ -117,7 +117,7 @@ def test_the_kernel_finds_what_numpy_finds(variances, num_steps, train_time):
 def test_the_extremes_are_legal():
     variances = np.array([0.0, 1e6])
     for num_steps in (1, 2, 9):
-        given_problem = pose(cosine_schedule(num_steps), variances, 0.5)
+        given_problem = pose(cosine_schedule(num_steps), variances).with_training(0.5)
         best = optimal_values(
             given_problem.operators, given_problem.shrinkage, variances, full_search=True
         )

@@ -9,6 +9,7 @@ from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
 from planner.plan import merge, step
 from planner.plan_file import PER_DIMENSION, PlanSet, StrategyPlans, from_json, read_plans, to_json
+from planner.problem import pose
 from planner.strategies import CANONICAL
 from planner.table import plan_every_strategy
 
@@ -50,10 +51,8 @@ def test_plans_survive_the_file(plan_set):
 
 
 def written(num_steps=4, variances=(0.5, 1.08)):
-    schedule = cosine_schedule(num_steps)
-    return to_json(
-        plan_every_strategy(schedule, np.array(variances), Budget(1.6), False, lambda line: None)
-    )
+    problem = pose(cosine_schedule(num_steps), np.array(variances))
+    return to_json(plan_every_strategy(problem, Budget(1.6)))
 
 
 def test_the_file_has_the_keys_that_were_promised():

@@ -162,7 +162,7 @@ def test_theory_is_not_stretched_beyond_its_conditions():
 @pytest.mark.parametrize("train_time", [0.0, -1.0, np.nan, np.inf])
 def test_an_impossible_training_time_is_refused(train_time):
     with pytest.raises(ValueError, match=f"train_time must be .* got {train_time}"):
-        pose(cosine_schedule(4), np.array([0.5]), train_time)
+        pose(cosine_schedule(4), np.array([0.5])).with_training(train_time)
 
 
 def test_one_step_needs_no_merge():

@@ -4,15 +4,16 @@ import pytest
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
 from planner.plan_file import from_json, to_json
+from planner.problem import pose
 from planner.strategies import CANONICAL
 from planner.table import plan_every_strategy
 
 
 def table(num_steps, variances, budget, full_search=False):
     lines = []
-    schedule = cosine_schedule(num_steps)
-    variances = np.array(variances)
-    return plan_every_strategy(schedule, variances, budget, full_search, lines.append), lines
+    problem = pose(cosine_schedule(num_steps), np.array(variances))
+    found = plan_every_strategy(problem, budget, full_search=full_search, tell=lines.append)
+    return found, lines
 
 
 @pytest.mark.parametrize("kind", ["per-merge", "total"])

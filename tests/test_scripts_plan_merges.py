@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from diffusion.schedule import cosine_schedule
 from distill.plan_job import PlanConfig
-from distill.problem import pose, read_strategies
+from distill.plans import read_plan_set
 from planner.plan_file import read_plans
+from planner.problem import pose
 from scripts.cli import main
 from scripts.plan_merges import run
 from vae.latents import FILE_NAME, Latents, save_latents
@@ -26,12 +28,11 @@ def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys,
     assert "pareto                  3.732101e-03  optimal" in said
     assert "greedy                  4.001866e-03\n" in said
     assert (out / "config.json").exists()
-    found = read_plans(out / "plans.json")
-    strategies = read_strategies(out / "plans.json", pose(16, np.array([1.02, 1.8])))
-    assert list(strategies) == list(found.strategies)
-    assert strategies["pareto"] == found.strategies["pareto"].plans
+    variances = np.array([1.02, 1.8])
+    found = read_plan_set(out / "plans.json", pose(cosine_schedule(16), variances))
+    assert {"greedy", "beam", "pareto", "per_dimension"} < set(found.plans)
     with pytest.raises(ValueError, match=r"for 16 steps and 2 coordinates, .* 8 and 2"):
-        read_strategies(out / "plans.json", pose(8, np.array([1.02, 1.8])))
+        read_plan_set(out / "plans.json", pose(cosine_schedule(8), variances))
 
 
 def test_variances_come_from_latents_too(monkeypatch, tmp_path):
