@@ -16,8 +16,9 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from diffusion.grid import TimeGrid, uniform_log_snr_grid
+from diffusion.noise import walk_noise
 from diffusion.noise_estimator import NoiseEstimator
-from diffusion.samplers import SAMPLERS, sample, seeded_noise
+from diffusion.samplers import SAMPLERS, sample
 from sampling.checkpoint import embedded_estimator, load_estimator
 from scripts.cli import main
 
@@ -42,7 +43,7 @@ def run(config: BenchConfig) -> None:
     model, _ = load_estimator(embedded_estimator())
     grid = uniform_log_snr_grid(config.steps, q_max=20.0, q_min=0.02)
     dim = len(model.mean)
-    x_start, noise = seeded_noise(range(config.batch), grid.num_steps, dim)
+    x_start, noise = walk_noise(range(config.batch), grid.num_steps, dim)
     print(
         f"{config.steps} steps, batch {config.batch}, {torch.get_num_threads()} threads, "
         f"load {os.getloadavg()[0]:.1f}"
@@ -66,7 +67,7 @@ def run(config: BenchConfig) -> None:
         overhead = np.median(np.array(taken) / network) - 1
         print(f"{name:32} {per_step:7.3f} ms a step  overhead {overhead:7.1%}")
     started = time.process_time()
-    seeded_noise(range(config.batch), grid.num_steps, dim)
+    walk_noise(range(config.batch), grid.num_steps, dim)
     drawn = (time.process_time() - started) / config.steps
     print(f"{'noise of all seeds':32} {1e3 * drawn:7.3f} ms a step, drawn beforehand")
 

@@ -6,7 +6,7 @@ q = sigma / alpha.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -200,14 +200,3 @@ def sample(
     """x at the end of the grid; arguments as in ``walk``."""
     *_, x_end = walk(update, denoise, grid, x_start, noise)
     return x_end
-
-
-def seeded_noise(seeds: Sequence[int], num_steps: int, width: int) -> tuple[Tensor, Tensor]:
-    """Noise to start from, (B, width), and of each step, (num_steps, B, width); float32, CPU.
-
-    Column i depends on seeds[i] alone, so the batch that a sample is drawn in changes nothing.
-    """
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    start = torch.stack([torch.randn(width, generator=g) for g in generators])
-    steps = [torch.randn(num_steps, width, generator=g) for g in generators]
-    return start, torch.stack(steps, dim=1)

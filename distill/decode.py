@@ -7,19 +7,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill.noise import seeded_noise
+from diffusion.noise import bank_seeds, seeded_noise
 from vae.model import VAE
 from vae.ssim import ssim
 
 Array = NDArray[np.float64]
-SEEDS_PER_BANK = 1_000_000
 RESAMPLES = 10_000
 
 
 def noise_bank(seed: int, first: int, count: int, latent_dim: int) -> Tensor:
     """Initial noise z_T of the images first, ..., first + count - 1, (count, latent_dim)."""
-    start = seed * SEEDS_PER_BANK + first
-    return seeded_noise(range(start, start + count), latent_dim)
+    return seeded_noise(bank_seeds(seed, count, first), latent_dim)
 
 
 @torch.no_grad()

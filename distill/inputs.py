@@ -132,4 +132,6 @@ def narrowed(inputs: Inputs, coordinates: NDArray[np.intp]) -> Inputs:
 
 def _generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(state) >> 1)  # torch takes 63 bits
+    # As in vae/batches.py but for the shift, which stays: the published students were trained on
+    # these batches, the embedded VAE on those.
+    return torch.Generator(device).manual_seed(int(state) >> 1)

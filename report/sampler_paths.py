@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import Denoiser, mixture_denoiser
 from diffusion.grid import uniform_log_snr_grid
-from diffusion.samplers import MARKOVIAN, SAMPLERS, dpmpp_2m, seeded_noise, walk
+from diffusion.noise import walk_noise
+from diffusion.samplers import MARKOVIAN, SAMPLERS, dpmpp_2m, walk
 from report.sampler_style import SAMPLER_COLOURS, SAMPLER_LABELS
 from report.style import STYLE, save_png_and_svg
 
@@ -31,7 +32,7 @@ def draw_paths(stem: Path) -> list[Path]:
     denoise = mixture()
     grid = uniform_log_snr_grid(NUM_STEPS, q_max=20.0, q_min=0.05)
     fine = uniform_log_snr_grid(400, q_max=20.0, q_min=0.05)
-    start, noise = (part.double() for part in seeded_noise(range(NUM_ENDS), NUM_STEPS, 2))
+    start, noise = (part.double() for part in walk_noise(range(NUM_ENDS), NUM_STEPS, 2))
     panels_of = {"exact flow": ("0.35", walk(dpmpp_2m, denoise, fine, start, None))} | {
         SAMPLER_LABELS[name]: (SAMPLER_COLOURS[name], walk(update, denoise, grid, start, noise))
         for name, update in SAMPLERS.items()

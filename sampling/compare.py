@@ -10,7 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffusion.grid import uniform_log_snr_grid
-from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m, seeded_noise
+from diffusion.noise import bank_seeds, seeded_noise
+from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
 from sampling.config import SampleConfig
 from sampling.faces import (
     Models,
@@ -19,7 +20,6 @@ from sampling.faces import (
     load_models,
     make_grid,
     make_update,
-    seeds_of,
 )
 from sampling.quality import Margin, margins
 from sampling.train_job import split
@@ -77,7 +77,7 @@ def compare(config: SampleConfig) -> Comparison:
     open_run(config.out, "sample_faces", config, inputs, str(models.device))
 
     table = config.out / "compare.csv"
-    seeds = seeds_of(config.seed, config.compare_count)
+    seeds = bank_seeds(config.seed, config.compare_count)
     flow = exact_flow(models, config, seeds)
     directions = random_directions(NUM_DIRECTIONS, held_out.shape[1], config.seed)
     rows = read_rows(table)
@@ -102,7 +102,7 @@ def compare(config: SampleConfig) -> Comparison:
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
-    many = seeds_of(config.seed, MARGIN_COUNT)
+    many = bank_seeds(config.seed, MARGIN_COUNT)
     found = draw_latents(make_update(config), models, make_grid(config, config.steps), many)
     gaussian = gaussian_latents(models, many)
     beaten = margins(models.estimator, found, gaussian, held_out, config.seed)
@@ -111,7 +111,7 @@ def compare(config: SampleConfig) -> Comparison:
 
 def faces_by_sampler(config: SampleConfig, models: Models) -> dict[str, Tensor]:
     """Images of the first few noises, in ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
-    seeds = seeds_of(config.seed, FACE_COLUMNS)
+    seeds = bank_seeds(config.seed, FACE_COLUMNS)
     fine = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
     latents = {
         "gaussian": gaussian_latents(models, seeds),
@@ -138,7 +138,7 @@ def gaussian_latents(models: Models, seeds: range) -> Tensor:
         part.cpu()
         for part in (models.estimator.mean, models.estimator.variances, models.estimator.basis)
     )
-    x_T, _ = seeded_noise(seeds, 0, len(mean))
+    x_T = seeded_noise(seeds, len(mean))
     return mean + ((x_T @ basis) * variances.sqrt()) @ basis.T
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
+from diffusion.noise import bank_seeds, walk_noise
 from diffusion.noise_estimator import NoiseEstimator
-from diffusion.samplers import SAMPLERS, Update, ddim, sample, seeded_noise
+from diffusion.samplers import SAMPLERS, Update, ddim, sample
 from diffusion.schedule import NoiseSchedule, cosine_schedule, linear_beta_schedule, read_schedule
 from sampling.checkpoint import estimator_path, load_estimator, refuse_other_vae
 from sampling.config import SampleConfig
@@ -24,7 +25,6 @@ from vae.run_folder import open_run
 KIND = "mergelab samples, format 1"
 FILE_NAME = "samples.safetensors"
 SCHEDULE_STEPS = 1_000  # T of the schedules whose levels spacing t picks from
-SEEDS_PER_BANK = 1_000_000
 BATCH = 1_024  # samples walked together; changes no result
 
 
@@ -82,17 +82,10 @@ def draw_latents(update: Update, models: Models, grid: TimeGrid, seeds: range) -
     """One sample a seed, (len(seeds), d), on the CPU; batching changes nothing."""
     found = []
     for first in range(0, len(seeds), BATCH):
-        drawn = seeded_noise(
-            seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean)
-        )
+        drawn = walk_noise(seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean))
         x_start, noise = (part.to(models.device) for part in drawn)
         found.append(sample(update, models.estimator.denoise, grid, x_start, noise).cpu())
     return torch.cat(found)
-
-
-def seeds_of(seed: int, count: int) -> range:
-    """Seeds of the samples 0, ..., count - 1 of noise bank ``seed``."""
-    return range(seed * SEEDS_PER_BANK, seed * SEEDS_PER_BANK + count)
 
 
 @torch.no_grad()
@@ -112,7 +105,7 @@ def sample_faces(config: SampleConfig) -> Tensor:
     grid = make_grid(config, config.steps)
     open_run(config.out, "sample_faces", config, models.inputs, str(models.device))
     update = make_update(config)
-    seeds = seeds_of(config.seed, config.count)
+    seeds = bank_seeds(config.seed, config.count)
     found = []
     with tqdm(total=config.count, unit="face", desc="sample") as bar:
         for first in range(0, config.count, BATCH):

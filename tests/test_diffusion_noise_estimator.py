@@ -7,8 +7,9 @@ import torch
 from diffusion.covariance import Eigenbasis, eigenbasis
 from diffusion.denoisers import gaussian_denoiser, mixture_denoiser
 from diffusion.grid import uniform_log_snr_grid
+from diffusion.noise import seeded_noise
 from diffusion.noise_estimator import NoiseEstimator
-from diffusion.samplers import dpmpp_2m, sample, seeded_noise
+from diffusion.samplers import dpmpp_2m, sample
 from sampling.calibrate import calibrate
 
 BATCH = 256
@@ -142,7 +143,7 @@ def test_calibration_gives_the_flow_the_moments_of_the_data():
     for layer in (model.mlp.read_out, model.mlp.gain):
         layer.weight.mul_(0.03)
         layer.bias.mul_(0.009)
-    x_T, _ = seeded_noise(range(2_000), 0, 6)
+    x_T = seeded_noise(range(2_000), 6)
     grid = uniform_log_snr_grid(40, 20.0, 0.02)
 
     def moments() -> tuple[float, float]:

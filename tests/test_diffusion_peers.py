@@ -22,8 +22,9 @@ from diffusers import (
 from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import denoiser_of
 from diffusion.grid import TimeGrid, grid_at, karras_grid, uniform_log_snr_grid, uniform_t_grid
+from diffusion.noise import seeded_noise, walk_noise
 from diffusion.noise_estimator import NoiseEstimator
-from diffusion.samplers import SAMPLERS, ddim, sample, seeded_noise
+from diffusion.samplers import SAMPLERS, ddim, sample
 from diffusion.schedule import linear_beta_schedule
 
 # diffusers asks NumPy for arrays in an old way, and will drop the noise form of DPM-Solver in time.
@@ -73,7 +74,7 @@ def betas(grid: TimeGrid) -> np.ndarray:
 
 def start(grid: TimeGrid) -> tuple[torch.Tensor, list[torch.Generator]]:
     """x_start of the seeds 0.. and the generators that drew it, at the state that follows."""
-    x_start, _ = seeded_noise(range(BATCH), 0, DIM)
+    x_start = seeded_noise(range(BATCH), DIM)
     generators = [torch.Generator().manual_seed(seed) for seed in range(BATCH)]
     for generator in generators:
         torch.randn(DIM, generator=generator)
@@ -81,7 +82,7 @@ def start(grid: TimeGrid) -> tuple[torch.Tensor, list[torch.Generator]]:
 
 
 def ours(update, denoise, grid: TimeGrid) -> torch.Tensor:
-    x_start, noise = seeded_noise(range(BATCH), grid.num_steps, DIM)
+    x_start, noise = walk_noise(range(BATCH), grid.num_steps, DIM)
     return sample(update, denoise, grid, x_start, noise)
 
 

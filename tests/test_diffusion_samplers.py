@@ -8,6 +8,7 @@ from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import gaussian_denoiser, mixture_denoiser
 from diffusion.gaussian import ddim_operators
 from diffusion.grid import TimeGrid, grid_at, karras_grid, uniform_t_grid
+from diffusion.noise import seeded_noise, walk_noise
 from diffusion.samplers import (
     DETERMINISTIC,
     MARKOVIAN,
@@ -15,7 +16,6 @@ from diffusion.samplers import (
     ddim,
     find_sampler,
     sample,
-    seeded_noise,
     walk,
 )
 from diffusion.schedule import cosine_schedule
@@ -141,7 +141,7 @@ def test_ddim_loses_the_cosine_of_the_angle_at_every_step():
 
 def test_euler_ancestral_and_ddim_with_eta_1_are_ddpm_with_the_small_variance():
     grid = karras_grid(12, 80.0, 0.01)
-    x_start, noise = seeded_noise(range(5), 12, 16)
+    x_start, noise = walk_noise(range(5), 12, 16)
     denoise = gaussian_denoiser(Eigenbasis(np.ones(16), np.linspace(0.1, 2, 16), np.eye(16)))
 
     def with_eta_1(*arguments):
@@ -206,20 +206,20 @@ def test_the_batch_a_sample_is_drawn_in_changes_nothing(name):
     grid = karras_grid(6, 80.0, 0.01)
 
     def draw(seeds):
-        x_start, noise = seeded_noise(seeds, 6, 16)
+        x_start, noise = walk_noise(seeds, 6, 16)
         return sample(SAMPLERS[name], denoise, grid, x_start.double(), noise.double())
 
     torch.testing.assert_close(draw(range(9))[4:6], draw([4, 5]), rtol=1e-12, atol=1e-12)
 
 
 def test_the_noise_of_a_seed_is_standard_normal_and_its_own():
-    start, steps = seeded_noise(range(400), 5, 16)
+    start, steps = walk_noise(range(400), 5, 16)
     assert start.shape == (400, 16)
     assert steps.shape == (5, 400, 16)
     everything = torch.cat([start[None], steps]).flatten(start_dim=1)
     assert everything.mean().abs() < 0.03
     assert (torch.corrcoef(everything) - torch.eye(6)).abs().max() < 0.05
-    torch.testing.assert_close(seeded_noise([7], 2, 16)[0][0], start[7], rtol=0, atol=0)
+    torch.testing.assert_close(seeded_noise([7], 16)[0], start[7], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", MARKOVIAN)
@@ -227,7 +227,7 @@ def test_markovian_samplers_reach_the_data_of_a_mixture(name):
     """Two narrow modes at -1 and 1 with weights 0.3 and 0.7, from 4,000 samples."""
     components = [scalar_gaussian(mean, 0.01) for mean in (-1.0, 1.0)]
     denoise = mixture_denoiser(torch.tensor([0.3, 0.7]), components)
-    x_start, noise = seeded_noise(range(4000), 100, 1)
+    x_start, noise = walk_noise(range(4000), 100, 1)
     found = sample(SAMPLERS[name], denoise, karras_grid(100, 80.0, 0.01), x_start, noise)
     right = found[found > 0]
     # Three binomial spreads; the small variance loses a sixth of the spread in 100 steps.

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import distill.executors
+from diffusion.noise import seeded_noise
 from distill.compare import compare
 from distill.comparison import open_comparison
 from distill.config import CompareConfig
 from distill.decode import decode_operator, likeness, noise_bank, pixel_l2
-from distill.noise import seeded_noise
 from distill.results import over_seeds, tabulate, write_results
 from vae.checkpoint import save_vae
 from vae.model import LATENT_DIM, VAE

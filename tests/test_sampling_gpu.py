@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from diffusion.grid import uniform_log_snr_grid
-from diffusion.samplers import SAMPLERS, sample, seeded_noise
+from diffusion.noise import walk_noise
+from diffusion.samplers import SAMPLERS, sample
 from sampling.checkpoint import embedded_estimator, load_estimator
 
 pytestmark = [
@@ -15,7 +16,7 @@ pytestmark = [
 def test_a_gpu_draws_the_latents_that_a_cpu_draws(name):
     model, _ = load_estimator(embedded_estimator())
     grid = uniform_log_snr_grid(10, 20.0, 0.02)
-    x_start, noise = seeded_noise(range(4), grid.num_steps, 128)
+    x_start, noise = walk_noise(range(4), grid.num_steps, 128)
     expected = sample(SAMPLERS[name], model.denoise, grid, x_start, noise)
     found = sample(SAMPLERS[name], model.cuda().denoise, grid, x_start.cuda(), noise.cuda()).cpu()
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)  # TF32 may be on

@@ -34,6 +34,7 @@ class Draws:
 
 def _generator(device: torch.device | str, *key: int) -> torch.Generator:
     (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
+    # Another stream than that of distill/inputs.py, which says why.
     return torch.Generator(device).manual_seed(int(state))
 
 
