@@ -1,6 +1,6 @@
 """Cells of the synthetic experiments: one T, strategy and budget; all variances and trials."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +74,7 @@ def begin(
     for steps in num_steps:
         problem = pose(cosine_schedule(steps), np.array(config.variances))
         refuse_unstable(config.lr, problem.second_moments, problem.variances)
-    open_run(config.out, job, replace(config, recompute=False), fingerprints, str(device))
+    open_run(config.out, job, config, fingerprints, str(device))
     return device
 
 

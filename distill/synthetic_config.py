@@ -1,12 +1,13 @@
 """What the synthetic experiments can be asked, checked when built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from diffusion.gaussian import check_variances
+from vae.run_folder import CHANGES_NO_NUMBER
 
 Strategy = Literal[
     "vanilla",
@@ -45,7 +46,7 @@ class SyntheticConfig:
     """Learning rate of plain gradient descent."""
     seed: int = 0
     """Decides every draw."""
-    recompute: bool = False
+    recompute: bool = field(default=False, metadata=CHANGES_NO_NUMBER)
     """Compute finished cells of the run folder again."""
     device: str = "auto"
     """Of engine sgd: auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
