@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tqdm import tqdm
@@ -16,7 +17,7 @@ from distill.law import refuse_unstable
 from distill.plans import read_plan_set
 from distill.stages import plan_stages
 from distill.students import save_students
-from distill.training import Training
+from distill.training import Engine, Training
 from planner.problem import pose
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.device import pick_device
@@ -40,7 +41,8 @@ def compare(config: CompareConfig) -> Comparison:
     latents = load_latents(latents_file)
     refuse_mismatch(latents, latents_file, weights)
     problem = pose(cosine_schedule(config.num_steps), latents.variances.numpy())
-    config = _decide(config, latents, device)
+    engine = _engine(config, device)
+    config = replace(config, engine=engine, inputs=_inputs(config, latents))  # what is recorded
     refuse_unstable(config.lr, problem.second_moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_file)}
     if config.plan is not None:
@@ -58,7 +60,7 @@ def compare(config: CompareConfig) -> Comparison:
         latents=(latents_file, fingerprints["latents"]) if config.inputs == "latents" else None,
         batch_size=config.batch_size,
         lr=config.lr,
-        engine=config.engine,
+        engine=engine,
         device=config.device,
     )
     _train_missing(config, training, list(dict.fromkeys(cases.values())))
@@ -101,13 +103,17 @@ def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
     return weights, embedded_vae().with_name(FILE_NAME)
 
 
-def _decide(config: CompareConfig, latents: Latents, device: torch.device) -> CompareConfig:
-    """The same with ``auto`` decided, for engine and inputs."""
+def _engine(config: CompareConfig, device: torch.device) -> Engine:
+    """The engine asked for, ``auto`` decided."""
+    if config.engine == "auto":
+        return "sgd" if device.type == "cuda" else "exact"
+    return config.engine
+
+
+def _inputs(config: CompareConfig, latents: Latents) -> Literal["gaussian", "latents"]:
+    """The inputs asked for, ``auto`` decided."""
     if config.inputs == "latents" and latents.codes is None:
         raise ValueError("--inputs latents needs --latents with the codes of images, not moments")
-    engine, inputs = config.engine, config.inputs
-    if engine == "auto":
-        engine = "sgd" if device.type == "cuda" else "exact"
-    if inputs == "auto":
-        inputs = "gaussian" if latents.codes is None else "latents"
-    return replace(config, engine=engine, inputs=inputs)
+    if config.inputs == "auto":
+        return "gaussian" if latents.codes is None else "latents"
+    return config.inputs

@@ -40,6 +40,7 @@ from vae.files import sha256
 from vae.latents import load_latents
 
 Array = NDArray[np.float64]
+Engine = Literal["sgd", "exact"]
 SIMULATED_RUNS = 200
 
 
@@ -52,7 +53,7 @@ class Training:
     latents: tuple[Path, str] | None  # file and SHA-256 of what is noised; None for Gaussians
     batch_size: int
     lr: float
-    engine: Literal["sgd", "exact"]
+    engine: Engine
     device: str  # of sgd; auto is decided where the job is done
 
     def problem(self) -> Problem:

@@ -84,6 +84,11 @@ def shrinkage_of(rates: Array, train_time: float) -> Array:
     Raises:
         ValueError: ``train_time`` is not a finite number above 0.
     """
+    check_train_time(train_time)
+    return np.exp(-2.0 * train_time * rates)
+
+
+def check_train_time(train_time: float) -> None:
+    """Refuse a training time that is not a finite number above 0."""
     if not (np.isfinite(train_time) and train_time > 0):
         raise ValueError(f"train_time must be a finite number above 0, got {train_time}")
-    return np.exp(-2.0 * train_time * rates)

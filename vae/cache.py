@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom
 from multiprocessing import current_process, get_context
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def _unreadable_list(pixels: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
+def _locked(path: Path) -> Iterator[BufferedRandom]:
     """Open for update under an exclusive lock: a second run waits, then finds the work done."""
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -133,7 +133,7 @@ def _refuse_own_workers() -> None:
 
 
 def _decode_all(
-    source: ImageSource, partial: BinaryIO, pixels: Path, image_size: int, workers: int | None
+    source: ImageSource, partial: BufferedRandom, pixels: Path, image_size: int, workers: int | None
 ) -> None:
     """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
     progress = pixels.with_suffix(".progress.json")

@@ -61,7 +61,7 @@ def prepare(
     model = VAE(config.image_size)
     if saved:
         model.load_state_dict(saved.model)
-    model.to(world.device, memory_format=torch.channels_last)
+    model.to(world.device).to(memory_format=torch.channels_last)
     network = distribute(model, world)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
     if saved:

@@ -121,8 +121,13 @@ class _Mean(torch.autograd.Function):
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the batches of all processes; torch's own SyncBatchNorm needs CUDA.
 
-    The batches of all processes must be of one size.
+    The batches of all processes must be of one size, and averages kept, as they are by default.
     """
+
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.training:

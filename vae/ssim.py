@@ -117,6 +117,13 @@ def _blur_adjoint(maps: Tensor, taps: tuple[float, ...]) -> Tensor:
     return maps
 
 
+class _Kept(FunctionCtx):
+    """What the forward pass keeps for the gradient."""
+
+    saved_tensors: tuple[Tensor, ...]
+    taps: tuple[float, ...]
+
+
 class _ContrastStructure(torch.autograd.Function):
     """Mean of (2 cov(x, y) + C) / (var x + var y + C) over the windows, (B, C, S, S) -> (B, C).
 
@@ -124,7 +131,7 @@ class _ContrastStructure(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, y: Tensor, taps: tuple[float, ...]) -> Tensor:
+    def forward(ctx: _Kept, x: Tensor, y: Tensor, taps: tuple[float, ...]) -> Tensor:
         squares = torch.addcmul(x * x, y, y)
         mean_x, mean_y, mean_squares, mean_xy = _blur(torch.stack([x, y, squares, x * y]), taps)
         spread = mean_squares.addcmul_(mean_x, mean_x, value=-1.0)
@@ -137,7 +144,7 @@ class _ContrastStructure(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Kept, grad: Tensor) -> tuple[Tensor, None, None]:
         x, y, mean_x, mean_y, similarity, spread = ctx.saved_tensors
         places = spread.shape[-1] * spread.shape[-2]
         # similarity = covariance / spread, where covariance = 2 (mean_xy - mean_x mean_y) + C.
