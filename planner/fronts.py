@@ -49,9 +49,11 @@ Fronts = dict[Block, Front]
 def interval_fronts(
     operators: Array, shrinkage: Array, keep: Keep, memory_limit: int | None = None
 ) -> Fronts:
-    """What every block keeps, shorter blocks first; arguments as for ``joint_plan``.
+    """What every block keeps, shorter blocks first.
 
     Args:
+        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        shrinkage: g_t, (T, d).
         memory_limit: Bytes that the candidates of one block may take; they are pruned on the way,
             so that it bounds the time as well.
 

@@ -45,7 +45,10 @@ def plan_jointly(
     """Plan for all coordinates at once.
 
     Args:
-        solver: ``greedy``, [OM] Algorithm 1; ``pareto``, exact; ``beam``, bounded fronts.
+        solver: ``greedy``, [OM] Algorithm 1, corrected: every block keeps the candidate nearest to
+            the surrogate, a heuristic for d >= 2, where a block that is best by itself need not be
+            the best part of the whole ([OM] Theorem 4.1 fails); ``pareto``, exact; ``beam``,
+            bounded fronts.
         num_operators: K, operators that the student keeps.
         memory_limit: Bytes that the candidates of one block may take in ``pareto``.
 

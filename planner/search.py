@@ -1,4 +1,4 @@
-"""Exact planning, every coordinate by itself; and Algorithm 1's one plan for all of them.
+"""Exact planning, every coordinate by itself.
 
 For one coordinate a block's best value is best in any whole, so the dynamic program over blocks of
 steps ([OM] Algorithm 1, corrected) is exact: (T**3 - T) / 6 splits a coordinate.
@@ -8,7 +8,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.fronts import build, interval_fronts, nearest_to
 from planner.kernel import DIRECT, solve
 from planner.plan import Plan, merge, step
 from planner.problem import better_direction
@@ -18,21 +17,6 @@ from planner.value import plan_operator
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-12  # relative, of shrinkages: at lam = 1 all g_t are one number
-
-
-def joint_plan(operators: Array, shrinkage: Array, surrogate: Array) -> Plan:
-    """One plan for all coordinates: every block keeps the candidate nearest to the surrogate.
-
-    [OM] Algorithm 1, corrected. Exact for d = 1. A heuristic for d >= 2, where a block that is
-    best by itself need not be the best part of the whole ([OM] Theorem 4.1 fails).
-
-    Args:
-        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
-        shrinkage: g_t, (T, d).
-        surrogate: Target composite S, (d,).
-    """
-    fronts = interval_fronts(operators, shrinkage, nearest_to(surrogate))
-    return build(fronts, (1, len(operators)), 0)
 
 
 def per_dimension_plans(
@@ -46,7 +30,8 @@ def per_dimension_plans(
     """The optimal plan of every coordinate by itself.
 
     Args:
-        operators, shrinkage: As for ``joint_plan``.
+        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        shrinkage: g_t, (T, d).
         variances: lam, (d,).
         nary: Also try merges of more than two merged blocks (SPEC 4), which Algorithm 1 does not.
         full_search: Search even where ``settled_by_theory`` knows the answer in O(T).

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from distill.config import CompareConfig
 from vae.checkpoint import FILE_NAME, save_vae
 from vae.files import sha256
 from vae.latents import FILE_NAME as LATENTS_NAME
@@ -56,3 +57,11 @@ def make_model_run(folder: Path) -> tuple[Path, Path]:
     )
     save_latents(folder / "latents" / LATENTS_NAME, latents)
     return weights.parent, folder / "latents"
+
+
+def small_comparison(out: Path, model_run: tuple[Path, Path], **flags: object) -> CompareConfig:
+    """A comparison of seconds, on what ``make_model_run`` made."""
+    vae, latents = model_run
+    small = {"num_steps": 4, "epochs": (2, 40), "engine": "exact", "batch_size": 256}
+    same = {"out": out, "vae": vae, "latents": latents, "num_images": 4, "device": "cpu"}
+    return CompareConfig(**(small | same | flags))

@@ -4,6 +4,7 @@ import numpy as np
 
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
 from diffusion.schedule import cosine_schedule
+from planner.fronts import best_blocks, interval_fronts, nearest_to
 
 
 def problem(num_steps, variances, train_time):
@@ -12,6 +13,13 @@ def problem(num_steps, variances, train_time):
     operators = ddim_operators(schedule, variances)
     shrinkage = np.exp(-2 * train_time * noised_variances(schedule, variances))
     return operators, shrinkage, surrogate_composite(operators, variances)
+
+
+def greedy_plan(operators, shrinkage, surrogate):
+    """One plan for all coordinates by Algorithm 1, over rows even where there is one coordinate."""
+    keep = nearest_to(surrogate)
+    (plan,) = best_blocks(interval_fronts(operators, shrinkage, keep), 1, surrogate, keep)
+    return plan
 
 
 def assert_no_error_is_below(found, rivals, surrogate):

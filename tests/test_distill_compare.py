@@ -12,6 +12,7 @@ from distill.comparison import open_comparison
 from distill.config import CompareConfig
 from distill.decode import decode_operator, likeness, noise_bank, pixel_l2
 from distill.results import over_seeds, tabulate, write_results
+from tests.conftest import small_comparison
 from vae.checkpoint import save_vae
 from vae.model import LATENT_DIM, VAE
 
@@ -20,18 +21,7 @@ STRATEGIES = 7
 
 @pytest.fixture
 def config(model_run, tmp_path) -> CompareConfig:
-    vae, latents = model_run
-    return CompareConfig(
-        out=tmp_path / "run",
-        vae=vae,
-        latents=latents,
-        num_steps=5,
-        epochs=(2, 40),
-        engine="exact",
-        batch_size=256,
-        num_images=4,
-        device="cpu",
-    )
+    return small_comparison(tmp_path / "run", model_run, num_steps=5)
 
 
 @pytest.mark.parametrize("engine", ["sgd", "exact"])

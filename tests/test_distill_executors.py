@@ -16,22 +16,12 @@ from distill.jobs import Job, steps_per_merge
 from distill.students import save_students
 from distill.training import Training
 from planner.strategies import CANONICAL
+from tests.conftest import small_comparison
 
 
 @pytest.fixture
 def config(model_run, tmp_path) -> CompareConfig:
-    vae, latents = model_run
-    return CompareConfig(
-        out=tmp_path / "here",
-        vae=vae,
-        latents=latents,
-        num_steps=4,
-        epochs=(3, 20),
-        engine="sgd",
-        batch_size=256,
-        device="cpu",
-        workers=1,
-    )
+    return small_comparison(tmp_path / "here", model_run, epochs=(3, 20), engine="sgd", workers=1)
 
 
 @pytest.fixture

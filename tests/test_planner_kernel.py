@@ -17,26 +17,11 @@ from planner.search import (
 )
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator, plan_operator, product_operator
-from tests.brute_force import compositions, every_algorithm_1_plan, every_plan
+from tests.brute_force import compositions, every_algorithm_1_plan
 from tests.problems import assert_no_error_is_below, problem
 
 VARIANCES = st.floats(0.0, 20.0)
 TRAIN_TIMES = st.sampled_from([0.1, 0.8, 1.6, 6.4])
-
-
-@pytest.mark.parametrize("num_steps", range(1, 8))
-def test_no_plan_at_all_beats_the_n_ary_one(num_steps):
-    rng = np.random.default_rng(num_steps)
-    plans = list(every_plan(1, num_steps))
-    for train_time in (0.2, 1.6, 6.4):
-        variances = np.concatenate([[0.0, 1.0, 1.2, 1.5], rng.uniform(0, 20, 4)])
-        operators, shrinkage, surrogate = problem(num_steps, variances, train_time)
-        rivals = np.stack([plan_operator(plan, operators, shrinkage) for plan in plans])
-        chosen = per_dimension_plans(operators, shrinkage, variances, nary=True, full_search=True)
-        found = per_dimension_operator(chosen, operators, shrinkage)
-        assert_no_error_is_below(found, rivals, surrogate)
-        values = optimal_values(operators, shrinkage, variances, nary=True, full_search=True)
-        np.testing.assert_allclose(found, values, rtol=1e-13)
 
 
 def test_n_ary_merges_gain_what_the_errata_says():

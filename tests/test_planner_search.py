@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,40 +12,50 @@ from diffusion.schedule import cosine_schedule
 from planner.plan import merges
 from planner.problem import pose
 from planner.search import (
-    joint_plan,
     optimal_values,
     per_dimension_plans,
     settled_by_theory,
 )
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator, plan_operator, w2_squared
-from tests.brute_force import every_algorithm_1_plan
-from tests.problems import problem
+from tests.brute_force import every_algorithm_1_plan, every_plan
+from tests.problems import assert_no_error_is_below, greedy_plan, problem
 
 VARIANCES = st.floats(0.0, 20.0)
 TRAIN_TIMES = st.sampled_from([0.1, 0.8, 1.6, 6.4])
 
 
+@pytest.mark.parametrize("nary", [False, True])
 @pytest.mark.parametrize("num_steps", range(1, 8))
-def test_no_plan_of_one_coordinate_beats_the_optimal_one(num_steps):
+def test_no_plan_of_one_coordinate_beats_the_optimal_one(num_steps, nary):
     rng = np.random.default_rng(num_steps)
-    plans = list(every_algorithm_1_plan(1, num_steps))
+    plans = list((every_plan if nary else every_algorithm_1_plan)(1, num_steps))
     for train_time in (0.2, 1.6, 6.4):
-        variances = np.concatenate([[0.0, 1.0, 1.02, 2.0], rng.uniform(0, 20, 4)])
+        variances = np.concatenate([[0.0, 1.0, 1.02, 1.2, 1.5, 2.0], rng.uniform(0, 20, 4)])
         operators, shrinkage, surrogate = problem(num_steps, variances, train_time)
-        all_values = np.stack([plan_operator(p, operators, shrinkage) for p in plans])
-        least = np.square(surrogate - all_values).min(axis=0)
-
-        chosen = per_dimension_plans(operators, shrinkage, variances)
-        found = np.square(surrogate - per_dimension_operator(chosen, operators, shrinkage))
-        np.testing.assert_allclose(found, least, rtol=1e-9, atol=1e-28)
-        for i in range(len(variances)):
-            column = slice(i, i + 1)
-            plan = joint_plan(operators[:, column], shrinkage[:, column], surrogate[column])
-            value = plan_operator(plan, operators[:, column], shrinkage[:, column])
-            assert np.square(surrogate[i] - value[0]) == pytest.approx(
-                least[i], rel=1e-9, abs=1e-28
+        rivals = np.stack([plan_operator(plan, operators, shrinkage) for plan in plans])
+        for full_search in (False, True):
+            chosen = per_dimension_plans(
+                operators, shrinkage, variances, nary=nary, full_search=full_search
             )
+            found = per_dimension_operator(chosen, operators, shrinkage)
+            assert_no_error_is_below(found, rivals, surrogate)
+            values = optimal_values(
+                operators, shrinkage, variances, nary=nary, full_search=full_search
+            )
+            np.testing.assert_allclose(found, values, rtol=1e-13)
+
+
+@pytest.mark.parametrize("num_steps", range(1, 8))
+def test_algorithm_1_is_exact_for_one_coordinate(num_steps):
+    plans = list(every_algorithm_1_plan(1, num_steps))
+    for train_time, variance in itertools.product(
+        (0.2, 1.6, 6.4), (0.0, 0.7, 1.0, 1.02, 2.0, 11.0)
+    ):
+        operators, shrinkage, surrogate = problem(num_steps, [variance], train_time)
+        rivals = np.stack([plan_operator(plan, operators, shrinkage) for plan in plans])
+        found = plan_operator(greedy_plan(operators, shrinkage, surrogate), operators, shrinkage)
+        assert_no_error_is_below(found, rivals, surrogate)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +69,7 @@ def test_no_plan_of_one_coordinate_beats_the_optimal_one(num_steps):
 )
 def test_algorithm_1_gives_the_values_of_the_specification(num_steps, variances, expected):
     operators, shrinkage, surrogate = problem(num_steps, variances, train_time=1.6)
-    plan = joint_plan(operators, shrinkage, surrogate)
+    plan = greedy_plan(operators, shrinkage, surrogate)
     found = w2_squared(plan_operator(plan, operators, shrinkage), surrogate)
     assert found == pytest.approx(expected, rel=2e-7)
 
@@ -68,7 +79,7 @@ def test_one_plan_for_all_never_beats_one_plan_each():
     for _ in range(20):
         variances = rng.uniform(0, 4, 6)
         operators, shrinkage, surrogate = problem(12, variances, rng.uniform(0.1, 5))
-        joint = plan_operator(joint_plan(operators, shrinkage, surrogate), operators, shrinkage)
+        joint = plan_operator(greedy_plan(operators, shrinkage, surrogate), operators, shrinkage)
         plans = per_dimension_plans(operators, shrinkage, variances)
         apart = per_dimension_operator(plans, operators, shrinkage)
         assert w2_squared(apart, surrogate) <= w2_squared(joint, surrogate) * (1 + 1e-12)
@@ -167,7 +178,7 @@ def test_an_impossible_training_time_is_refused(train_time):
 
 def test_one_step_needs_no_merge():
     operators, shrinkage, surrogate = problem(1, [0.5, 2.0], 1.0)
-    assert not list(merges(joint_plan(operators, shrinkage, surrogate)))
+    assert not list(merges(greedy_plan(operators, shrinkage, surrogate)))
     assert not any(
         list(merges(plan))
         for plan in per_dimension_plans(operators, shrinkage, np.array([0.5, 2.0]))

@@ -9,7 +9,6 @@ import pytest
 
 from distill.compare import compare
 from distill.comparison import open_comparison
-from distill.config import CompareConfig
 from distill.kinds import plan_kinds
 from distill.results import over_seeds, tabulate
 from report.comparison import write_report
@@ -18,7 +17,7 @@ from report.pictures import Picture
 from report.tables import Cell, Table
 from report.verdict import claim_sentences
 from tests.chromium import CHROMIUM, run_chromium
-from tests.conftest import draw_image, make_model_run
+from tests.conftest import draw_image, make_model_run, small_comparison
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 # Whether pictures are drawn at all can only a script tell; the page itself has none.
@@ -34,18 +33,7 @@ PROBE = """<script>addEventListener("load", () => {
 def finished(tmp_path_factory) -> tuple[Path, list, str]:
     """Run folder, rows and terminal text of a small comparison."""
     folder = tmp_path_factory.mktemp("comparison")
-    vae, latents = make_model_run(folder)
-    config = CompareConfig(
-        out=folder / "run & <b>co</b>",
-        vae=vae,
-        latents=latents,
-        num_steps=4,
-        epochs=(2, 40),
-        engine="exact",
-        batch_size=256,
-        num_images=3,
-        device="cpu",
-    )
+    config = small_comparison(folder / "run & <b>co</b>", make_model_run(folder), num_images=3)
     comparison = compare(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     text, _ = write_report(config.out, comparison, rows, config.seed)

@@ -147,9 +147,7 @@ def _decode_all(
 
     def save_progress() -> None:
         partial.flush()
-        temporary = progress.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"done": done, "unreadable": unreadable}))
-        os.replace(temporary, progress)
+        _write_whole(progress, json.dumps({"done": done, "unreadable": unreadable}))
 
     workers = min(workers or os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
     # Spawned, not forked: the parent may run torch threads, which a fork would copy mid-flight.
@@ -181,14 +179,19 @@ def _decode_all(
     if unreadable:
         _write_list(_unreadable_list(pixels), unreadable)
     os.replace(partial.name, pixels)
-    index = pixels.with_suffix(".json")
-    index.with_suffix(".tmp").write_text(json.dumps(facts))
-    os.replace(index.with_suffix(".tmp"), index)
+    _write_whole(pixels.with_suffix(".json"), json.dumps(facts))
     progress.unlink()
 
 
 def _write_list(path: Path, unreadable: dict[str, str]) -> None:
-    path.write_text("".join(f"{name}\t{why}\n" for name, why in unreadable.items()))
+    _write_whole(path, "".join(f"{name}\t{why}\n" for name, why in unreadable.items()))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """As ``vae.files.write_text``, which would load torch into every process that decodes."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path: Path) -> None:
