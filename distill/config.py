@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vae.flags import refuse_below, refuse_not_positive
 from vae.run_folder import CHANGES_NO_NUMBER
 
 # What equal training means: equally long for every merge, as in [OM], or for every plan in all.
@@ -57,20 +58,15 @@ class CompareConfig:
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "batch_size", "lr", "num_images", "num_seeds"):
-            if not getattr(self, name) > 0:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
+        refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
         if not self.epochs or min(self.epochs) < 1 or len(set(self.epochs)) < len(self.epochs):
             raise ValueError(
                 f"--epochs must be different whole numbers of at least 1, got {self.epochs}"
             )
         if not self.budgets or len(set(self.budgets)) < len(self.budgets):
             raise ValueError(f"--budgets must be per_merge, total or both, got {self.budgets}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, got {self.workers}")
+        refuse_below(self, 0, "seed")
+        refuse_below(self, 1, "workers")
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
 
@@ -97,7 +93,4 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.columns <= 16:
             raise ValueError(f"--columns must be from 1 to 16, got {self.columns}")
-        for name in ("first", "seed"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"--{name} must be at least 0, got {value}")
+        refuse_below(self, 0, "first", "seed")

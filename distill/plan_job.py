@@ -18,6 +18,7 @@ from planner.plan_file import PlanSet, to_json
 from planner.problem import pose
 from planner.table import plan_every_strategy
 from vae.files import sha256, write_json
+from vae.flags import refuse_below, refuse_not_positive
 from vae.latents import latents_path, load_latents
 from vae.run_folder import open_run
 
@@ -49,10 +50,8 @@ class PlanConfig:
     def __post_init__(self) -> None:
         if (self.variances is None) == (self.latents is None):
             raise ValueError("give either --variances or --latents")
-        if self.num_steps is not None and self.num_steps < 1:
-            raise ValueError(f"--num-steps must be at least 1, got {self.num_steps}")
-        if not (np.isfinite(self.train_time) and self.train_time > 0):
-            raise ValueError(f"--train-time must be a finite number above 0, got {self.train_time}")
+        refuse_below(self, 1, "num_steps")
+        refuse_not_positive(self, "train_time")
 
 
 def make_plans(config: PlanConfig, tell: Callable[[str], None]) -> PlanSet:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from diffusion.gaussian import check_variances
+from vae.flags import refuse_below, refuse_not_positive, refuse_repeats
 from vae.run_folder import CHANGES_NO_NUMBER
 
 Strategy = Literal[
@@ -59,16 +60,11 @@ class SyntheticConfig:
             check_variances(np.array(self.variances))
         except ValueError as error:
             raise ValueError(f"--variances: {error}") from error
-        for name in ("variances", "strategies"):
-            refuse_repeats(name, getattr(self, name))
+        refuse_repeats(self, "variances", "strategies")
         if self.trials < 2:
             raise ValueError(f"--trials must be at least 2, to have a spread, got {self.trials}")
-        for name in ("batch_size", "lr"):
-            if not 0 < getattr(self, name) < float("inf"):
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
+        refuse_not_positive(self, "batch_size", "lr")
+        refuse_below(self, 0, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +82,8 @@ class SimulateConfig(SyntheticConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_repeats("num_steps", self.num_steps)
-        for value in self.num_steps:
-            if value < 1:
-                raise ValueError(f"--num-steps must be at least 1, got {value}")
-        if self.epochs < 1:
-            raise ValueError(f"--epochs must be at least 1, got {self.epochs}")
+        refuse_repeats(self, "num_steps")
+        refuse_below(self, 1, "num_steps", "epochs")
         if self.plan is not None and len(self.num_steps) > 1:
             raise ValueError(f"--plan is for one T; give one --num-steps, not {self.num_steps}")
 
@@ -136,13 +128,5 @@ class ConvergenceConfig(SyntheticConfig):
                 "--strategies per_dimension makes another plan at every epoch count; the study "
                 "follows plans that stay"
             )
-        refuse_repeats("epochs", self.epochs)
-        if min(self.epochs) < 1:
-            raise ValueError(f"--epochs must be at least 1, got {min(self.epochs)}")
-
-
-def refuse_repeats(name: str, values: tuple) -> None:
-    """Refuse an empty or repetitive list of values of a flag."""
-    if not values or len(set(values)) < len(values):
-        flag = "--" + name.replace("_", "-")
-        raise ValueError(f"{flag} must be one or more different values, got {values}")
+        refuse_repeats(self, "epochs")
+        refuse_below(self, 1, "epochs")

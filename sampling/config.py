@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffusion.samplers import find_sampler
+from vae.flags import refuse_below, refuse_not_positive
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,13 @@ class TrainConfig:
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for name in ("num_updates", "batch_size", "num_levels", "width", "depth", "lr"):
-            if not getattr(self, name) > 0:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be positive, got {getattr(self, name)}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"--weight-decay must be at least 0, got {self.weight_decay}")
+        sizes = ("num_updates", "batch_size", "num_levels", "width", "depth")
+        refuse_not_positive(self, *sizes, "lr")
+        refuse_below(self, 0, "weight_decay", "seed")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema-decay must be from 0 to below 1, got {self.ema_decay}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -93,10 +89,8 @@ class SampleConfig:
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "count", "compare_count"):
-            if getattr(self, name) < 1:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be at least 1, got {getattr(self, name)}")
+        refuse_below(self, 1, "steps", "count", "compare_count")
+        refuse_below(self, 0, "seed")
         try:
             find_sampler(self.sampler)
         except ValueError as error:
@@ -119,8 +113,6 @@ class SampleConfig:
                 "--compare measures against held-out latents: give --latents a folder of "
                 "encode_latents"
             )
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,5 @@ class OperatorConfig:
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise ValueError(f"--num-steps must be at least 1, got {self.num_steps}")
-        if self.seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {self.seed}")
+        refuse_below(self, 1, "num_steps")
+        refuse_below(self, 0, "seed")

@@ -8,6 +8,7 @@ import numpy as np
 
 from vae.cache import UNREADABLE
 from vae.data import SPLITS, assign_splits, find_images, open_image
+from vae.flags import refuse_below
 
 CELEBA_COUNT = 202_599
 CELEBA_SIZE = (178, 218)
@@ -24,8 +25,7 @@ class CheckConfig:
     """Images opened for their size, spread evenly over the data set."""
 
     def __post_init__(self) -> None:
-        if self.sample < 1:
-            raise ValueError(f"--sample must be at least 1, got {self.sample}")
+        refuse_below(self, 1, "sample")
 
 
 def check_data(config: CheckConfig) -> None:

@@ -14,6 +14,7 @@ from vae.data import SPLITS
 from vae.device import pick_device
 from vae.evaluate import BATCH_SIZE, Quality, evaluate
 from vae.files import sha256, write_rows
+from vae.flags import refuse_below
 from vae.latents import encode, moments
 from vae.pixels import to_float
 from vae.record import METRICS
@@ -42,8 +43,7 @@ class CompareVaesConfig:
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("--runs must name at least one run folder")
-        if self.columns < 1:
-            raise ValueError(f"--columns must be at least 1, got {self.columns}")
+        refuse_below(self, 1, "columns")
 
 
 @dataclass(frozen=True)

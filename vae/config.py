@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from vae.cache import DEFAULT_CACHE
+from vae.flags import refuse_below, refuse_not_positive
 from vae.run_folder import CHANGES_NO_NUMBER
 
 
@@ -55,15 +56,8 @@ class PretrainConfig:
     """Write for TensorBoard too (pip install tensorboard); metrics.jsonl is written always."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr", "keep", "max_minutes"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be positive, got {value}")
-        for name in ("beta", "l1", "max_shift", "seed", "save_seconds"):
-            if not getattr(self, name) >= 0:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"{flag} must be at least 0, got {getattr(self, name)}")
+        refuse_not_positive(self, "epochs", "batch_size", "lr", "keep", "max_minutes")
+        refuse_below(self, 0, "beta", "l1", "max_shift", "seed", "save_seconds")
 
 
 @dataclass(frozen=True)
@@ -88,5 +82,4 @@ class EncodeConfig:
     """Folder for the decoded images."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size must be at least 1, got {self.batch_size}")
+        refuse_below(self, 1, "batch_size")

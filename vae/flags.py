@@ -1,0 +1,31 @@
+"""Values that a config refuses, told by the flags that the user typed."""
+
+
+def flag(name: str) -> str:
+    """How a config's field is spelt on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def refuse_not_positive(config: object, *names: str) -> None:
+    """Refuse fields that are not above 0 and finite; None, what was not given, is fine."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{flag(name)} must be positive, got {value}")
+
+
+def refuse_below(config: object, least: int, *names: str) -> None:
+    """Refuse fields below ``least``, or with an element that is; None is fine."""
+    for name in names:
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not number >= least:
+                raise ValueError(f"{flag(name)} must be at least {least}, got {number}")
+
+
+def refuse_repeats(config: object, *names: str) -> None:
+    """Refuse tuples that are empty or hold a value twice."""
+    for name in names:
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{flag(name)} must be one or more different values, got {values}")
