@@ -1,6 +1,7 @@
 """Every strategy's plan for one problem, side by side."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +44,14 @@ def plan_every_strategy(
     """
     num_steps, width = problem.operators.shape
 
-    def valued(plans: Plans) -> tuple[Plans, Array]:
-        return plans, operator_under(budget, plans, problem, rates)
-
-    def loss(rival: tuple[Plans, Array]) -> float:
-        return float(w2_squared(rival[1], problem.surrogate))
+    def valued(plans: Plans) -> StrategyPlans:
+        operator = operator_under(budget, plans, problem, rates)
+        return StrategyPlans(
+            plans, operator, float(w2_squared(operator, problem.surrogate)), optimal=False
+        )
 
     found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
-    own: tuple[Plans, Array] | None = None
-    solvers: tuple[str, ...] = ()
+    bound = None
     if budget.kind == "total" and num_steps > MOST_STEPS:
         tell(
             "canonical strategies only, no lower bound: planning for a total budget takes at most "
@@ -59,31 +59,14 @@ def plan_every_strategy(
         )
     else:
         own = valued(_own_plans(problem, budget, rates, full_search, tell))
-        solvers = tuple(SOLVERS)
-    for solver in solvers:
-        if width == 1 and own is not None:
-            found[solver] = own  # every solver is exact, and need not find it again
-            continue
-        try:
-            _refuse(solver, num_steps, width, budget)
-            trained = [
-                problem.with_training(budget.time_of_one(count), rates)
-                for count in budget.merge_counts(num_steps)
-            ]
-            rivals = [valued(plan_jointly(each, solver).blocks * width) for each in trained]
-        except ValueError as error:
-            tell(f"{solver} is left out: {error}")
-            continue
-        found[solver] = min(rivals, key=loss)
-    if budget.kind == "total" and "beam" in found and own is not None:
-        # Searches for equal times overlook the plans of few merges, which others may have found.
-        alone = [valued((plan,) * width) for plan in {id(plan): plan for plan in own[0]}.values()]
-        found["beam"] = min([*found.values(), *alone], key=loss)
-    if own is not None:
+        found |= _joint_plans(problem, budget, rates, valued, found, own, tell)
         found[PER_DIMENSION] = own
+        bound = own.w2_squared
+    least = found["pareto"].w2_squared if "pareto" in found else bound
 
-    bound = None if own is None else loss(own)
-    least = loss(found["pareto"]) if "pareto" in found else bound
+    def proven(plans: StrategyPlans) -> bool:
+        return least is not None and meets(plans.w2_squared, least, problem.surrogate)
+
     return PlanSet(
         num_steps=num_steps,
         train_time=budget.train_time,
@@ -91,17 +74,46 @@ def plan_every_strategy(
         variances=problem.variances,
         surrogate=problem.surrogate,
         lower_bound=bound,
-        strategies={
-            name: StrategyPlans(
-                plans=plans,
-                operator=operator,
-                w2_squared=loss((plans, operator)),
-                optimal=least is not None
-                and meets(loss((plans, operator)), least, problem.surrogate),
-            )
-            for name, (plans, operator) in found.items()
-        },
+        strategies={name: replace(each, optimal=proven(each)) for name, each in found.items()},
     )
+
+
+def _joint_plans(
+    problem: Problem,
+    budget: Budget,
+    rates: Array | None,
+    valued: Callable[[Plans], StrategyPlans],
+    canonical: dict[str, StrategyPlans],
+    own: StrategyPlans,
+    tell: Callable[[str], object],
+) -> dict[str, StrategyPlans]:
+    """Solver -> one plan for all coordinates, of those solvers that end."""
+    num_steps, width = problem.operators.shape
+    found = {}
+    for solver in SOLVERS:
+        if width == 1:  # every solver is exact, and need not find it again
+            found[solver] = own
+            continue
+        try:
+            _refuse(solver, num_steps, width, budget)
+            rivals = []
+            for count in budget.merge_counts(num_steps):
+                trained = problem.with_training(budget.time_of_one(count), rates)
+                rivals.append(valued(plan_jointly(trained, solver).blocks * width))
+        except ValueError as error:
+            tell(f"{solver} is left out: {error}")
+            continue
+        found[solver] = min(rivals, key=_w2_squared)
+    if budget.kind == "total" and "beam" in found:
+        # Searches for equal times overlook the plans of few merges, which others may have found.
+        distinct = {id(plan): plan for plan in own.plans}.values()
+        rivals = [*canonical.values(), *found.values(), *(valued((p,) * width) for p in distinct)]
+        found["beam"] = min(rivals, key=_w2_squared)
+    return found
+
+
+def _w2_squared(plans: StrategyPlans) -> float:
+    return plans.w2_squared
 
 
 def _own_plans(
