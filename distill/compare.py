@@ -17,7 +17,7 @@ from distill.law import refuse_unstable
 from distill.plans import read_plan_set
 from distill.stages import plan_stages
 from distill.students import save_students
-from distill.training import Engine, Training
+from distill.worker import Engine, Training
 from planner.problem import pose
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.device import pick_device

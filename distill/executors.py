@@ -14,7 +14,7 @@ import torch
 
 from distill.jobs import Job
 from distill.students import Students
-from distill.training import Training, do_job
+from distill.worker import Training, do_job
 
 CONNECT_SECONDS = 10
 # A gradient step is too short for two threads to share. And with one, its sums, and so the

@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 
 MEAN, VARIANCE = 0.7, 0.25  # of the data in ERRATA L-7
 ENDS = (-3.0, 3.0)  # of its grids, in the half log-SNR l
+X_START = 1.0
 
 
 def scalar_denoiser(mean: float, variance: float) -> Denoiser:
@@ -39,15 +40,15 @@ def marginal_variance(grid: TimeGrid, variance: float) -> Array:
     return grid.alpha**2 * variance + grid.sigma**2
 
 
-def endpoint_error(update: Update, grid: TimeGrid, x_start: float = 1.0) -> float:
-    """Distance of a deterministic sampler's end to the probability flow's.
+def endpoint_error(update: Update, grid: TimeGrid) -> float:
+    """Distance of a deterministic sampler's end to the probability flow's, both from ``X_START``.
 
     The flow of N(mu, V) keeps (x - alpha mu) / sqrt(m).
     """
-    start = torch.tensor([[x_start]], dtype=torch.float64)
+    start = torch.tensor([[X_START]], dtype=torch.float64)
     found = sample(update, scalar_denoiser(MEAN, VARIANCE), grid, start).item()
     deviation = np.sqrt(marginal_variance(grid, VARIANCE))
-    scaled = (x_start - grid.alpha[0] * MEAN) / deviation[0]
+    scaled = (X_START - grid.alpha[0] * MEAN) / deviation[0]
     return abs(found - grid.alpha[-1] * MEAN - deviation[-1] * scaled)
 
 

@@ -14,7 +14,7 @@ from distill.config import CompareConfig
 from distill.executors import default_workers, do_jobs, open_executor
 from distill.jobs import Job, steps_per_merge
 from distill.students import save_students
-from distill.training import Training
+from distill.worker import Training
 from planner.strategies import CANONICAL
 from tests.conftest import small_comparison
 

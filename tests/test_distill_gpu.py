@@ -11,7 +11,7 @@ from distill.descent import fit_operators
 from distill.inputs import gaussian_inputs
 from distill.jobs import Job, steps_per_merge
 from distill.train import train_students
-from distill.training import Training, do_job
+from distill.worker import Training, do_job
 from planner.problem import pose
 from planner.strategies import CANONICAL
 

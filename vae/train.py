@@ -1,4 +1,4 @@
-"""The training loop: batches, loss, gradient step, in one process or many."""
+"""The gradient steps of an epoch: batch, loss, step, in one process or many."""
 
 import math
 from collections.abc import Iterator

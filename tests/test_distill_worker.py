@@ -8,7 +8,7 @@ import pytest
 from diffusion.schedule import cosine_schedule
 from distill.jobs import Job, steps_per_merge
 from distill.law import decay_rates, sgd_shrinkage, train_time
-from distill.training import Training, do_job, inputs_of
+from distill.worker import Training, do_job, inputs_of
 from planner.problem import pose
 from planner.strategies import CANONICAL, sequential_boot, vanilla
 from vae.files import sha256

@@ -1,4 +1,4 @@
-"""Doing one job: from plans to students, by gradient steps or in closed form.
+"""What a worker does, one job: from plans to students, by gradient steps or in closed form.
 
     sgd    takes every gradient step, in float32.
     exact  takes none. A gradient step on ``mean (a x - target x)**2`` multiplies ``a - target`` by
@@ -13,7 +13,8 @@
            evaluated, all in float64. The engines differ by the rounding of float32 only.
 
 Both are set beside the law of such runs: the closed form at the expected mean squares, and the
-operators of ``SIMULATED_RUNS`` runs whose mean squares are drawn (``distill.law``).
+operators of ``SIMULATED_RUNS`` runs whose mean squares are drawn (``distill.law``). The exact
+engine of the synthetic experiments is another, which draws no batch at all: ``distill.exact``.
 """
 
 import time
