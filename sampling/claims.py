@@ -89,7 +89,8 @@ def undrifted_variance(grid: TimeGrid, variance: float) -> float:
 
 def kl_of_drift(variance: float) -> float:
     """KL / h**2 of N(0, V) moved by w = 0.7 z for a short time h, exactly."""
-    excess = (1 + DRIFT_TIME * DRIFT_SLOPE) ** 2 - 1
+    moved = (1 + DRIFT_TIME * DRIFT_SLOPE) ** 2 * variance
+    excess = moved / variance - 1
     return (excess - math.log1p(excess)) / 2 / DRIFT_TIME**2
 
 
