@@ -82,7 +82,6 @@ def train(config: TrainConfig) -> None:
                 held_out=f"{row['held_out_loss']:.3f}",
                 gaussian=f"{row['held_out_loss_gaussian']:.3f}",
             )
-    print(f"weights: {config.out / FILE_NAME}\nmetrics: {config.out / 'metrics.jsonl'}")
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,8 @@ from vae.files import sha256, write_rows
 from vae.flags import refuse_below
 from vae.latents import encode, moments
 from vae.pixels import to_float
-from vae.record import METRICS
-from vae.run_folder import open_run, read_run
+from vae.record import read_metrics
+from vae.run_folder import RESULTS, open_run, read_run
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CompareVaesConfig:
     data: Path
     """Folder of images; those held out are reconstructed, all are encoded."""
     out: Path
-    """Folder for vaes.csv and the picture."""
+    """Run folder for the table and the picture."""
     columns: int = 10
     """Images pictured."""
     originals: bool = False
@@ -48,7 +48,7 @@ class CompareVaesConfig:
 
 @dataclass(frozen=True)
 class VaeRow:
-    """A row of ``vaes.csv``: reconstruction of held-out images, covariance of all images."""
+    """A row of ``results.csv``: reconstruction of held-out images, covariance of all images."""
 
     run: str
     epochs: int
@@ -73,7 +73,7 @@ class ComparedVaes:
 
 
 def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
-    """Evaluate every run's weights, reconstruct held-out images, write ``vaes.csv``.
+    """Evaluate every run's weights, reconstruct held-out images, write ``results.csv``.
 
     Raises:
         FileNotFoundError, ValueError: a run or the data will not do.
@@ -103,13 +103,13 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
         rows.append(_row(run, replace(evaluate(model, held_out), covariance=covariance)))
         with torch.no_grad():
             pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
-    write_rows(config.out / "vaes.csv", rows, VaeRow)
+    write_rows(config.out / RESULTS, rows, VaeRow)
     return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
 
 
 def _row(run: Path, quality: Quality) -> VaeRow:
     beta = read_run(run)["config"]["beta"]
-    epochs = len((run / METRICS).read_text(encoding="utf-8").splitlines())
+    epochs = len(read_metrics(run))
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found

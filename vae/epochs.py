@@ -13,6 +13,7 @@ from vae.job import Job
 from vae.loss import VaeLoss
 from vae.pictures import picture_epoch
 from vae.record import Record
+from vae.run_folder import FIGURES
 from vae.stop import Stop
 from vae.train import train_steps
 from vae.training_state import TrainingState, save_state
@@ -119,7 +120,7 @@ def _close_epoch(
         "images_per_second": speed,
         **quality.row(),
     }
-    picture = config.out / "pictures" / f"epoch_{epoch + 1:04d}.png"
+    picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
     picture_epoch(picture, model, held_out)
     record.epoch(row, quality, picture)
     save_vae(config.out / FILE_NAME, model)

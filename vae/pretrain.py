@@ -8,24 +8,25 @@ import torch
 from numpy.typing import NDArray
 
 from vae.cache import ImageSet, load_images
-from vae.checkpoint import BEST_NAME, FILE_NAME
 from vae.config import PretrainConfig
 from vae.data import SPLITS, preprocessing_id
 from vae.epochs import train_epochs
 from vae.job import convolves_in_bf16, prepare
 from vae.memory import keep_freed_memory
 from vae.parallel import World, join_world
-from vae.record import METRICS
 from vae.run_folder import open_run, read_run
 from vae.ssim import scales_for
 from vae.stop import TIME_IS_UP, Stop
-from vae.training_state import load_state, remove_leftovers
+from vae.training_state import load_state
 
 
-def pretrain(config: PretrainConfig) -> None:
+def pretrain(config: PretrainConfig) -> bool:
     """Train, validate, picture and record every epoch; go on where an earlier run stopped.
 
     Under ``torchrun`` all processes share the work, and the first writes.
+
+    Returns:
+        Whether all epochs are done and this process is the one that writes.
 
     Raises:
         ValueError: the data or the run folder will not do.
@@ -51,7 +52,6 @@ def pretrain(config: PretrainConfig) -> None:
                 # A queue may go on with the run on another kind of processor.
                 facts = read_run(config.out)["facts"]
                 bf16 = facts["convolutions"] == "bf16"
-            remove_leftovers(config.out)
             if data.unreadable:
                 print(f"left out {data.unreadable} unreadable images, see {data.unreadable_list}")
             print(
@@ -66,6 +66,7 @@ def pretrain(config: PretrainConfig) -> None:
         with Stop(started, config.max_minutes, world.device) as stop:
             reason = train_epochs(job, saved, held_out, stop)
         _take_leave(config, world, reason)
+        return world.leads and reason == 0
 
 
 def _places(data: ImageSet, split: str) -> NDArray[np.int64]:
@@ -84,14 +85,11 @@ def _facts(config: PretrainConfig, world: World, bf16: bool) -> dict[str, object
 
 
 def _take_leave(config: PretrainConfig, world: World, reason: int) -> None:
-    """Say where things are, or how to go on.
+    """Say how to go on, where something asked to stop.
 
     Raises:
         SystemExit: a signal asked to stop.
     """
-    if reason == 0 and world.leads:
-        print(f"weights: {config.out / FILE_NAME}, best by validation: {config.out / BEST_NAME}")
-        print(f"metrics: {config.out / METRICS}, pictures: {config.out / 'pictures'}")
     if reason == TIME_IS_UP and world.leads:
         print(f"{config.max_minutes:g} minutes are up: saved; the same command again goes on")
     if reason > TIME_IS_UP:

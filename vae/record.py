@@ -17,6 +17,19 @@ METRICS = "metrics.jsonl"
 DIMENSIONS = "latent_dimensions.jsonl"
 
 
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.jsonl``, one an epoch.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    path = run / METRICS
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no readable record of a training ({error})") from error
+
+
 class Record:
     """Appends to ``metrics.jsonl`` and ``latent_dimensions.jsonl``; what is there is kept."""
 
