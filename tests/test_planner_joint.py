@@ -168,6 +168,6 @@ def test_plans_that_tie_but_for_rounding_do_not_take_turns_for_ever(train_time):
 def test_local_improvement_ends_for_tiny_variances(least, largest, count, num_steps, train_time):
     """A VAE at its start gives 1e-5: the surrogate is then so small that differences cancel."""
     variances = np.geomspace(least, largest, count)
-    problem = pose(cosine_schedule(num_steps), variances, train_time)
+    problem = posed(num_steps, variances, train_time)
     greedy, beam = (plan_jointly(problem, solver) for solver in ("greedy", "beam"))
     assert beam.w2_squared <= greedy.w2_squared
