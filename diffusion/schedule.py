@@ -94,6 +94,25 @@ def linear_beta_schedule(num_steps: int) -> NoiseSchedule:
     return NoiseSchedule(alpha=alpha, sigma=sigma)
 
 
+SCHEDULES = {"cosine": cosine_schedule, "linear_beta": linear_beta_schedule}
+
+
+def find_schedule(name: str, num_steps: int) -> NoiseSchedule:
+    """One of ``SCHEDULES`` with T = ``num_steps``, or that of the JSON file ``name``, of its own T.
+
+    Raises:
+        FileNotFoundError, ValueError: it is neither, or the file holds no schedule.
+    """
+    if name in SCHEDULES:
+        return SCHEDULES[name](num_steps)
+    path = Path(name)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"--schedule {path}: no such file, and none of {', '.join(SCHEDULES)}"
+        )
+    return read_schedule(path)
+
+
 def read_schedule(path: Path) -> NoiseSchedule:
     """Schedule from a JSON file ``{"alpha": [...], "sigma": [...]}``, T + 1 numbers each.
 

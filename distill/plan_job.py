@@ -7,12 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from diffusion.schedule import (
-    NoiseSchedule,
-    cosine_schedule,
-    linear_beta_schedule,
-    read_schedule,
-)
+from diffusion.schedule import SCHEDULES, NoiseSchedule, find_schedule
 from planner.budget import Budget
 from planner.plan_file import PlanSet, to_json
 from planner.problem import pose
@@ -22,7 +17,6 @@ from vae.flags import refuse_below, refuse_not_positive
 from vae.latents import latents_path, load_latents
 from vae.run_folder import open_run
 
-SCHEDULES = {"cosine": cosine_schedule, "linear-beta": linear_beta_schedule}
 DEFAULT_STEPS = 32
 PLANS = "plans.json"
 
@@ -44,7 +38,7 @@ class PlanConfig:
     budget: Literal["per-merge", "total"] = "per-merge"
     """Whether every merge trains for --train-time, or the merges of a plan share it."""
     schedule: str = "cosine"
-    """cosine, linear-beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
+    """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
     full_search: bool = False
     """Search each coordinate's plan in O(T**3) even where theory knows it."""
 
@@ -81,14 +75,9 @@ def make_plans(config: PlanConfig, tell: Callable[[str], None]) -> PlanSet:
 
 
 def _schedule(config: PlanConfig) -> NoiseSchedule:
-    if config.schedule in SCHEDULES:
-        return SCHEDULES[config.schedule](config.num_steps or DEFAULT_STEPS)
-    path = Path(config.schedule)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"--schedule {path}: no such file, and none of {', '.join(SCHEDULES)}"
-        )
-    schedule = read_schedule(path)
+    schedule = find_schedule(config.schedule, config.num_steps or DEFAULT_STEPS)
     if config.num_steps not in (None, schedule.num_steps):
-        raise ValueError(f"--num-steps {config.num_steps}, but {path} has {schedule.num_steps}")
+        raise ValueError(
+            f"--num-steps {config.num_steps}, but {config.schedule} has {schedule.num_steps}"
+        )
     return schedule

@@ -12,7 +12,7 @@ from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_
 from diffusion.noise import bank_seeds, walk_noise
 from diffusion.noise_estimator import NoiseEstimator
 from diffusion.samplers import SAMPLERS, Update, ddim, sample
-from diffusion.schedule import NoiseSchedule, cosine_schedule, linear_beta_schedule, read_schedule
+from diffusion.schedule import SCHEDULES, find_schedule
 from sampling.checkpoint import estimator_path, load_estimator, refuse_other_vae
 from sampling.config import SampleConfig
 from vae.checkpoint import load_vae, weights_path
@@ -60,15 +60,10 @@ def make_grid(config: SampleConfig, steps: int) -> TimeGrid:
     """
     match config.spacing:
         case "t":
-            return uniform_t_grid(_schedule(config.schedule), steps)
+            return uniform_t_grid(find_schedule(config.schedule, SCHEDULE_STEPS), steps)
         case "log_snr":
             return uniform_log_snr_grid(steps, config.q_max, config.q_min)
     return karras_grid(steps, config.q_max, config.q_min)
-
-
-def _schedule(name: str) -> NoiseSchedule:
-    known = {"cosine": cosine_schedule, "linear_beta": linear_beta_schedule}
-    return known[name](SCHEDULE_STEPS) if name in known else read_schedule(Path(name))
 
 
 def make_update(config: SampleConfig) -> Update:
@@ -103,7 +98,10 @@ def sample_faces(config: SampleConfig) -> Tensor:
     """
     models = load_models(config.estimator, config.vae, config.device)
     grid = make_grid(config, config.steps)
-    open_run(config.out, "sample_faces", config, models.inputs, str(models.device))
+    inputs = dict(models.inputs)
+    if config.spacing == "t" and config.schedule not in SCHEDULES:
+        inputs["schedule"] = sha256(Path(config.schedule))
+    open_run(config.out, "sample_faces", config, inputs, str(models.device))
     update = make_update(config)
     seeds = bank_seeds(config.seed, config.count)
     found = []

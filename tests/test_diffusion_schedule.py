@@ -6,6 +6,7 @@ import pytest
 from diffusion.schedule import (
     NoiseSchedule,
     cosine_schedule,
+    find_schedule,
     linear_beta_schedule,
     read_schedule,
 )
@@ -59,8 +60,15 @@ def test_the_linear_beta_schedule_integrates_its_rate():
 def test_a_schedule_is_read_from_its_file(tmp_path):
     path = tmp_path / "schedule.json"
     path.write_text(json.dumps({"alpha": [1.0, 0.6, 0.0], "sigma": [0.0, 0.8, 1.0]}))
-    schedule = read_schedule(path)
-    np.testing.assert_array_equal(schedule.sigma, [0.0, 0.8, 1.0])
+    for schedule in (read_schedule(path), find_schedule(str(path), num_steps=1000)):
+        np.testing.assert_array_equal(schedule.sigma, [0.0, 0.8, 1.0])
+
+
+def test_a_schedule_is_found_by_its_name():
+    found = find_schedule("linear_beta", 7)
+    np.testing.assert_array_equal(found.alpha, linear_beta_schedule(7).alpha)
+    with pytest.raises(FileNotFoundError, match="sine: no such file, and none of cosine, linear"):
+        find_schedule("sine", 7)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,18 @@ def test_a_grid_that_does_not_decrease_is_refused(models, tmp_path, monkeypatch,
     assert "bad.json: schedule at t = 2" in line
 
 
+def test_a_run_does_not_go_on_under_another_schedule(models, tmp_path):
+    file = tmp_path / "schedule.json"
+    flags = {"spacing": "t", "schedule": str(file), "steps": 2, "count": 2}
+    config = SampleConfig(out=tmp_path / "run", **flags, **without_latents(models))
+    file.write_text('{"alpha": [1, 0.8, 0], "sigma": [0, 0.6, 1]}')
+    sample_faces(config)
+    sample_faces(config)
+    file.write_text('{"alpha": [1, 0.6, 0], "sigma": [0, 0.8, 1]}')
+    with pytest.raises(ValueError, match=r"holds another run's results \(inputs.schedule is"):
+        sample_faces(config)
+
+
 def test_an_estimator_of_another_vae_is_refused(models, tmp_path, monkeypatch, capsys):
     arguments = ["--out", tmp_path / "run", "--vae", models["vae"]]
     line = fails(monkeypatch, capsys, *arguments)
