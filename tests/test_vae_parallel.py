@@ -92,7 +92,7 @@ def test_torchrun_trains_as_one_process_does_and_the_first_alone_writes(tmp_path
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("weights:") == 1
+    assert done.stdout.count("figures/training.png") == 1
     pretrain(PretrainConfig(**values, out=tmp_path / "one"))
     rows = [
         [json.loads(row) for row in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
