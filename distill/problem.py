@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from diffusion.gaussian import ddim_operators, surrogate_composite
 from diffusion.schedule import NoiseSchedule, cosine_schedule
 from planner.plan import Plan
-from planner.plan_file import PlanSet, read_plans
+from planner.plan_file import PLAN_AGAIN, PlanSet, read_plans
 from planner.search import joint_plan, per_dimension_plans
 from planner.strategies import CANONICAL
 
@@ -58,13 +58,17 @@ def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]
     return {name: found.plans for name, found in read_plan_set(path, problem).strategies.items()}
 
 
-def read_plan_set(path: Path, problem: Problem) -> PlanSet:
+def read_plan_set(path: Path, problem: Problem, mend: str = PLAN_AGAIN) -> PlanSet:
     """A plans.json, which must be for this problem's steps and coordinates.
 
+    Args:
+        mend: What to do about a missing or damaged file.
+
     Raises:
-        FileNotFoundError, ValueError: there is none, or it is for another problem.
+        FileNotFoundError, OSError, ValueError: there is none, it is damaged, or for another
+            problem.
     """
-    found = read_plans(path)
+    found = read_plans(path, mend)
     asked = problem.operators.shape
     if (found.num_steps, len(found.variances)) != asked:
         raise ValueError(

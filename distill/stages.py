@@ -11,7 +11,7 @@ from distill.config import Budget
 from distill.law import decay_rates, train_time
 from distill.problem import Problem, read_plan_set
 from planner.budget import Budget as TimeBudget
-from planner.plan_file import PER_DIMENSION, PlanSet, read_plans, to_json
+from planner.plan_file import PER_DIMENSION, PlanSet, to_json
 from planner.table import plan_every_strategy
 from vae.files import write_text
 
@@ -45,7 +45,7 @@ def plan_stages(
                     bar.write("\n".join(lines))
             # On one line, which is written ten times as fast: some plans are 128 times 31 merges.
             write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
-    return read_stages(folder, stages)
+    return read_stages(folder, stages, problem)
 
 
 def plan_stage(stage: Stage, problem: Problem, lr: float, tell: Callable[[str], None]) -> PlanSet:
@@ -64,9 +64,13 @@ def plan_stage(stage: Stage, problem: Problem, lr: float, tell: Callable[[str], 
     return plan_every_strategy(problem.schedule, problem.variances, time, False, tell, rates)
 
 
-def read_stages(folder: Path, stages: Sequence[Stage]) -> dict[Stage, PlanSet]:
-    """What ``plan_stages`` kept; errors as of ``read_plans``."""
-    return {stage: read_plans(folder / f"{stage_name(stage)}.json") for stage in stages}
+def read_stages(folder: Path, stages: Sequence[Stage], problem: Problem) -> dict[Stage, PlanSet]:
+    """What ``plan_stages`` kept; errors as of ``read_plan_set``."""
+    mend = "remove it and run again"
+    return {
+        stage: read_plan_set(folder / f"{stage_name(stage)}.json", problem, mend)
+        for stage in stages
+    }
 
 
 def stage_name(stage: Stage) -> str:

@@ -195,7 +195,7 @@ def test_the_command_writes_table_figure_and_comparison(tmp_path, monkeypatch, c
         (["--lr", "nan"], "--lr must be positive, got nan"),
         (["--epochs", 0], "--epochs must be at least 1, got 0"),
         (["--strategies", "bot"], "bot"),
-        (["--compare", "/no/such.csv"], "--compare /no/such.csv: no such file"),
+        (["--compare", "/no/such.csv"], "/no/such.csv: no such file; --compare takes CSV"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(monkeypatch, capsys, tmp_path, arguments, message):

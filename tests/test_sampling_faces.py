@@ -115,7 +115,7 @@ def test_a_grid_that_does_not_decrease_is_refused(models, tmp_path, monkeypatch,
     given = [f"--{name}={path}" for name, path in without_latents(models).items()]
     schedule = ["--spacing", "t", "--schedule", tmp_path / "bad.json", "--steps", 2]
     line = fails(monkeypatch, capsys, "--out", tmp_path / "run", *given, *schedule)
-    assert "bad.json: schedule at t = 2" in line
+    assert "bad.json: not a schedule (schedule at t = 2" in line
 
 
 def test_an_estimator_of_another_vae_is_refused(models, tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reading.files import number, read_json_lines, reading
 from vae.cache import DEFAULT_CACHE, load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.data import SPLITS
@@ -18,6 +19,8 @@ from vae.latents import encode, moments
 from vae.pixels import to_float
 from vae.record import METRICS
 from vae.run_folder import open_run, read_run
+
+RUNS = "give --runs folders of pretrain_vae"
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,10 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
 
 
 def _row(run: Path, quality: Quality) -> VaeRow:
-    beta = read_run(run)["config"]["beta"]
-    epochs = len((run / METRICS).read_text(encoding="utf-8").splitlines())
+    with reading(run / "config.json", "one of pretrain_vae", RUNS):
+        beta = number(read_run(run)["config"], "beta")
+    with reading(run / METRICS, "a record of epochs", RUNS):
+        epochs = len(read_json_lines(run / METRICS))
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found

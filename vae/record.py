@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vae.evaluate import Quality
-from vae.files import append_line, write_text
+from vae.files import append_line, keep_lines
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # an extra
@@ -24,14 +24,13 @@ class Record:
         """Drop rows of epochs that were recorded, but not saved before the run was cut off.
 
         Raises:
-            ValueError: TensorBoard is asked for and not installed.
+            OSError, ValueError: a record is damaged, or TensorBoard is asked for and not installed.
         """
         self._run = run
         for name in (METRICS, DIMENSIONS):
             path = run / name
             if path.exists():
-                rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                write_text(path, "".join(rows[:epochs_done]))
+                keep_lines(path, epochs_done)
         self._writer = _open_tensorboard(run, epochs_done) if track == "tensorboard" else None
 
     def epoch(self, row: dict[str, float], quality: Quality, picture: Path) -> None:
