@@ -13,7 +13,7 @@ from planner.problem import pose
 from planner.search import optimal_values
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
-from reading.files import reading, shown
+from reading.files import TEXT, reading, shown
 from vae.checkpoint import embedded_vae, load_vae
 from vae.device import pick_device
 from vae.files import sha256
@@ -102,7 +102,7 @@ def read_sums(path: Path) -> dict[str, str]:
     """
     with reading(path, f"a whole {SUMS}", "install mergelab again"):
         sums: dict[str, str] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding=TEXT).splitlines(), start=1):
             found = re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line)
             if found is None or found[2] in sums:
                 raise ValueError(f"line {number} reads {shown(line)}")
