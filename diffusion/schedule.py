@@ -32,14 +32,15 @@ class NoiseSchedule:
         _refuse_first(~(np.isfinite(alpha) & np.isfinite(sigma)), self, "is not finite")
         _refuse_first(np.diff(alpha, prepend=np.inf) >= 0, self, "does not lower alpha")
         _refuse_first(np.diff(sigma, prepend=-np.inf) <= 0, self, "does not raise sigma")
-        off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
-        _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
         for t, ends in ((0, (1.0, 0.0)), (last, (0.0, 1.0))):
             if (alpha[t], sigma[t]) != ends:
                 raise ValueError(
                     f"schedule at t = {t}: (alpha, sigma) = ({alpha[t]}, {sigma[t]}) "
                     f"must be exactly {ends}"
                 )
+        # Between these ends no value is too large to be squared.
+        off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
+        _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
 
     @property
     def num_steps(self) -> int:

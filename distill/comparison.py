@@ -40,6 +40,7 @@ class Comparison:
     model: VAE
     inputs: str  # gaussian or latents
     lr: float
+    seed: int  # the first
     data_fingerprint: str  # of the images behind the latents
 
     def of_stage(self, stage: Stage, seed: int) -> dict[str, Students]:
@@ -103,6 +104,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         config = record["config"]
         problem = pose(whole(config, "num_steps", least=1), found.covariance.diagonal().numpy())
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
+        seed = whole(config, "seed")
         vae_sha256 = field(record["inputs"], "vae", str)
         named = field(record["paths"], "vae", str) if "vae" in record["paths"] else None
     weights = weights_path(vae or (Path(named) if named else None))
@@ -128,6 +130,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         model=model,
         inputs=inputs,
         lr=lr,
+        seed=seed,
         data_fingerprint=found.data_fingerprint,
     )
 

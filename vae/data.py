@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from reading.files import TEXT, reading, shown
 
 IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels, height and width; the network halves them to 2 or 3
 DEFAULT_IMAGE_SIZE = 64  # of [OM] and of the embedded model
+# What zipfile raises for a damaged list of members.
+BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 CELEBA_ZIP = "img_align_celeba.zip"
 MOST_MEMBER_BYTES = 64 << 20  # that a member of a zip may unpack to
@@ -105,16 +108,16 @@ def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[os.DirEntry[str], s
 
 
 def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [
-                (info.filename, info.file_size)
-                for info in opened.infolist()
-                if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
-                and not PurePosixPath(info.filename).name.startswith(".")
-            ]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive}: not a readable zip ({error}); download it again") from error
+    with (
+        reading(archive, "a readable zip", "download it again", also=BAD_ZIP),
+        zipfile.ZipFile(archive) as opened,
+    ):
+        members = [
+            (info.filename, info.file_size)
+            for info in opened.infolist()
+            if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
+            and not PurePosixPath(info.filename).name.startswith(".")
+        ]
     if not members:
         raise ValueError(f"{archive}: no image in the zip; data/README.md tells which one to get")
     names, sizes = zip(*sorted(members), strict=True)
