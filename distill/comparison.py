@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffusion.gaussian import check_variances
 from distill.config import BUDGETS
 from distill.jobs import Case
 from distill.problem import Problem, pose
@@ -99,10 +100,10 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
             f"{index}: no such file; {run} is no finished run of compare_strategies"
         )
     found = read_index(index)
+    record = read_run(run)
+    config = record["config"]
     with reading(run / "config.json", "one of compare_strategies", RUN_AGAIN):
-        record = read_run(run)
-        config = record["config"]
-        problem = pose(whole(config, "num_steps", least=1), found.covariance.diagonal().numpy())
+        num_steps = whole(config, "num_steps", least=1)
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
         seed = whole(config, "seed")
         vae_sha256 = field(record["inputs"], "vae", str)
@@ -111,8 +112,8 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
     model = load_vae(weights).to(pick_device(device_name))
     if sha256(weights) != vae_sha256:
         raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
-    plans = read_stages(run / PLANS, found.stages, problem)
-    loaded = {}
+    plans = read_stages(run / PLANS, found.stages, (num_steps, len(found.mean)))
+    loaded: dict[str, Students] = {}
     for case, job in found.jobs.items():
         path = students_path(run, job)
         if job not in loaded:
@@ -122,7 +123,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         if case.strategy not in plans[case.budget, case.epochs].strategies:
             raise ValueError(f"{index}: no plan of {case.strategy} is kept; {RUN_AGAIN}")
     return Comparison(
-        problem=problem,
+        problem=pose(num_steps, found.covariance.diagonal().numpy()),
         students={case: loaded[job] for case, job in found.jobs.items()},
         plans=plans,
         mean=found.mean,
@@ -143,10 +144,9 @@ def read_index(path: Path) -> Index:
     """
     tensors, facts = read_tensors(path, KIND)
     with reading(path, "a whole index of a comparison", RUN_AGAIN):
-        covariance = pick(tensors, "covariance", torch.float64, (None, None))
-        mean = pick(tensors, "mean", torch.float64, (len(covariance),))
-        if covariance.shape != (len(mean), len(mean)) or (covariance.diagonal() < 0).any():
-            raise ValueError(f"{tuple(covariance.shape)} numbers are no covariance")
+        mean = pick(tensors, "mean", torch.float64, (None,))
+        covariance = pick(tensors, "covariance", torch.float64, (len(mean), len(mean)))
+        check_variances(covariance.diagonal().numpy())
         listed = expect(json.loads(fact(facts, "cases")), list, "cases")
         jobs = {_case(case): field(case, "job", str) for case in listed}
         for job in jobs.values():

@@ -55,13 +55,15 @@ def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> tuple[Plan, 
 
 def read_strategies(path: Path, problem: Problem) -> dict[str, tuple[Plan, ...]]:
     """The same from a plans.json; errors as of ``read_plan_set``."""
-    return {name: found.plans for name, found in read_plan_set(path, problem).strategies.items()}
+    plan_set = read_plan_set(path, problem.operators.shape)
+    return {name: found.plans for name, found in plan_set.strategies.items()}
 
 
-def read_plan_set(path: Path, problem: Problem, mend: str = PLAN_AGAIN) -> PlanSet:
-    """A plans.json, which must be for this problem's steps and coordinates.
+def read_plan_set(path: Path, shape: tuple[int, ...], mend: str = PLAN_AGAIN) -> PlanSet:
+    """A plans.json, which must be for a problem of this shape.
 
     Args:
+        shape: Steps and coordinates, (T, d).
         mend: What to do about a missing or damaged file.
 
     Raises:
@@ -69,11 +71,10 @@ def read_plan_set(path: Path, problem: Problem, mend: str = PLAN_AGAIN) -> PlanS
             problem.
     """
     found = read_plans(path, mend)
-    asked = problem.operators.shape
-    if (found.num_steps, len(found.variances)) != asked:
+    if (found.num_steps, len(found.variances)) != shape:
         raise ValueError(
             f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
-            f"run has {asked[0]} and {asked[1]}; give --num-steps {found.num_steps}, or plan "
+            f"run has {shape[0]} and {shape[1]}; give --num-steps {found.num_steps}, or plan "
             "again for these variances"
         )
     return found

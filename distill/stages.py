@@ -36,7 +36,7 @@ def plan_stages(
             if path.exists():
                 continue
             if given is not None:
-                plan_set = read_plan_set(given, problem)
+                plan_set = read_plan_set(given, problem.operators.shape)
             else:
                 lines: list[str] = []
                 plan_set = plan_stage(stage, problem, lr, lines.append)
@@ -45,7 +45,7 @@ def plan_stages(
                     bar.write("\n".join(lines))
             # On one line, which is written ten times as fast: some plans are 128 times 31 merges.
             write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
-    return read_stages(folder, stages, problem)
+    return read_stages(folder, stages, problem.operators.shape)
 
 
 def plan_stage(stage: Stage, problem: Problem, lr: float, tell: Callable[[str], None]) -> PlanSet:
@@ -64,12 +64,13 @@ def plan_stage(stage: Stage, problem: Problem, lr: float, tell: Callable[[str], 
     return plan_every_strategy(problem.schedule, problem.variances, time, False, tell, rates)
 
 
-def read_stages(folder: Path, stages: Sequence[Stage], problem: Problem) -> dict[Stage, PlanSet]:
-    """What ``plan_stages`` kept; errors as of ``read_plan_set``."""
+def read_stages(
+    folder: Path, stages: Sequence[Stage], shape: tuple[int, ...]
+) -> dict[Stage, PlanSet]:
+    """What ``plan_stages`` kept for a problem of that shape; errors as of ``read_plan_set``."""
     mend = "remove it and run again"
     return {
-        stage: read_plan_set(folder / f"{stage_name(stage)}.json", problem, mend)
-        for stage in stages
+        stage: read_plan_set(folder / f"{stage_name(stage)}.json", shape, mend) for stage in stages
     }
 
 

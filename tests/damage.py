@@ -1,7 +1,6 @@
 """Damaged files, and what a reader may make of them: a value, or one line that says it all."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +18,7 @@ UTF8_BOM = b"\xef\xbb\xbf"
 READER = settings(
     deadline=None,
     derandomize=True,
-    max_examples=100,
+    max_examples=50,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 ODD_NUMBERS = [0, -1, 2**63, 10**30, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf")]
@@ -155,8 +154,10 @@ def spoilt_tensors(draw: DrawFn, whole: Mapping[str, Tensor]) -> dict[str, Tenso
     if len(changed):
         place = draw(st.integers(0, len(changed) - 1))
         value = draw(st.sampled_from(ODD_ENTRIES))
-        if tensor.is_floating_point() or math.isfinite(value):
-            changed[place] = value % 256 if tensor.dtype == torch.uint8 else value
+        if tensor.is_floating_point():
+            changed[place] = value
+        elif abs(value) < 1_000:
+            changed[place] = int(value) % 256 if tensor.dtype == torch.uint8 else int(value)
     return rest | {name: changed.reshape(shape)}
 
 

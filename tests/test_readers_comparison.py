@@ -12,7 +12,7 @@ from distill.config import CompareConfig
 from tests.conftest import make_model_run
 from tests.damage import READER, damaged, outcome, spoilt_json, spoilt_safetensors
 
-SOME = settings(READER, max_examples=20)
+SOME = settings(READER, max_examples=10)
 
 
 @pytest.fixture(scope="module")

@@ -111,8 +111,9 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
 
 
 def _row(run: Path, quality: Quality) -> VaeRow:
+    record = read_run(run)
     with reading(run / "config.json", "one of pretrain_vae", RUNS):
-        beta = number(read_run(run)["config"], "beta")
+        beta = number(record["config"], "beta")
     with reading(run / METRICS, "a record of epochs", RUNS):
         epochs = len(read_json_lines(run / METRICS))
     found = quality.row()
