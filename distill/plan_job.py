@@ -23,6 +23,7 @@ from vae.run_folder import open_run
 
 SCHEDULES = {"cosine": cosine_schedule, "linear-beta": linear_beta_schedule}
 DEFAULT_STEPS = 32
+PLANS = "plans.json"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PlanConfig:
     """Plan the merges of every strategy."""
 
     out: Path
-    """Run folder for plans.json."""
+    """Run folder for plans.json, the table and the picture."""
     variances: tuple[float, ...] | None = None
     """Variances of the coordinates; or give --latents."""
     latents: Path | None = None
@@ -76,7 +77,7 @@ def make_plans(config: PlanConfig, tell: Callable[[str], None]) -> PlanSet:
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
 
     plan_set = plan_every_strategy(schedule, variances, budget, config.full_search, tell)
-    write_json(config.out / "plans.json", to_json(plan_set))
+    write_json(config.out / PLANS, to_json(plan_set))
     return plan_set
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from planner.fronts import Block, Front, Fronts, build, join, nearest_to
 from planner.plan import Plan, merge, merges, step
 from planner.problem import MergeProblem
-from planner.value import product_operator, w2_rounding, w2_squared
+from planner.value import plan_operator, product_operator, w2_rounding, w2_squared
 
 Array = NDArray[np.float64]
 
@@ -35,9 +35,26 @@ def _improve_one(plan: Plan, others: Array, problem: MergeProblem, fronts: Front
     while waiting:
         old = waiting.pop()
         new = _replanned(plan, old, others, problem, fronts)
-        plan = plan if new is old else _replace(plan, old, new)
+        changed = _replace(plan, old, new)
+        if _gains(changed, plan, others, problem):
+            plan = changed
+        else:
+            new = old
         waiting += [part for part in new.parts if part.parts]
     return plan
+
+
+def _gains(new: Plan, old: Plan, others: Array, problem: MergeProblem) -> bool:
+    """Whether ``new`` is nearer the surrogate by more than rounding, both valued in one way.
+
+    Plans that tie would else take turns for ever.
+    """
+    operators, shrinkage, surrogate = problem.operators, problem.shrinkage, problem.surrogate
+    found, before = (
+        float(w2_squared(others * plan_operator(plan, operators, shrinkage), surrogate))
+        for plan in (new, old)
+    )
+    return before - found > w2_rounding(before, surrogate)
 
 
 def _replanned(
@@ -57,11 +74,6 @@ def _replanned(
     start = Front(direct[None], np.zeros((1, 3), np.int32))
     sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in range(a, b)]
     best = join(block, sides, g, nearest_to(error, slope), start)
-
-    loss = float(w2_squared(whole, problem.surrogate))
-    gain = loss - float(np.square(error - slope * best.values[0]).sum())
-    if gain <= w2_rounding(loss, problem.surrogate):  # plans that tie would take turns for ever
-        return part
     return build({**fronts, block: best}, block, 0)
 
 

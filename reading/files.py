@@ -78,7 +78,7 @@ def _refuse_constant(name: str) -> float:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file with one a line; a last line that was cut off is left out."""
-    *whole, cut_off = path.read_text(encoding="utf-8").split("\n")
+    *whole, cut_off = path.read_text(encoding=TEXT).split("\n")
     del cut_off  # empty where the last line is whole
     found = []
     for number, line in enumerate(whole, start=1):

@@ -53,7 +53,9 @@ def draw_figures(
         + "".join(f", then those planned for {name}" for name in firsts),
     )
     draw_plan_arcs(
-        arcs.path, {stage: comparison.plans[stage] for stage in first.values()}, problem.variances
+        arcs.path,
+        {stage_label(stage, num_steps): comparison.plans[stage] for stage in first.values()},
+        problem.variances,
     )
     plans = [arcs]
     batches = next(iter(comparison.students)).seed

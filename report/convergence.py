@@ -10,10 +10,31 @@ from matplotlib.figure import Figure
 from distill.config import BUDGETS
 from distill.convergence import ConvergenceRow
 from report.errors import draw_errors_of, draw_legend, finish_log_axis
-from report.style import STYLE, save_figure
+from report.style import STYLE, label, save_figure
+from report.summary import conclude, markdown_table
+from vae.files import write_rows
+from vae.run_folder import FIGURES, RESULTS
 
 SMALLEST_DRAWN = 1e-9  # far below the spread of any trials worth telling apart
 AXIS_LABELS = {"per_merge": "epochs a merge", "total": "epochs in total"}
+
+
+def conclude_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
+    """Tabulate, draw and sum up the study in the run folder ``out``."""
+    write_rows(out / RESULTS, rows, ConvergenceRow)
+    figure = out / FIGURES / "convergence.png"
+    draw_convergence(figure, rows)
+    most = max(row.epochs_per_merge for row in rows if row.budget == "per_merge")
+    last = [row for row in rows if row.budget == "per_merge" and row.epochs == most]
+    variances = list(dict.fromkeys(row.variance for row in last))
+    found = {(row.strategy, row.variance): f"{row.mean:.2e}" for row in last}
+    lines = [
+        [label(name), *(found[name, variance] for variance in variances)]
+        for name in dict.fromkeys(row.strategy for row in last)
+    ]
+    table = markdown_table(["strategy", *(f"λ = {variance:g}" for variance in variances)], lines)
+    text = f"Mean of a - S, operator less surrogate, after {most:,} epochs a merge:\n\n{table}"
+    conclude(out, "Error against training", text, [figure], [out / RESULTS])
 
 
 def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:

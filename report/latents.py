@@ -1,5 +1,6 @@
 """The latent spectrum: covariance heatmap and sorted variances ([OM] Fig. 14)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -8,6 +9,33 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from report.style import STYLE, save_figure
+from report.summary import conclude, markdown_table
+from vae.files import write_rows
+from vae.latents import FILE_NAME, Latents, describe
+from vae.run_folder import FIGURES, RESULTS
+
+
+@dataclass(frozen=True)
+class CoordinateRow:
+    """A row of ``results.csv``: one latent coordinate over all images."""
+
+    coordinate: int
+    mean: float
+    variance: float
+
+
+def conclude_latents(out: Path, latents: Latents) -> None:
+    """Tabulate, draw and sum up the latents in the run folder ``out``."""
+    columns = (latents.mean.tolist(), latents.variances.tolist())
+    rows = [CoordinateRow(i, *pair) for i, pair in enumerate(zip(*columns, strict=True))]
+    write_rows(out / RESULTS, rows, CoordinateRow)
+    facts = describe(latents.covariance)
+    figure = out / FIGURES / "covariance.png"
+    draw_latents(figure, latents.covariance.numpy(), facts)
+    lines = [["images", str(latents.count)]]
+    lines += [[name.replace("_", " "), f"{value:.4g}"] for name, value in facts.items()]
+    files = [out / RESULTS, out / FILE_NAME]
+    conclude(out, "Encoded latents", markdown_table(["", ""], lines), [figure], files)
 
 
 def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, float]) -> None:

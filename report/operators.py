@@ -7,9 +7,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from report.style import COLOURS, STYLE, save_figure
+from report.summary import conclude, markdown_table
 from sampling.operators import Operators
+from vae.run_folder import FIGURES, RESULTS
 
 SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # quantiles of the eigenvalues drawn
+
+
+def conclude_operators(out: Path, found: Operators) -> None:
+    """Draw and sum up the operators of every step in the run folder ``out``."""
+    figure = out / FIGURES / "operators.png"
+    draw_operators(figure, found)
+    lines = [[str(row.t), f"{row.from_full:.2%}", f"{row.from_diagonal:.2%}"] for row in found.rows]
+    text = (
+        "What the noise estimator adds to a linear step, of the squared error that this leaves:\n\n"
+        + markdown_table(["t", "full covariance", "planner's variances"], lines)
+    )
+    conclude(out, "How Gaussian latents are for a sampler", text, [figure], [out / RESULTS])
 
 
 def draw_operators(path: Path, found: Operators) -> None:

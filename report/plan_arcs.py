@@ -9,27 +9,25 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from distill.stages import Stage
 from planner.plan import Plan, merges, outline
 from planner.plan_file import PER_DIMENSION, PlanSet
 from planner.strategies import CANONICAL
 from report.arcs import draw_arcs
-from report.style import STYLE, label, save_figure, stage_label
+from report.style import STYLE, label, save_figure
 
 COLUMNS = 4
 
 
 def draw_plan_arcs(
-    path: Path, plans: Mapping[Stage, PlanSet], variances: NDArray[np.float64]
+    path: Path, plans: Mapping[str, PlanSet], variances: NDArray[np.float64]
 ) -> None:
-    """Draw a panel a plan: a line of canonical strategies, then a line a stage of planned ones.
+    """Draw a panel a plan: a line of canonical strategies, then a line of planned ones a budget.
 
     Args:
-        plans: The stages to draw, of one T.
+        plans: What was planned for -> plans, all of one T.
     """
     lines = [("", _canonical(plans))]
-    for stage, plan_set in plans.items():
-        name = stage_label(stage, plan_set.num_steps)
+    for name, plan_set in plans.items():
         lines.append((f"planned for {name}", _planned(plan_set, variances)))
     lines = [(title, panels) for title, panels in lines if panels]
     with matplotlib.rc_context(STYLE):
@@ -46,7 +44,7 @@ def draw_plan_arcs(
         save_figure(figure, path)
 
 
-def _canonical(plans: Mapping[Stage, PlanSet]) -> list[tuple[str, Plan]]:
+def _canonical(plans: Mapping[str, PlanSet]) -> list[tuple[str, Plan]]:
     strategies = next(iter(plans.values())).strategies
     return [(label(name), strategies[name].plans[0]) for name in CANONICAL if name in strategies]
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from report.sampler_style import SAMPLER_COLOURS, SAMPLER_DASHES, SAMPLER_LABELS
 from report.style import STYLE, save_figure
+from report.summary import conclude
 from sampling.compare import FACE_STEPS, CompareRow, Comparison
-from vae.files import write_text
 from vae.pixels import to_uint8
+from vae.run_folder import FIGURES, RESULTS
 
 REFERENCE_LABELS = {
     "gaussian": "fitted Gaussian",
@@ -119,22 +120,19 @@ def comparison_table(rows: Sequence[CompareRow]) -> str:
         distance = "" if row.to_flow is None else f"{row.to_flow:.4f}"
         steps, time = (str(row.steps), f"{row.milliseconds:.2f}") if row.steps else ("", "")
         lines.append(f"| {name} | {steps} | {row.w2:.4f} | {distance} | {time} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def write_comparison(out: Path, comparison: Comparison, faces: dict[str, Tensor]) -> str:
-    """Draw, tabulate and summarise into the run folder ``out``; returns what to print."""
-    figure, grid, summary = (out / name for name in ("compare.png", "faces.png", "summary.md"))
+def conclude_comparison(out: Path, comparison: Comparison, faces: dict[str, Tensor]) -> None:
+    """Draw, tabulate and sum up a comparison in the run folder ``out``."""
+    figure, grid = (out / FIGURES / name for name in ("samplers.png", "faces.png"))
     draw_comparison(figure, comparison.rows)
     draw_faces_by_sampler(grid, faces, f"{FACE_STEPS} steps; the same noise in every column")
     table = comparison_table(comparison.rows)
-    verdict = "Sliced W2² to the held-out latents:\n\n" + "".join(
+    verdict = "Sliced W2² to the held-out latents:\n\n" + "\n".join(
         f"- {name}: fitted Gaussian {found.reference:.3e}, samples {found.samples:.3e}, difference "
-        f"{found.reference - found.samples:.1e} with standard error {found.standard_error:.1e}\n"
+        f"{found.reference - found.samples:.1e} with standard error {found.standard_error:.1e}"
         for name, found in comparison.margins.items()
     )
-    write_text(summary, f"{verdict}\n\n{table}")
-    return (
-        f"{table}\n{verdict}\nsummary: {summary}\nnumbers: {out / 'compare.csv'}\n"
-        f"figure:  {figure}\nfaces:   {grid}"
-    )
+    text = f"{table}\n\n{verdict}"
+    conclude(out, "Samplers compared", text, [figure, grid], [out / RESULTS])

@@ -1,14 +1,23 @@
 """Every figure of the samplers' theory, and the table of claims."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from report.sampler_paths import draw_paths
 from report.sampler_theory import claims_table, draw_local_kl, draw_marginals, draw_orders
+from report.summary import conclude
 from sampling.claims import Claim, claims
-from vae.files import write_rows, write_text
-from vae.run_folder import open_run
+from vae.files import write_rows
+from vae.run_folder import FIGURES, RESULTS, open_run
+
+DRAWINGS = {
+    "orders": draw_orders,
+    "local_kl": draw_local_kl,
+    "marginals": draw_marginals,
+    "paths": draw_paths,
+}
 
 
 @dataclass(frozen=True)
@@ -19,14 +28,18 @@ class SamplerTheoryConfig:
     """Run folder for the figures and tables."""
 
 
-def draw_sampler_theory(config: SamplerTheoryConfig) -> Iterator[Path]:
-    """Draw one figure after another; yields the files as they are written."""
+def draw_sampler_theory(config: SamplerTheoryConfig) -> None:
+    """Draw one figure after another, measure the claims, sum up.
+
+    Raises:
+        ValueError: the run folder will not do.
+    """
     open_run(config.out, "plot_samplers", config, {}, "cpu")
-    yield from draw_orders(config.out / "orders")
-    yield from draw_local_kl(config.out / "local_kl")
-    yield from draw_marginals(config.out / "marginals")
-    yield from draw_paths(config.out / "paths")
+    figures = [config.out / FIGURES / f"{name}.png" for name in DRAWINGS]
+    bar = tqdm(zip(figures, DRAWINGS.values(), strict=True), "draw", len(figures), unit="figure")
+    for figure, draw in bar:
+        draw(figure.with_suffix(""))
     found = claims()
-    write_rows(config.out / "claims.csv", found, Claim)
-    write_text(config.out / "claims.md", claims_table(found))
-    yield from (config.out / "claims.csv", config.out / "claims.md")
+    write_rows(config.out / RESULTS, found, Claim)
+    title = "What the lecture claims, and what is measured"
+    conclude(config.out, title, claims_table(found), figures, [config.out / RESULTS])

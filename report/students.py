@@ -12,7 +12,9 @@ from distill.paper import ComparedCell
 from distill.simulate import SyntheticRow
 from report.errors import draw_errors_of, draw_legend, finish_log_axis
 from report.style import COLOURS, STYLE, label, save_figure
-from vae.files import write_rows, write_text
+from report.summary import conclude
+from vae.files import write_rows
+from vae.run_folder import FIGURES, RESULTS
 
 PANEL_COLUMNS = 3
 TOLERATED = 5.0  # standard errors
@@ -148,19 +150,17 @@ def _draw_deviations(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
     panel.set_ylabel("deviation from closed\nform / standard error")
 
 
-def write_report(out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell]) -> str:
-    """Write ``table.csv``, ``table.md``, the figure and, where compared, ``comparison.csv``.
-
-    Returns:
-        The text for the terminal: the table, the comparison and where the files lie.
-    """
-    files = [out / "table.csv", out / "table.md", out / "figures" / "errors.png"]
+def conclude_tables(
+    out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell]
+) -> None:
+    """Write ``results.csv``, the figure and, where compared, ``comparison.csv``; sum all up."""
+    files = [out / RESULTS]
     write_rows(files[0], rows, SyntheticRow)
-    parts = [table(rows)]
+    parts = [NOTE, table(rows)]
     if compared:
         files.append(out / "comparison.csv")
         write_rows(files[-1], compared, ComparedCell)
         parts += [comparison_table(compared), comparison_verdict(compared)]
-    draw_errors(files[2], rows)
-    write_text(files[1], "\n\n".join(["# Signed error to the surrogate", NOTE, *parts]) + "\n")
-    return "\n\n".join([*parts, "\n".join(str(path) for path in files)])
+    figure = out / FIGURES / "errors.png"
+    draw_errors(figure, rows)
+    conclude(out, "Signed error to the surrogate", "\n\n".join(parts), [figure], files)

@@ -44,26 +44,27 @@ def draw_gap_and_arcs(stem: Path) -> list[Path]:
         return save_png_and_svg(figure, stem)
 
 
-def draw_w2_and_gap(stem: Path, num_steps: int, train_time: float) -> list[Path]:
+def draw_w2_and_gap(stem: Path, swept: Sweep) -> list[Path]:
     """One of Figs. 7 to 12: W2**2 to the surrogate, and its gap to the optimum."""
-    swept = sweep(cosine_schedule(num_steps), VARIANCES, train_time)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 4.2), layout="constrained")
         errors, curves = figure.subplots(2, 1, sharex=True)
         for name, operator in swept.canonical.items():
             errors.plot(
-                VARIANCES,
+                swept.variances,
                 np.maximum(swept.w2_squared(operator), ROUNDING),
                 color=COLOURS[name],
                 linestyle=DASHES[name],
             )
         optimum = np.maximum(swept.w2_squared(swept.optimum), ROUNDING)
-        errors.plot(VARIANCES, optimum, color="black", linewidth=0.8)
+        errors.plot(swept.variances, optimum, color="black", linewidth=0.8)
         errors.set_yscale("log")
         errors.set_ylabel("$W_2^2$ to the surrogate")
         _draw_gaps(curves, swept)
         curves.set_xlabel("variance $\\lambda$")
-        _add_legend(figure, curves, f"T = {num_steps}, s = {train_time:g}; black: optimum")
+        _add_legend(
+            figure, curves, f"T = {swept.num_steps}, s = {swept.train_time:g}; black: optimum"
+        )
         return save_png_and_svg(figure, stem)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from distill.results import ResultRow
 from report.style import label, stage_steps
+from report.summary import markdown_table
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,11 @@ class Table:
 
     def markdown(self) -> str:
         """As a Markdown table, the best in bold."""
-        rules = [":---"] + ["---:"] * (len(self.header) - 1)
         lines = [
             [f"**{cell.text}**" if cell.is_best else cell.text for cell in line]
             for line in self.lines
         ]
-        return "\n".join(f"| {' | '.join(line)} |" for line in [self.header, rules, *lines])
+        return markdown_table(self.header, lines)
 
 
 def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:

@@ -1,16 +1,25 @@
 """Every figure of the theory, computed and drawn."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
+from diffusion.schedule import cosine_schedule
+from planner.sweep import Sweep, sweep
 from report.ellipse import draw_ellipse
 from report.pairs import draw_pairs
 from report.phases import draw_phases
-from report.sweeps import draw_gap_and_arcs, draw_w2_and_gap
-from vae.run_folder import open_run
+from report.summary import conclude
+from report.sweeps import VARIANCES, draw_gap_and_arcs, draw_w2_and_gap
+from vae.files import write_rows
+from vae.run_folder import FIGURES, RESULTS, open_run
 
 SWEEPS = [(num_steps, time) for num_steps in (64, 128, 256, 512) for time in (1.6, 3.2)]
+TEXT = (
+    "Figures of the theory, numbered as in [OM], each as PNG and SVG, one column wide. "
+    "`results.csv` has the sweeps over the variance in full."
+)
 
 
 @dataclass(frozen=True)
@@ -18,17 +27,60 @@ class TheoryConfig:
     """Draw the figures of the theory: PNG and SVG, each as wide as a column."""
 
     out: Path
-    """Run folder for the figures."""
+    """Run folder for the figures and the table."""
 
 
-def draw_theory(config: TheoryConfig) -> Iterator[Path]:
-    """Draw one figure after another; yields the files as they are written."""
+@dataclass(frozen=True)
+class SweepRow:
+    """A row of ``results.csv``: one strategy at one variance."""
+
+    num_steps: int
+    train_time: float
+    variance: float
+    strategy: str  # or "optimum"
+    w2_squared: float
+    above_optimum: float
+
+
+def draw_theory(config: TheoryConfig) -> None:
+    """Draw one figure after another, tabulate the sweeps, sum up.
+
+    Raises:
+        ValueError: the run folder will not do.
+    """
     open_run(config.out, "plot_theory", config, {}, "cpu")
-    yield from draw_ellipse(config.out / "fig_01_ellipse")
-    yield from draw_gap_and_arcs(config.out / "fig_02_gap_and_plans")
-    for num_steps, time in SWEEPS:
-        yield from draw_w2_and_gap(
-            config.out / f"figs_07_to_12_T{num_steps:03d}_s{time:g}", num_steps, time
+    folder = config.out / FIGURES
+    single = {
+        "fig_01_ellipse": draw_ellipse,
+        "fig_02_gap_and_plans": draw_gap_and_arcs,
+        "fig_13_pairs": draw_pairs,
+        "phase_diagram": draw_phases,
+    }
+    rows: list[SweepRow] = []
+    with tqdm(total=len(single) + len(SWEEPS), unit="figure", desc="draw") as bar:
+        for name, draw in single.items():
+            draw(folder / name)
+            bar.update()
+        for num_steps, time in SWEEPS:
+            swept = sweep(cosine_schedule(num_steps), VARIANCES, time)
+            draw_w2_and_gap(folder / f"figs_07_to_12_T{num_steps:03d}_s{time:g}", swept)
+            rows += sweep_rows(swept)
+            bar.update()
+    write_rows(config.out / RESULTS, rows, SweepRow)
+    conclude(config.out, "Theory", TEXT, sorted(folder.glob("*.png")), [config.out / RESULTS])
+
+
+def sweep_rows(swept: Sweep) -> list[SweepRow]:
+    """Every strategy and the optimum at every variance of a sweep."""
+    zero = swept.variances * 0.0
+    columns = {"optimum": (swept.w2_squared(swept.optimum), zero)} | {
+        name: (swept.w2_squared(operator), swept.gap(name))
+        for name, operator in swept.canonical.items()
+    }
+    return [
+        SweepRow(swept.num_steps, swept.train_time, variance, name, w2, above)
+        for name, (w2s, gaps) in columns.items()
+        for variance, w2, above in zip(
+            swept.variances.tolist(), w2s.tolist(), gaps.tolist(), strict=True
         )
-    yield from draw_pairs(config.out / "fig_13_pairs")
-    yield from draw_phases(config.out / "phase_diagram")
+    ]

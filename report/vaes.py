@@ -7,7 +7,46 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from report.style import save_figure
+from report.summary import conclude, markdown_table
 from vae.compare import ComparedVaes, VaeRow
+from vae.run_folder import FIGURES, RESULTS
+
+HEADER = (
+    "run",
+    "beta",
+    "epochs",
+    "MS-SSIM",
+    "PSNR in dB",
+    "KL in nats",
+    "off-diagonal energy",
+    "largest correlation",
+    "variances above 1",
+    "active units",
+)
+
+
+def conclude_vaes(out: Path, compared: ComparedVaes, originals: bool) -> None:
+    """Draw and sum up a comparison in the run folder ``out``."""
+    figure = out / FIGURES / "reconstructions.png"
+    draw_vaes(figure, compared, originals)
+    table = markdown_table(HEADER, [_line(row) for row in compared.rows])
+    text = "Reconstruction is of held-out images, the covariance of all.\n\n" + table
+    conclude(out, "Trained VAEs compared", text, [figure], [out / RESULTS])
+
+
+def _line(row: VaeRow) -> list[str]:
+    return [
+        row.run,
+        f"{row.beta:g}",
+        str(row.epochs),
+        f"{row.ms_ssim:.4f}",
+        f"{row.psnr:.2f}",
+        f"{row.kl:.1f}",
+        f"{row.off_diagonal_energy:.1%}",
+        f"{row.largest_correlation:.2f}",
+        str(row.variances_above_1),
+        str(row.active_units),
+    ]
 
 
 def draw_vaes(path: Path, compared: ComparedVaes, originals: bool) -> None:

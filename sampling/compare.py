@@ -27,7 +27,7 @@ from sampling.wasserstein import random_directions, sliced_w2_squared
 from vae.checkpoint import weights_path
 from vae.files import pick, read_tensors, sha256, write_rows, write_tensors
 from vae.latents import latents_path, load_latents, refuse_mismatch
-from vae.run_folder import open_run
+from vae.run_folder import RESULTS, open_run
 
 STEPS = (5, 10, 20, 50, 100)
 FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR
@@ -64,7 +64,7 @@ class Comparison:
 def compare(config: SampleConfig) -> Comparison:
     """Walk every sampler at 5 to 100 steps from the same noise.
 
-    Rows go to ``compare.csv`` as they are found; the same call again goes on after the last.
+    Rows go to ``results.csv`` as they are found; the same call again goes on after the last.
 
     Raises:
         FileNotFoundError, ValueError: models, latents or run folder will not do.
@@ -79,7 +79,7 @@ def compare(config: SampleConfig) -> Comparison:
     inputs = models.inputs | {"latents": sha256(path)}
     open_run(config.out, "sample_faces", config, inputs, str(models.device))
 
-    table = config.out / "compare.csv"
+    table = config.out / RESULTS
     seeds = seeds_of(config.seed, config.compare_count)
     flow = exact_flow(models, config, seeds)
     directions = random_directions(NUM_DIRECTIONS, held_out.shape[1], config.seed)

@@ -60,7 +60,7 @@ class SampleConfig:
     """Draw new faces from noise, or compare all samplers at it."""
 
     out: Path
-    """Run folder for samples.safetensors and faces.png, or for the comparison."""
+    """Run folder for samples.safetensors and the picture, or for the comparison."""
     sampler: str = "dpmpp_2m"
     """One of ddim, euler_log_snr, dpmpp_2m, dpm_2m, ddpm_small, ddpm_large, euler_ancestral."""
     steps: int = 20
@@ -130,7 +130,7 @@ class OperatorConfig:
     latents: Path
     """Folder of encode_latents, whose held-out latents are noised and stepped."""
     out: Path
-    """Run folder for operators.csv and operators.png."""
+    """Run folder for the table and the figure."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
     estimator: Path | None = None

@@ -8,11 +8,11 @@ from sampling.train_job import split
 from vae.checkpoint import weights_path
 from vae.files import sha256, write_rows
 from vae.latents import latents_path, load_latents, refuse_mismatch
-from vae.run_folder import open_run
+from vae.run_folder import RESULTS, open_run
 
 
 def compare_operators(config: OperatorConfig) -> Operators:
-    """Measure on the held-out latents; the departures go to ``operators.csv``.
+    """Measure on the held-out latents; the departures go to ``results.csv``.
 
     Raises:
         FileNotFoundError, ValueError: models, latents or run folder will not do.
@@ -26,5 +26,5 @@ def compare_operators(config: OperatorConfig) -> Operators:
     open_run(config.out, "compare_operators", config, inputs, str(models.device))
     schedule = cosine_schedule(config.num_steps)
     found = measure_operators(models.estimator, held_out.to(models.device), schedule, config.seed)
-    write_rows(config.out / "operators.csv", found.rows, StepRow)
+    write_rows(config.out / RESULTS, found.rows, StepRow)
     return found

@@ -87,7 +87,6 @@ def train(config: TrainConfig) -> None:
     )
     # Not before the end: weights that are not calibrated sample worse, and nothing tells them.
     save_estimator(config.out / FILE_NAME, averaged, trained)
-    print(f"weights: {config.out / FILE_NAME}\nmetrics: {config.out / 'metrics.jsonl'}")
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,17 @@ import contextlib
 import difflib
 import io
 import itertools
+import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
 import tyro
+
+from vae.lock import only_writer
 
 Config = TypeVar("Config")
 
@@ -22,13 +26,24 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     an interruption with status 130; both leave what was computed.
     """
     try:
-        job(_parse(config, description))
+        asked = _parse(config, description)
+        with _only_writer(asked):
+            job(asked)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _only_writer(config: object) -> AbstractContextManager[None]:
+    """Keep other commands out of the folder that this one writes to."""
+    out = getattr(config, "out", None)
+    # Of the processes that torchrun starts for one run, the first writes.
+    if out is None or os.environ.get("RANK", "0") != "0":
+        return contextlib.nullcontext()
+    return only_writer(out)
 
 
 def _parse(config: type[Config], description: str | None) -> Config:

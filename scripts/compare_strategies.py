@@ -10,19 +10,20 @@ from distill.compare import compare
 from distill.config import CompareConfig
 from distill.results import tabulate, write_results
 from report.comparison import write_report
+from report.summary import tell
 from scripts.cli import main
+from vae.run_folder import RESULTS
 
 
 def run(config: CompareConfig) -> None:
     """Compare, tabulate, draw and report."""
     comparison = compare(config)
     rows = tabulate(comparison, config.num_images, config.seed)
-    results = config.out / "results.csv"
+    results = config.out / RESULTS
     write_results(results, rows)
     text, files = write_report(config.out, comparison, rows, config.seed)
     print(f"\n{text}\n")
-    for path in (results, *files):
-        print(path)
+    tell([results, *files])
 
 
 if __name__ == "__main__":

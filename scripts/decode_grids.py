@@ -7,6 +7,7 @@ Example:
 from distill.comparison import open_comparison
 from distill.config import DecodeConfig
 from report.grids import draw_grids
+from report.summary import tell
 from scripts.cli import main
 
 
@@ -15,8 +16,7 @@ def run(config: DecodeConfig) -> None:
     comparison = open_comparison(config.run, config.vae, config.device)
     seed = comparison.seed if config.seed is None else config.seed
     folder = config.out or config.run / "figures"
-    for path in draw_grids(folder, comparison, seed, config.first, config.columns).values():
-        print(f"figure: {path}")
+    tell(draw_grids(folder, comparison, seed, config.first, config.columns).values())
 
 
 if __name__ == "__main__":

@@ -7,12 +7,5 @@ Example:
 from report.sampler_report import SamplerTheoryConfig, draw_sampler_theory
 from scripts.cli import main
 
-
-def run(config: SamplerTheoryConfig) -> None:
-    """Draw, and name each file as it is written."""
-    for path in draw_sampler_theory(config):
-        print(path)
-
-
 if __name__ == "__main__":
-    main(SamplerTheoryConfig, run, __doc__)
+    main(SamplerTheoryConfig, draw_sampler_theory, __doc__)

@@ -7,12 +7,5 @@ Example:
 from report.theory import TheoryConfig, draw_theory
 from scripts.cli import main
 
-
-def run(config: TheoryConfig) -> None:
-    """Draw, and name each file as it is written."""
-    for path in draw_theory(config):
-        print(path)
-
-
 if __name__ == "__main__":
-    main(TheoryConfig, run, __doc__)
+    main(TheoryConfig, draw_theory, __doc__)

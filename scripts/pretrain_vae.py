@@ -5,9 +5,17 @@ Examples:
     torchrun --nproc-per-node 4 -m scripts.pretrain_vae --data data/celeba --out runs/vae
 """
 
+from report.pretraining import conclude_pretraining
 from scripts.cli import main
 from vae.config import PretrainConfig
 from vae.pretrain import pretrain
 
+
+def run(config: PretrainConfig) -> None:
+    """Pretrain, and sum up what is done."""
+    if pretrain(config):
+        conclude_pretraining(config.out)
+
+
 if __name__ == "__main__":
-    main(PretrainConfig, pretrain, __doc__)
+    main(PretrainConfig, run, __doc__)

@@ -5,11 +5,11 @@ Example:
     python -m scripts.sample_faces --compare --latents runs/latents --out runs/samplers
 """
 
-from report.sampler_comparison import write_comparison
-from report.samples import draw_samples
+from report.sampler_comparison import conclude_comparison
+from report.samples import conclude_samples
 from sampling.compare import compare, faces_by_sampler
 from sampling.config import SampleConfig
-from sampling.faces import FILE_NAME, sample_faces
+from sampling.faces import sample_faces
 from scripts.cli import main
 
 
@@ -18,11 +18,9 @@ def run(config: SampleConfig) -> None:
     if config.compare:
         comparison = compare(config)
         faces = faces_by_sampler(config, comparison.models)
-        print(write_comparison(config.out, comparison, faces))
-        return
-    figure = config.out / "faces.png"
-    draw_samples(figure, sample_faces(config))
-    print(f"samples: {config.out / FILE_NAME}\nfaces:   {figure}")
+        conclude_comparison(config.out, comparison, faces)
+    else:
+        conclude_samples(config, sample_faces(config))
 
 
 if __name__ == "__main__":

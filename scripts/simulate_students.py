@@ -7,7 +7,7 @@ Example:
 from distill.paper import compare_with_published, published_cells_of
 from distill.simulate import simulate
 from distill.synthetic_config import SimulateConfig
-from report.students import write_report
+from report.students import conclude_tables
 from scripts.cli import main
 
 
@@ -15,7 +15,7 @@ def run(config: SimulateConfig) -> None:
     """Finish all cells, tabulate, draw and compare."""
     published = published_cells_of(config)
     rows = simulate(config)
-    print(write_report(config.out, rows, compare_with_published(rows, published)))
+    conclude_tables(config.out, rows, compare_with_published(rows, published))
 
 
 if __name__ == "__main__":

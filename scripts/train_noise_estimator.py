@@ -4,9 +4,17 @@ Example:
     python -m scripts.train_noise_estimator --latents runs/latents --out runs/estimator
 """
 
+from report.estimator import conclude_training
 from sampling.config import TrainConfig
 from sampling.train_job import train
 from scripts.cli import main
 
+
+def run(config: TrainConfig) -> None:
+    """Train, and sum up the course."""
+    train(config)
+    conclude_training(config.out)
+
+
 if __name__ == "__main__":
-    main(TrainConfig, train, __doc__)
+    main(TrainConfig, run, __doc__)

@@ -16,14 +16,14 @@ from vae.files import write_text
 class ReferenceConfig:
     """Write the command-line reference."""
 
-    out: Path = Path("docs/cli.md")
+    file: Path = Path("docs/cli.md")
     """File to write; one that is there is replaced."""
 
 
 def run(config: ReferenceConfig) -> None:
     """Describe every job, and write."""
-    write_text(config.out, cli_reference())
-    print(f"reference: {config.out}")
+    write_text(config.file, cli_reference())
+    print(config.file)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def test_the_command_writes_table_figure_and_comparison(tmp_path, monkeypatch, c
         monkeypatch, "--num-steps", 4, "--variances", 0.5, 2.0, "--trials", 5, "--engine", "exact",
         "--compare", published, "--out", out,
     )  # fmt: skip
-    with (out / "table.csv").open() as file:
+    with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == COLUMNS
     assert len(rows) == 2 * len(CANONICAL)

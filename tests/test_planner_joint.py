@@ -159,3 +159,15 @@ def test_plans_that_tie_but_for_rounding_do_not_take_turns_for_ever(train_time):
     problem = pose(cosine_schedule(64), np.array([0.5, 1.4]), train_time)
     beam, pareto = (plan_jointly(problem, solver) for solver in ("beam", "pareto"))
     assert beam.w2_squared <= pareto.w2_squared * 1.001
+
+
+@pytest.mark.parametrize(
+    ("least", "largest", "count", "num_steps", "train_time"),
+    [(6e-6, 4e-5, 3, 4, 1e-3), (1e-9, 1e-8, 8, 4, 1e-5), (6e-6, 4e-5, 128, 8, 0.01)],
+)
+def test_local_improvement_ends_for_tiny_variances(least, largest, count, num_steps, train_time):
+    """A VAE at its start gives 1e-5: the surrogate is then so small that differences cancel."""
+    variances = np.geomspace(least, largest, count)
+    problem = pose(cosine_schedule(num_steps), variances, train_time)
+    greedy, beam = (plan_jointly(problem, solver) for solver in ("greedy", "beam"))
+    assert beam.w2_squared <= greedy.w2_squared

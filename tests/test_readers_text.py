@@ -23,11 +23,12 @@ from tests.test_planner_plan_file import some_plan_set, written
 from vae.cache import read_index, read_progress
 from vae.data import read_partition
 from vae.files import keep_lines, write_json, write_rows
+from vae.record import read_metrics
 from vae.run_folder import describe_run, open_run, read_run
 
 SCHEDULE = cosine_schedule(4)
 PARTITION = b"".join(b"%06d.jpg %d\n" % (i, i % 3) for i in range(1, 9))
-METRICS = b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.4}\n{"epoch": 3, "loss": 0.3}\n'
+EPOCHS = b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.4}\n{"epoch": 3, "loss": 0.3}\n'
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,12 @@ READERS = {  # name -> reader, a whole file, what holds for all that is read
         b"".join(b"%064x  file_%d.safetensors\n" % (i, i) for i in range(3)),
         lambda found: all(Path(name).name == name for name in found),
     ),
-    "metrics.jsonl": (kept_lines, METRICS, lambda text: text.count("\n") <= 2),
+    "metrics.jsonl": (
+        lambda path: read_metrics(path.parent, ["epoch", "loss"]),
+        EPOCHS,
+        lambda rows: all(isinstance(row["loss"], int | float) for row in rows),
+    ),
+    "lines.jsonl": (kept_lines, EPOCHS, lambda text: text.count("\n") <= 2),
 }
 JSON_NAMES = [name for name in READERS if name.endswith(".json")]
 CSV_NAMES = [name for name in READERS if name.endswith(".csv")]

@@ -6,10 +6,11 @@ from diffusion.schedule import cosine_schedule
 from planner.plan import merges
 from planner.regimes import consistency_threshold, vanilla_threshold
 from planner.strategies import CANONICAL
+from planner.sweep import sweep
 from report.arcs import draw_arcs
 from report.ellipse import draw_ellipse
 from report.phases import HYBRID, NAMES, NUM_STEPS, phases_at
-from report.sweeps import draw_w2_and_gap
+from report.sweeps import VARIANCES, draw_w2_and_gap
 
 
 @pytest.mark.parametrize("name", CANONICAL)
@@ -36,7 +37,8 @@ def test_the_phase_diagram_has_its_borders_where_the_thresholds_are(train_time):
 
 
 def test_figures_are_written_as_png_and_svg(tmp_path):
-    for paths in (draw_ellipse(tmp_path / "a"), draw_w2_and_gap(tmp_path / "b", 8, 1.6)):
+    swept = sweep(cosine_schedule(8), VARIANCES, 1.6)
+    for paths in (draw_ellipse(tmp_path / "a"), draw_w2_and_gap(tmp_path / "b", swept)):
         png, svg = paths
         assert png.read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in svg.read_text()

@@ -23,8 +23,8 @@ def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys,
         monkeypatch, "--variances", 1.02, 1.8, "--num-steps", 16, "--train-time", 1.6, "--out", out
     )
     said = capsys.readouterr().out
-    assert "pareto                  3.732101e-03  optimal" in said
-    assert "greedy                  4.001866e-03\n" in said
+    assert "| joint plan (exact) | 3.732101e-03 | yes |" in said
+    assert "| joint plan (greedy) | 4.001866e-03 |  |" in said
     assert (out / "config.json").exists()
     found = read_plans(out / "plans.json")
     strategies = read_strategies(out / "plans.json", pose(16, np.array([1.02, 1.8])))

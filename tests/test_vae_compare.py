@@ -35,9 +35,7 @@ def test_a_run_whose_metrics_are_damaged_is_named(runs, image_folder, tmp_path):
     config = CompareVaesConfig(
         runs=(runs[0],), data=image_folder, out=tmp_path / "compared", cache=tmp_path / "cache"
     )
-    with pytest.raises(
-        ValueError, match=r"metrics\.jsonl: not a record .*; give --runs"
-    ):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: not a record .*; give --runs"):
         compare_vaes(config)
 
 
@@ -46,7 +44,7 @@ def test_runs_are_set_side_by_side_and_other_sizes_refused(runs, image_folder, t
     compared = compare_vaes(
         CompareVaesConfig(runs=tuple(runs[:2]), out=tmp_path / "compared", **asked)
     )
-    with (tmp_path / "compared/vaes.csv").open() as file:
+    with (tmp_path / "compared/results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["run"], row["epochs"], float(row["beta"])) for row in rows] == [
         ("weak", "1", 1e-4),

@@ -146,5 +146,5 @@ def test_every_epoch_is_recorded_also_for_tensorboard(image_folder, tmp_path):
     events = event_accumulator.EventAccumulator(str(out / "tensorboard")).Reload()
     logged = [event.value for event in events.Scalars("ms_ssim")]
     assert logged == pytest.approx([row["ms_ssim"] for row in rows])
-    names = sorted(path.name for path in (out / "pictures").iterdir())
+    names = sorted(path.name for path in (out / "figures").iterdir())
     assert names == ["epoch_0001.png", "epoch_0002.png"]

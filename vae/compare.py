@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reading.files import number, read_json_lines, reading
+from reading.files import number, reading
 from vae.cache import DEFAULT_CACHE, load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.data import SPLITS
@@ -17,10 +17,8 @@ from vae.evaluate import BATCH_SIZE, Quality, evaluate
 from vae.files import sha256, write_rows
 from vae.latents import encode, moments
 from vae.pixels import to_float
-from vae.record import METRICS
-from vae.run_folder import open_run, read_run
-
-RUNS = "give --runs folders of pretrain_vae"
+from vae.record import read_metrics
+from vae.run_folder import CONFIG, RESULTS, open_run, read_run
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class CompareVaesConfig:
     data: Path
     """Folder of images; those held out are reconstructed, all are encoded."""
     out: Path
-    """Folder for vaes.csv and the picture."""
+    """Run folder for the table and the picture."""
     columns: int = 10
     """Images pictured."""
     originals: bool = False
@@ -51,7 +49,7 @@ class CompareVaesConfig:
 
 @dataclass(frozen=True)
 class VaeRow:
-    """A row of ``vaes.csv``: reconstruction of held-out images, covariance of all images."""
+    """A row of ``results.csv``: reconstruction of held-out images, covariance of all images."""
 
     run: str
     epochs: int
@@ -76,7 +74,7 @@ class ComparedVaes:
 
 
 def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
-    """Evaluate every run's weights, reconstruct held-out images, write ``vaes.csv``.
+    """Evaluate every run's weights, reconstruct held-out images, write ``results.csv``.
 
     Raises:
         FileNotFoundError, ValueError: a run or the data will not do.
@@ -106,16 +104,15 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
         rows.append(_row(run, replace(evaluate(model, held_out), covariance=covariance)))
         with torch.no_grad():
             pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
-    write_rows(config.out / "vaes.csv", rows, VaeRow)
+    write_rows(config.out / RESULTS, rows, VaeRow)
     return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
 
 
 def _row(run: Path, quality: Quality) -> VaeRow:
     record = read_run(run)
-    with reading(run / "config.json", "one of pretrain_vae", RUNS):
+    with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
         beta = number(record["config"], "beta")
-    with reading(run / METRICS, "a record of epochs", RUNS):
-        epochs = len(read_json_lines(run / METRICS))
+    epochs = len(read_metrics(run, ["epoch"]))
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found

@@ -73,7 +73,7 @@ class EncodeConfig:
     data: Path
     """Folder of images, as for pretraining; all splits are encoded."""
     out: Path
-    """Folder for latents.safetensors, summary.json and the covariance figure."""
+    """Run folder for latents.safetensors."""
     vae: Path | None = None
     """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
     moments_only: bool = False

@@ -6,13 +6,13 @@ from vae.cache import load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import EncodeConfig
 from vae.device import pick_device
-from vae.files import sha256, write_json
-from vae.latents import FILE_NAME, Latents, describe, encode, moments, save_latents
+from vae.files import sha256
+from vae.latents import FILE_NAME, Latents, encode, moments, save_latents
 from vae.run_folder import open_run
 
 
 def encode_latents(config: EncodeConfig) -> Latents:
-    """Encode all images to ``latents.safetensors`` and ``summary.json`` in the run folder.
+    """Encode all images to ``latents.safetensors`` in the run folder.
 
     Raises:
         FileNotFoundError, ValueError: data, weights or run folder will not do.
@@ -38,5 +38,4 @@ def encode_latents(config: EncodeConfig) -> Latents:
         splits=torch.from_numpy(data.splits) if keep else None,
     )
     save_latents(config.out / FILE_NAME, latents)
-    write_json(config.out / "summary.json", {"images": len(codes)} | describe(covariance))
     return latents

@@ -20,20 +20,23 @@ from vae.loss import VaeLoss
 from vae.memory import keep_freed_memory
 from vae.parallel import World, join_world
 from vae.pictures import picture_epoch
-from vae.record import METRICS, Record
-from vae.run_folder import open_run, read_run
+from vae.record import Record
+from vae.run_folder import FIGURES, open_run, read_run
 from vae.ssim import scales_for
 from vae.stop import TIME_IS_UP, Stop
 from vae.train import train_steps
-from vae.training_state import TrainingState, load_state, remove_leftovers, save_state
+from vae.training_state import TrainingState, load_state, save_state
 
 NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
 
 
-def pretrain(config: PretrainConfig) -> None:
+def pretrain(config: PretrainConfig) -> bool:
     """Train, validate, picture and record every epoch; go on where an earlier run stopped.
 
     Under ``torchrun`` all processes share the work, and the first writes.
+
+    Returns:
+        Whether all epochs are done and this process is the one that writes.
 
     Raises:
         ValueError: the data or the run folder will not do.
@@ -59,7 +62,6 @@ def pretrain(config: PretrainConfig) -> None:
                 # A queue may go on with the run on another kind of processor.
                 facts = read_run(config.out)["facts"]
                 bf16 = facts["convolutions"] == "bf16"
-            remove_leftovers(config.out)
             if data.unreadable:
                 print(f"left out {data.unreadable} unreadable images, see {data.unreadable_list}")
             print(
@@ -74,6 +76,7 @@ def pretrain(config: PretrainConfig) -> None:
         with Stop(started, config.max_minutes, world.device) as stop:
             reason = _train(job, saved, held_out, stop)
         _take_leave(config, world, reason)
+        return world.leads and reason == 0
 
 
 def _places(data: ImageSet, split: str) -> NDArray[np.int64]:
@@ -171,7 +174,7 @@ def _close_epoch(
         "images_per_second": speed,
         **quality.row(),
     }
-    picture = config.out / "pictures" / f"epoch_{epoch + 1:04d}.png"
+    picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
     picture_epoch(picture, model, held_out)
     record.epoch(row, quality, picture)
     save_vae(config.out / FILE_NAME, model)
@@ -204,14 +207,11 @@ def _refuse_step(losses: Tensor, epoch: int, step: int, why: str) -> None:
 
 
 def _take_leave(config: PretrainConfig, world: World, reason: int) -> None:
-    """Say where things are, or how to go on.
+    """Say how to go on, where something asked to stop.
 
     Raises:
         SystemExit: a signal asked to stop.
     """
-    if reason == 0 and world.leads:
-        print(f"weights: {config.out / FILE_NAME}, best by validation: {config.out / BEST_NAME}")
-        print(f"metrics: {config.out / METRICS}, pictures: {config.out / 'pictures'}")
     if reason == TIME_IS_UP and world.leads:
         print(f"{config.max_minutes:g} minutes are up: saved; the same command again goes on")
     if reason > TIME_IS_UP:

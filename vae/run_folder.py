@@ -1,4 +1,8 @@
-"""One run, one folder: what was asked, of which inputs, by which code; resumed only if the same."""
+"""One run, one folder: what was asked, of which inputs, by which code; resumed only if the same.
+
+Every job leaves its record in ``config.json``, what came out in ``summary.md``, its numbers in
+``results.csv`` and its pictures in ``figures/``, beside what it makes for others.
+"""
 
 import json
 import platform
@@ -13,11 +17,17 @@ import torch
 
 from reading.files import field, read_json, reading
 from vae.files import write_json
+from vae.lock import LOCK
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
 
 _PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pillow")
+
+CONFIG = "config.json"
+SUMMARY = "summary.md"
+RESULTS = "results.csv"
+FIGURES = "figures"
 
 # Metadata of a config's field that changes no number, so that a run may go on under another value.
 CHANGES_NO_NUMBER = {"changes_no_number": True}
@@ -46,17 +56,24 @@ def open_run(
     Raises:
         ValueError: the folder holds something else; nothing in it is touched.
     """
-    path = out / "config.json"
+    path = out / CONFIG
     asked = {"job": job, "config": _comparable(config), "inputs": inputs}
     if path.exists():
         found = read_run(out)
         _refuse_another(path, {key: found.get(key) for key in asked}, asked)
+        _remove_leftovers(out)
         return True
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
         raise ValueError(f"{out}: holds files of something else; give --out a new folder")
     record = {"paths": _paths(config), "facts": facts or {}, "provenance": provenance(device)}
     write_json(path, asked | record)
     return False
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what a run that was killed while it wrote has left, and no one will finish."""
+    for leftover in out.rglob(".*.tmp"):
+        leftover.unlink()
 
 
 def _refuse_another(path: Path, found: dict, asked: dict) -> None:
@@ -157,7 +174,7 @@ def read_run(out: Path) -> dict[str, dict]:
         FileNotFoundError, OSError: it is missing, or cannot be read.
         ValueError: it is damaged.
     """
-    path = out / "config.json"
+    path = out / CONFIG
     mend = "give the folder of a run, or for a new run a new --out"
     with reading(path, "a whole record of a run", mend):
         found = read_json(path)
@@ -181,7 +198,8 @@ def describe_run(out: Path) -> dict[str, str]:
     return {
         "command": f"`python {made['command']}`",
         "config": ", ".join(f"{name} {value}" for name, value in record["config"].items()),
-        "inputs (SHA-256)": ", ".join(f"{k} {v[:16]}…" for k, v in record["inputs"].items()),
+        "inputs (SHA-256)": ", ".join(f"{k} {v[:16]}…" for k, v in record["inputs"].items())
+        or "none",
         "commit": made["git_commit"] or "not a git checkout",
         "versions": ", ".join(f"{name} {value}" for name, value in made["versions"].items()),
         "hardware": ", ".join(f"{name} {value}" for name, value in made["hardware"].items()),

@@ -50,13 +50,6 @@ def save_state(
         old.unlink()
 
 
-def remove_leftovers(run: Path) -> None:
-    """Remove what a run that was killed while it wrote has left, and no one will finish."""
-    for folder in (run, run / FOLDER, run / "pictures"):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
-
-
 def load_state(run: Path, image_size: int) -> TrainingState | None:
     """The newest state of a run, on the CPU; None before the first was saved.
 

@@ -1,0 +1,61 @@
+"""What planning came to: strategies from best to worst, and their plans as arcs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.plan_job import PLANS
+from planner.plan import merges
+from planner.plan_file import PlanSet
+from report.plan_arcs import draw_plan_arcs
+from report.style import label
+from report.summary import conclude, markdown_table
+from vae.files import write_rows
+from vae.run_folder import FIGURES, RESULTS
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """A row of ``results.csv``: one strategy in closed form."""
+
+    strategy: str
+    w2_squared: float
+    optimal: bool  # proven
+    num_merges: int  # of all its plans together; shared ones count once
+
+
+def conclude_plans(out: Path, plan_set: PlanSet) -> None:
+    """Tabulate, draw and sum up what was planned in the run folder ``out``."""
+    rows = [
+        PlanRow(
+            strategy=name,
+            w2_squared=found.w2_squared,
+            optimal=found.optimal,
+            num_merges=sum(
+                sum(1 for _ in merges(plan)) for plan in {id(p): p for p in found.plans}.values()
+            ),
+        )
+        for name, found in plan_set.strategies.items()
+    ]
+    rows.sort(key=lambda row: row.w2_squared)
+    write_rows(out / RESULTS, rows, PlanRow)
+    figure = out / FIGURES / "plan_arcs.png"
+    draw_plan_arcs(figure, {_trained(plan_set): plan_set}, plan_set.variances)
+    conclude(out, "Merge plans", _text(plan_set, rows), [figure], [out / RESULTS, out / PLANS])
+
+
+def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:
+    lines = [
+        [label(row.strategy), f"{row.w2_squared:.6e}", "yes" if row.optimal else ""] for row in rows
+    ]
+    table = markdown_table(["strategy", "W2² to the surrogate", "proven optimal"], lines)
+    bound = plan_set.lower_bound
+    below = "" if bound is None else f" None can be below {bound:.6e}."
+    return (
+        f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, "
+        f"{_trained(plan_set)}.{below}\n\n{table}"
+    )
+
+
+def _trained(plan_set: PlanSet) -> str:
+    where = "in total" if plan_set.budget == "total" else "a merge"
+    return f"training time s = {plan_set.train_time:g} {where}"
