@@ -1,4 +1,4 @@
-"""Readers of safetensors: what was written comes back, damage is told in one line."""
+"""Readers of safetensors: damage is told in one line, or harmless; what was written comes back."""
 
 from dataclasses import fields
 from pathlib import Path

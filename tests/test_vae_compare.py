@@ -35,7 +35,7 @@ def test_a_run_whose_metrics_are_damaged_is_named(runs, image_folder, tmp_path):
     config = CompareVaesConfig(
         runs=(runs[0],), data=image_folder, out=tmp_path / "compared", cache=tmp_path / "cache"
     )
-    with pytest.raises(ValueError, match=r"metrics\.jsonl: not a record .*; give --runs"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: not a whole record .*; give the folder"):
         compare_vaes(config)
 
 

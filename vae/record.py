@@ -26,7 +26,7 @@ def read_metrics(run: Path, columns: Iterable[str]) -> list[dict[str, float]]:
         FileNotFoundError, OSError, ValueError: it is missing, cannot be read, or is damaged.
     """
     path = run / METRICS
-    with reading(path, "a whole record of a training", "give the folder of a training, or train"):
+    with reading(path, "a whole record of a training", "give the folder of a whole training"):
         rows = read_json_lines(path)
         if not rows:
             raise ValueError("holds no row")
