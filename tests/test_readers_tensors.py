@@ -1,5 +1,6 @@
 """Readers of safetensors: damage is told in one line, or harmless; what was written comes back."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -158,6 +159,17 @@ def test_nothing_a_folder_and_another_kind_are_told(name, wholes, tmp_path):
     path.unlink()
     path.mkdir()
     assert outcome(read, path) is None
+
+
+@pytest.mark.parametrize("dtype", ["F4", "F8_E4M3", "F8_E8M0", "BF16", "F32", "C64", "U64", "X"])
+@pytest.mark.parametrize("shape", [[2], [4], [32], [0, 2**62, 2**62], [2**63, 0], [-1], [1.5], []])
+@pytest.mark.parametrize("size", [0, 4, 16])
+def test_types_and_shapes_that_no_tensor_has_are_told(tmp_path, dtype, shape, size):
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}
+    header = json.dumps({"__metadata__": {"kind": "a kind"}, "a": entry}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    outcome(lambda path: read_tensors(path, "a kind"), path)
 
 
 @READER

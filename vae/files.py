@@ -133,15 +133,17 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
         ValueError: it is truncated, not safetensors, or of another kind.
     """
     mend = f"expected {kind} here: make or copy it again"
+    # The last two are torch's own, of sizes that no tensor has.
+    damage = (SafetensorError, TypeError, RuntimeError)
     with (
-        reading(path, "a whole safetensors file", mend, also=(SafetensorError,)),
+        reading(path, "a whole safetensors file", mend, also=damage),
         safe_open(path, framework="pt", device="cpu") as file,
     ):
         metadata = file.metadata() or {}
         # keys() lists the tensors; the handle itself is no mapping.
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata.get("kind") != kind:
-        found = shown(metadata.get("kind", "something unnamed"))
+        found = shown(metadata["kind"]) if "kind" in metadata else "something unnamed"
         raise ValueError(f"{path}: holds {found}, expected {kind}; give another file")
     return tensors, metadata
 
