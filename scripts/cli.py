@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -29,12 +29,32 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
         asked = _parse(config, description)
         with _only_writer(asked):
             job(asked)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+    except (ValueError, OSError, FloatingPointError, OverflowError) as error:
+        _refuse(_one_line(error), error)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        _refuse(f"not enough memory: {_one_line(error)}; ask for less", error)
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _refuse(message: str, error: Exception) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2) from error
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Python's and NumPy's own error, or what torch says on a CPU and on CUDA."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said
 
 
 def _only_writer(config: object) -> AbstractContextManager[None]:

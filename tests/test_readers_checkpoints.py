@@ -186,7 +186,7 @@ def test_a_foreign_checkpoint_is_told_with_the_mend(estimator_run, content):
         train(config)
 
 
-@settings(READER, max_examples=30)
+@settings(READER, max_examples=15)
 @given(data=st.data())
 def test_a_damaged_checkpoint_is_told_or_harmless(estimator_run, data):
     config, files = estimator_run
@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_is_told_or_harmless(estimator_run, data):
     resume(config, files, "checkpoint.pt", content)
 
 
-@settings(READER, max_examples=12)
+@settings(READER, max_examples=8)
 @given(data=st.data())
 def test_damaged_metrics_are_told_or_harmless(estimator_run, data):
     config, files = estimator_run

@@ -1,0 +1,250 @@
+"""Every command in small, and a way to run it as a process of its own in a fraction of a second.
+
+Processes are forked from a server that has imported everything, so a run costs its work alone.
+"""
+
+import contextlib
+import ctypes
+import io
+import json
+import multiprocessing
+import os
+import re
+import resource
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from safetensors import safe_open
+
+from diffusion.schedule import cosine_schedule
+from tests.conftest import draw_image
+
+NUM_IMAGES = 40
+STARTED = "started"
+# Each reads what those before it made; `{made}` is the folder of all, `{out}` the run folder.
+COMMANDS = {
+    "check_data": "--data {made}/faces",
+    "pretrain_vae": (
+        "--data {made}/faces --out {out} --epochs 2 --batch-size 16 --image-size 32 "
+        "--precision float32 --save-seconds 0 --device cpu --cache {made}/cache"
+    ),
+    "encode_latents": (
+        "--data {made}/faces --vae {made}/pretrain_vae --out {out} --device cpu "
+        "--cache {made}/cache"
+    ),
+    "compare_vaes": (
+        "--data {made}/faces --runs {made}/pretrain_vae --out {out} --columns 2 --device cpu "
+        "--cache {made}/cache"
+    ),
+    "plan_merges": "--latents {made}/encode_latents --schedule {made}/schedule.json --out {out}",
+    "compare_strategies": (
+        "--vae {made}/pretrain_vae --latents {made}/encode_latents --plan {made}/plans.json "
+        "--out {out} --num-steps 3 --epochs 2 --batch-size 16 --num-images 2 --engine exact "
+        "--device cpu"
+    ),
+    "decode_grids": "--run {made}/compare_strategies --out {out} --columns 2 --device cpu",
+    "train_noise_estimator": (
+        "--latents {made}/encode_latents --out {out} --num-updates 6 --batch-size 8 "
+        "--num-levels 10 --width 8 --depth 1 --device cpu"
+    ),
+    "sample_faces": (
+        "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae --out {out} "
+        "--steps 2 --count 3 --spacing t --schedule {made}/schedule.json --device cpu"
+    ),
+    "compare_operators": (
+        "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "
+        "--latents {made}/encode_latents --out {out} --num-steps 3 --device cpu"
+    ),
+    "simulate_students": (
+        "--plan {made}/scalar_plans.json --compare {made}/published.csv --out {out} "
+        "--variances 0.5 1.5 --num-steps 4 --epochs 3 --trials 2 --batch-size 32 --engine sgd "
+        "--device cpu"
+    ),
+    "study_convergence": (
+        "--out {out} --num-steps 4 --epochs 1 3 --trials 2 --variances 0.5 --device cpu"
+    ),
+    "plot_theory": "--out {out}",
+    "plot_samplers": "--out {out}",
+    "doctor": "--device cpu --cache {made}/cache",
+    "write_cli_reference": "--file {made}/cli.md",
+}
+# What each reads, below the path that its flag gives: "" where that is the file itself.
+READS = {
+    "--data": ("",),
+    "--vae": ("vae.safetensors",),
+    "--runs": ("vae.safetensors", "config.json", "metrics.jsonl"),
+    "--latents": ("latents.safetensors",),
+    "--estimator": ("noise_estimator.safetensors",),
+    "--run": ("comparison.safetensors", "config.json", "students/*", "plans/*"),
+    "--plan": ("",),
+    "--schedule": ("",),
+    "--compare": ("",),
+}
+
+
+def arguments(name: str, made: Path, out: Path) -> list[str]:
+    """The command line of a command, after its name."""
+    return [part.format(made=made, out=out) for part in COMMANDS[name].split()]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int | None  # None: it did not end, and was killed
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        """What stderr holds besides progress bars."""
+        plain = re.sub(r"\x1b\[[A-Z]", "", self.err)  # how nested bars move the cursor
+        pieces = [line.rpartition("\r")[2] for line in plain.splitlines()]
+        return [line for line in pieces if line.strip() and "%|" not in line and "?" not in line]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a process is denied."""
+
+    file_bytes: int | None = None  # size of any file that it writes
+    memory_bytes: int = 6 << 30  # beyond what it starts with
+    unprivileged: bool = False  # file permissions hold for root too
+
+
+def start(name: str, args: list[str], log: Path, limits: Limits) -> BaseProcess:
+    """Start a command whose stdout and stderr go to the folder ``log``."""
+    log.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm"])
+    process = context.Process(target=_enter, args=(name, args, log, limits))
+    process.start()
+    return process
+
+
+def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
+    # The log is kept apart until the end, as no limit is meant for it.
+    sys.stdout, sys.stderr = out, err = io.StringIO(), io.StringIO()
+    sys.argv = [f"{name}.py", *args]
+    sys.modules.pop(f"scripts.{name}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    status: int = 0
+    try:
+        (log / STARTED).touch()
+        if limits.file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, hard))
+        if limits.unprivileged and os.geteuid() == 0:
+            _give_up_file_privileges()
+        _limit_memory(limits.memory_bytes)
+        runpy.run_module(f"scripts.{name}", run_name="__main__")
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (log / "out").write_text(out.getvalue(), encoding="utf-8")
+    (log / "err").write_text(err.getvalue(), encoding="utf-8")
+    sys.exit(status)
+
+
+def _limit_memory(more_bytes: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _give_up_file_privileges() -> None:
+    """Stay root, but without the right to pass by the permissions of files (capset(2))."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capget(header, data):
+        raise OSError(ctypes.get_errno(), "capget")
+    for place in (0, 1):  # effective, permitted; bits 1 and 2 are DAC_OVERRIDE, DAC_READ_SEARCH
+        data[place] &= ~0b110
+    if libc.capset(header, data):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def finish(process: BaseProcess, log: Path, seconds: float | None = None) -> Outcome:
+    """Wait for a command's end; ``seconds`` after its start interrupt it as Ctrl-C does."""
+    while process.is_alive() and not (log / STARTED).exists():
+        time.sleep(0.002)
+    process.join(120 if seconds is None else seconds)
+    if process.is_alive() and seconds is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
+        process.join(30)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return Outcome(None, *(_said(log, name) for name in ("out", "err")))
+    return Outcome(process.exitcode, *(_said(log, name) for name in ("out", "err")))
+
+
+def _said(log: Path, name: str) -> str:
+    path = log / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def run(
+    name: str,
+    args: list[str],
+    log: Path,
+    limits: Limits = Limits(),
+    seconds: float | None = None,
+) -> Outcome:
+    """A command from start to end."""
+    return finish(start(name, args, log, limits), log, seconds)
+
+
+def make_everything(made: Path) -> dict[str, float]:
+    """Run every command once, each on what those before it made; seconds of each.
+
+    Raises:
+        RuntimeError: a command failed.
+    """
+    (made / "faces").mkdir(parents=True)
+    for i in range(NUM_IMAGES):
+        draw_image(i).save(made / "faces" / f"{i + 1:06d}.jpg", quality=95)
+    schedule = cosine_schedule(3)
+    values = {"alpha": schedule.alpha.tolist(), "sigma": schedule.sigma.tolist()}
+    (made / "schedule.json").write_text(json.dumps(values))
+    lines = [f"4,{v:g},vanilla,{m},0.1" for v, m in ((0.5, 0.2), (1.5, -0.1))]
+    (made / "published.csv").write_text("\n".join(["T,lambda,strategy,mean,std", *lines]) + "\n")
+    scalars = ["--variances", "0.5", "1.5", "--num-steps", "4", "--out"]
+    _must("plan_merges", [*scalars, str(made / "scalars")], made)
+    os.link(made / "scalars/plans.json", made / "scalar_plans.json")
+    seconds = {}
+    for name in COMMANDS:
+        started = time.monotonic()
+        _must(name, arguments(name, made, made / name), made)
+        seconds[name] = time.monotonic() - started
+        if name == "plan_merges":
+            os.link(made / name / "plans.json", made / "plans.json")
+    return seconds
+
+
+def _must(name: str, args: list[str], made: Path) -> None:
+    outcome = run(name, args, made / "logs" / name)
+    if outcome.status != 0:
+        raise RuntimeError(f"{name} ended with {outcome.status}: {outcome.err[-2000:]}")
+
+
+def numbers(run_folder: Path) -> Iterator[tuple[str, bytes]]:
+    """What a run folder holds of results that do not depend on how fast it was."""
+    for path in sorted(run_folder.rglob("*")):
+        name = str(path.relative_to(run_folder))
+        if path.suffix == ".safetensors":  # their metadata says how long it took
+            with safe_open(path, framework="np") as file:
+                for key in file.keys():  # noqa: SIM118  (no mapping)
+                    yield f"{name}/{key}", file.get_tensor(key).tobytes()
+        elif path.suffix == ".png" or name == "plans.json":
+            yield name, path.read_bytes()

@@ -1,0 +1,397 @@
+"""The robustness sweep: every command under every fault that a user or a machine brings about.
+
+``python -m tests.robustness`` sweeps and writes docs/robustness.md; the tests do the same and
+compare. What a fault must come to:
+
+- a mistake is refused with one line on stderr that names the file or flag, and exit status 2;
+- nothing that was there before is changed by a refusal;
+- after a refusal, an interruption or a full disk the same command ends with the same numbers as
+  one that was left in peace.
+"""
+
+import itertools
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from scripts.jobs import Job, find_jobs
+from tests.commands import (
+    COMMANDS,
+    READS,
+    Limits,
+    Outcome,
+    arguments,
+    finish,
+    make_everything,
+    numbers,
+    run,
+    start,
+)
+from vae.lock import only_writer
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "robustness.md"
+INTRODUCTION = """\
+# Robustness
+
+Written by `python -m tests.robustness`, which runs every command in small under every fault;
+`make test` does the same and compares. Do not edit.
+
+- **refused**: exit status 2, and one line on stderr that names the file or flag; what was there
+  before is untouched, and nothing is left behind.
+- **resumes**: afterwards the same command ends with the same numbers, to the bit, as a run that was
+  left in peace, and leaves no temporary file.
+- **runs**: as long as it was asked to, until Ctrl-C (exit status 130, one line).
+- **told**: the fault is what the command is there to report.
+- **–**: does not apply.
+
+Each file that a command reads is damaged by itself, and each flag that takes a number is tried by
+itself. A full disk is a limit on the size of files that is met early, midway and late. Ctrl-C comes
+at random moments. Of two runs in one folder the second is refused while the first is at work.
+"""
+GROUPS = {
+    "What it reads": (
+        "missing",
+        "folder for file",
+        "unreadable",
+        "empty",
+        "truncated",
+        "wrong type",
+    ),
+    "What it is asked": ("flag: wrong type", "flag: huge value"),
+    "Where it writes": (
+        "output: a file",
+        "output: others' files",
+        "output: read-only",
+        "output: full disk",
+    ),
+    "While it runs": ("Ctrl-C", "two runs, one folder"),
+}
+JOBS = {job.name: job for job in find_jobs()}
+Damage = Callable[[Path], None]
+ELSE = b"neither this nor that\n" * 40
+HUGE = {int: "1000000000000000000", float: "1e300"}
+SMALL_DISKS = (300, 3_000, 30_000)  # bytes that a file may have
+PATIENCE = 1.5  # seconds that a command with a huge value is given before Ctrl-C
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A fault, what came of it, and what is wrong with that."""
+
+    command: str
+    fault: str
+    came_to: str
+    wrong: str = ""
+
+
+class Sweep:
+    """Every command's trials, on inputs that the commands themselves have made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made = folder / "made"
+        self.seconds = make_everything(self.made)
+        self._count = 0
+
+    def trials(self, command: str) -> Iterator[Trial]:
+        """All faults that the command can meet."""
+        for tried in (self.inputs, self.flags, self.outputs, self.interruptions, self.company):
+            yield from tried(command)
+
+    # What it reads.
+
+    def inputs(self, command: str) -> Iterator[Trial]:
+        args = COMMANDS[command].split()
+        for flag, value in itertools.pairwise(args):
+            for inside in READS.get(flag, ()) if flag.startswith("--") else ():
+                path = Path(value.format(made=self.made))
+                for fault, damage in DAMAGES.items():
+                    yield self._with_damage(command, flag, path, inside, fault, damage)
+            if flag in READS:
+                yield self._not_there(command, flag, Path(value.format(made=self.made)))
+
+    def _not_there(self, command: str, flag: str, path: Path) -> Trial:
+        room = self._room()
+        args = self._args(command, room)
+        given = [str(room / "nowhere") if arg == str(path) else arg for arg in args]
+        outcome = run(command, given, room / "logs")
+        came_to, wrong = judge(outcome, ["nowhere"])
+        return self._done(room, command, "missing", came_to, wrong and f"{flag}: {wrong}")
+
+    def _with_damage(
+        self, command: str, flag: str, path: Path, inside: str, fault: str, damage: Damage
+    ) -> Trial:
+        room = self._room()
+        copy = room / path.name
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        else:
+            shutil.copy(path, copy)
+        for target in list(copy.glob(inside)) if inside else [copy]:
+            damage(target)
+        args = [str(copy) if arg == str(path) else arg for arg in self._args(command, room)]
+        if "--cache" in args:  # a data set that was decoded before would be read from there
+            args[args.index("--cache") + 1] = str(room / "cache")
+        outcome = run(command, args, room / "logs", Limits(unprivileged=True))
+        came_to, wrong = judge(outcome, [path.name, flag])
+        if came_to == "goes on":
+            if command == "check_data" and "damaged" in outcome.out:
+                came_to = "told"
+            else:
+                wrong = "a damaged file is taken for a whole one"
+        if outcome.status != 0 and _holds_files(room / "out"):
+            wrong = wrong or "a refused command leaves files"
+        return self._done(room, command, fault, came_to, wrong and f"{flag} {inside}: {wrong}")
+
+    # What it is asked.
+
+    def flags(self, command: str) -> Iterator[Trial]:
+        for name, kind in number_flags(JOBS[command]):
+            flag = "--" + name.replace("_", "-")
+            for fault, value, patience, names in (
+                ("flag: wrong type", "many", None, [flag]),
+                # Another flag may be the one that it does not go with.
+                ("flag: huge value", HUGE[kind], PATIENCE, ["--"]),
+            ):
+                room = self._room()
+                args = [*self._args(command, room), flag, value]
+                outcome = run(command, args, room / "logs", seconds=patience)
+                came_to, wrong = judge(outcome, names, may_run=patience is not None)
+                if fault == "flag: huge value" and came_to != "refused":
+                    came_to = "refused or runs"
+                yield self._done(room, command, fault, came_to, wrong and f"{flag}: {wrong}")
+
+    # Where it writes.
+
+    def outputs(self, command: str) -> Iterator[Trial]:
+        if "{out}" not in COMMANDS[command]:
+            return
+        for fault, prepare in PLACES.items():
+            room = self._room()
+            prepare(room)
+            before = _snapshot(room)
+            args = self._args(command, room)
+            outcome = run(command, args, room / "logs", Limits(unprivileged=True))
+            came_to, wrong = judge(outcome, ["out"])
+            shutil.rmtree(room / "logs")
+            if came_to == "goes on" or _snapshot(room) != before:
+                wrong = wrong or "what was there before is changed"
+            (room / "out").parent.chmod(0o755)
+            yield self._done(room, command, fault, came_to, wrong)
+        for most in SMALL_DISKS[: self._patience(command)]:
+            room = self._room()
+            args = self._args(command, room)
+            outcome = run(command, args, room / "logs", Limits(file_bytes=most))
+            came_to, wrong = judge(outcome, ["out", "cache"])
+            wrong = wrong or self._differs(command, room)
+            yield self._done(room, command, "output: full disk", "refused, resumes", wrong)
+
+    # While it runs.
+
+    def interruptions(self, command: str) -> Iterator[Trial]:
+        moments = random.Random(command)
+        for _ in range(self._patience(command)):
+            room = self._room()
+            seconds = moments.uniform(0, self.seconds[command])
+            outcome = run(command, self._args(command, room), room / "logs", seconds=seconds)
+            _, wrong = judge(outcome, ["interrupted"], may_run=True)
+            wrong = wrong or self._differs(command, room)
+            yield self._done(room, command, "Ctrl-C", "resumes", wrong)
+
+    def company(self, command: str) -> Iterator[Trial]:
+        if "{out}" not in COMMANDS[command]:
+            return
+        room = self._room()
+        args = self._args(command, room)
+        with only_writer(room / "out"):
+            outcome = run(command, args, room / "logs")
+            came_to, wrong = judge(outcome, ["out: another run is at work"])
+        first = start(command, args, room / "first", Limits())
+        while first.is_alive() and not (room / "out" / ".lock").exists():
+            time.sleep(0.01)
+        second = run(command, args, room / "second")
+        ended = [finish(first, room / "first"), second]
+        if 0 not in {one.status for one in ended}:
+            wrong = wrong or f"of two runs none ended well: {ended[0].err}"
+        wrong = wrong or self._differs(command, room)
+        yield self._done(room, command, "two runs, one folder", came_to, wrong)
+
+    # Help for all.
+
+    def _patience(self, command: str) -> int:
+        """How often a fault is tried that takes whole runs: figures take long."""
+        return 1 if command.startswith("plot_") else 3
+
+    def _room(self) -> Path:
+        self._count += 1
+        return Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{self._count:04d}-"))
+
+    def _args(self, command: str, room: Path) -> list[str]:
+        return arguments(command, self.made, room / "out")
+
+    def _differs(self, command: str, room: Path) -> str:
+        """Run to the end; what is then unlike the run that was left in peace."""
+        outcome = run(command, self._args(command, room), room / "again")
+        if outcome.status != 0:
+            return f"the same command again ends with {outcome.status}: {outcome.err[-500:]}"
+        if not (room / "out").exists():
+            return ""
+        found, expected = (dict(numbers(where)) for where in (room / "out", self.made / command))
+        apart = [
+            name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
+        ]
+        left = [path.name for path in (room / "out").rglob("*.tmp")]
+        return f"other results in {apart}" if apart else f"leaves {left}" if left else ""
+
+    def _done(self, room: Path, command: str, fault: str, came_to: str, wrong: str) -> Trial:
+        if not wrong:
+            for path in room.rglob("*"):
+                path.chmod(0o755)
+            shutil.rmtree(room)
+        return Trial(command, fault, came_to, wrong and f"{wrong} ({room})")
+
+
+def judge(outcome: Outcome, names: list[str], may_run: bool = False) -> tuple[str, str]:
+    """What an outcome is, and what is wrong with it.
+
+    Args:
+        names: The error has to have one of these in it.
+        may_run: Whether it may also have run until Ctrl-C.
+    """
+    if "Traceback" in outcome.err or "Traceback" in outcome.out:
+        return "traceback", f"a traceback: {outcome.err[-1500:]}"
+    if outcome.status is None:
+        return "hangs", "it does not end"
+    if outcome.status == 0:
+        return "goes on", ""
+    if outcome.status == 130 and may_run:
+        return "runs", ""
+    lines = outcome.error_lines
+    if outcome.status != 2 or len(lines) != 1 or not lines[0].startswith("error: "):
+        return "unclear", f"status {outcome.status}, {lines}"
+    if not any(name in lines[0] for name in names):
+        return "unclear", f"names none of {names}: {lines[0]}"
+    return "refused", ""
+
+
+def number_flags(job: Job) -> Iterator[tuple[str, type]]:
+    """Fields that take numbers, and which."""
+    config = job.config()
+    hints = get_type_hints(config)
+    for field in fields(config):
+        kinds = {hints[field.name], *get_args(hints[field.name])}
+        for kind in (int, float):
+            if kind in kinds:
+                yield field.name, kind
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _swap(path: Path) -> None:
+    """A folder for a file, and a file for a folder."""
+    folder = path.is_dir()
+    _remove(path)
+    path.touch() if folder else path.mkdir()
+
+
+def _empty(path: Path) -> None:
+    folder = path.is_dir()
+    _remove(path)
+    path.mkdir() if folder else path.touch()
+
+
+def _cut(path: Path) -> None:
+    for file in [path] if path.is_file() else path.iterdir():
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) // 2])
+
+
+def _replace(path: Path) -> None:
+    for file in [path] if path.is_file() else path.iterdir():
+        file.write_bytes(ELSE)
+
+
+DAMAGES: dict[str, Damage] = {
+    "missing": _remove,
+    "folder for file": _swap,
+    "unreadable": lambda path: path.chmod(0),
+    "empty": _empty,
+    "truncated": _cut,
+    "wrong type": _replace,
+}
+
+
+def _file_in_place(room: Path) -> None:
+    (room / "out").write_text("mine")
+
+
+def _files_of_another(room: Path) -> None:
+    (room / "out").mkdir()
+    (room / "out" / "thesis.txt").write_text("mine")
+
+
+def _read_only(room: Path) -> None:
+    room.joinpath("logs").mkdir()
+    room.chmod(0o555)
+
+
+PLACES: dict[str, Damage] = {
+    "output: a file": _file_in_place,
+    "output: others' files": _files_of_another,
+    "output: read-only": _read_only,
+}
+
+
+def _snapshot(room: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(room)): path.read_bytes()
+        for path in room.rglob("*")
+        if path.is_file() and path.name != ".lock" and "logs" not in path.parts
+    }
+
+
+def _holds_files(out: Path) -> bool:
+    return out.is_dir() and any(out.iterdir())
+
+
+def sweep(folder: Path) -> list[Trial]:
+    """Everything, as many commands at a time as there are cores."""
+    swept = Sweep(folder)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda command: list(swept.trials(command)), COMMANDS)
+        return [trial for trials in found for trial in trials]
+
+
+def document(trials: Sequence[Trial]) -> str:
+    """docs/robustness.md: what every fault came to, a line a command."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for trial in trials:
+        found.setdefault((trial.command, trial.fault), set()).add(trial.came_to)
+    parts = [INTRODUCTION]
+    for heading, faults in GROUPS.items():
+        lines = [["command", *faults], [":---"] * (1 + len(faults))]
+        for command in COMMANDS:
+            cells = [" or ".join(sorted(found.get((command, fault), ()))) for fault in faults]
+            lines.append([f"`{command}`", *(cell or "–" for cell in cells)])
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts.append(f"## {heading}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        trials = sweep(Path(temporary))
+    for trial in trials:
+        if trial.wrong:
+            print(trial)
+    DOCUMENT.write_text(document(trials), encoding="utf-8")
+    print(f"{len(trials)} trials, {sum(bool(trial.wrong) for trial in trials)} wrong: {DOCUMENT}")

@@ -1,0 +1,54 @@
+"""The robustness sweep, and what it has to come to; ``tests.robustness`` says what it tries."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import COMMANDS
+from tests.robustness import DOCUMENT, JOBS, Trial, document, sweep
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory) -> list[Trial]:
+    return sweep(tmp_path_factory.mktemp("sweep"))
+
+
+def test_every_command_is_swept():
+    assert COMMANDS.keys() == JOBS.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_fault_ends_in_a_traceback_a_lost_result_or_silence(trials, command):
+    wrong = [trial for trial in trials if trial.command == command and trial.wrong]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_the_table_in_docs_is_what_the_sweep_found(trials):
+    written = DOCUMENT.read_text(encoding="utf-8")
+    assert written == document(trials), "run python -m tests.robustness"
+
+
+def test_an_interruption_while_a_command_still_imports_is_one_line():
+    moments = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.doctor"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(moments.uniform(0.3, 1.5))
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (130, -signal.SIGINT)
+        assert said.startswith("interrupted")
+        assert len(said.splitlines()) == 1
