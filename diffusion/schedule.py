@@ -1,11 +1,12 @@
 """Noise schedules: x_t = alpha_t x_0 + sigma_t eps on the grid t = 0 (clean), ..., T (noise)."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reading.files import numbers, read_json, reading
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
@@ -31,14 +32,15 @@ class NoiseSchedule:
         _refuse_first(~(np.isfinite(alpha) & np.isfinite(sigma)), self, "is not finite")
         _refuse_first(np.diff(alpha, prepend=np.inf) >= 0, self, "does not lower alpha")
         _refuse_first(np.diff(sigma, prepend=-np.inf) <= 0, self, "does not raise sigma")
-        off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
-        _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
         for t, ends in ((0, (1.0, 0.0)), (last, (0.0, 1.0))):
             if (alpha[t], sigma[t]) != ends:
                 raise ValueError(
                     f"schedule at t = {t}: (alpha, sigma) = ({alpha[t]}, {sigma[t]}) "
                     f"must be exactly {ends}"
                 )
+        # Between these ends no value is too large to be squared.
+        off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
+        _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
 
     @property
     def num_steps(self) -> int:
@@ -117,17 +119,10 @@ def read_schedule(path: Path) -> NoiseSchedule:
     """Schedule from a JSON file ``{"alpha": [...], "sigma": [...]}``, T + 1 numbers each.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, OSError: there is no such file, or it cannot be read.
         ValueError: it holds something else, or no schedule.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        alpha, sigma = (np.asarray(found[name], dtype=np.float64) for name in ("alpha", "sigma"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{path}: not a schedule ({error}); expected {{"alpha": [...], "sigma": [...]}}'
-        ) from error
-    try:
-        return NoiseSchedule(alpha=alpha, sigma=sigma)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    expected = 'expected {"alpha": [...], "sigma": [...]}, T + 1 numbers each'
+    with reading(path, "a schedule", expected):
+        found = read_json(path)
+        return NoiseSchedule(alpha=numbers(found, "alpha"), sigma=numbers(found, "sigma"))

@@ -46,7 +46,7 @@ def compare(config: CompareConfig) -> Comparison:
     refuse_unstable(config.lr, problem.second_moments, problem.variances)
     fingerprints = {"vae": sha256(weights), "latents": sha256(latents_file)}
     if config.plan is not None:
-        read_plan_set(config.plan, problem)
+        read_plan_set(config.plan, problem.operators.shape)
         fingerprints["plan"] = sha256(config.plan)
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 

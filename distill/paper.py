@@ -1,6 +1,5 @@
 """Published tables of synthetic experiments, and how far measured ones lie from them."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from distill.simulate import SyntheticRow
 from distill.synthetic_config import SimulateConfig
 from planner.strategies import CANONICAL
+from reading.files import finite_text, read_table, reading, shown
 
 COLUMNS = ("T", "lambda", "strategy", "mean", "std")
 OUR_NAMES = {name: name for name in CANONICAL} | {
@@ -21,6 +21,7 @@ KNOWN_OFF = {
     (32, 2.0, "sequential_consistency"),
     (32, 5.0, "sequential_consistency"),
 }
+MEND = f"--compare takes CSV with the columns {','.join(COLUMNS)}"
 STDS_APART = 3.0
 SHARE_APART = 0.05
 STD_FACTOR = 2.0
@@ -59,36 +60,38 @@ def read_published(path: Path) -> list[PublishedCell]:
     """Read a published table: CSV with the columns T,lambda,strategy,mean,std.
 
     Raises:
-        FileNotFoundError, ValueError: with the line and what is wrong there.
+        FileNotFoundError, OSError: there is none, or it cannot be read.
+        ValueError: with the line and what is wrong there.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"--compare {path}: no such file")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(
-                f"{path}: the first line must be {','.join(COLUMNS)}, "
-                f"got {','.join(reader.fieldnames or ())}"
-            )
-        return [_cell(f"{path}, line {reader.line_num}", row) for row in reader]
+    cells: dict[tuple[int, float, str], PublishedCell] = {}
+    with reading(path, "a published table", MEND):
+        for line, row in read_table(path, COLUMNS):
+            try:
+                cell = _cell(row)
+            except ValueError as error:
+                raise ValueError(f"line {line}: {error}") from error
+            key = (cell.num_steps, cell.variance, cell.strategy)
+            if key in cells:
+                raise ValueError(f"line {line}: a second cell of {', '.join(map(str, key))}")
+            cells[key] = cell
+    return list(cells.values())
 
 
-def _cell(place: str, row: dict[str, str]) -> PublishedCell:
+def _cell(row: dict[str, str]) -> PublishedCell:
     name = row["strategy"]
     if name not in OUR_NAMES:
-        raise ValueError(f"{place}: strategy {name!r} is none of {', '.join(OUR_NAMES)}")
-    try:
-        cell = PublishedCell(
-            num_steps=int(row["T"]),
-            variance=float(row["lambda"]),
-            strategy=OUR_NAMES[name],
-            mean=float(row["mean"]),
-            std=float(row["std"]),
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{place}: not a row of numbers ({error})") from error
+        raise ValueError(f"strategy {shown(name)} is none of {', '.join(OUR_NAMES)}")
+    cell = PublishedCell(
+        num_steps=int(row["T"]),
+        variance=finite_text(row["lambda"], "lambda", least=0.0),
+        strategy=OUR_NAMES[name],
+        mean=finite_text(row["mean"], "mean"),
+        std=finite_text(row["std"], "std"),
+    )
+    if cell.num_steps < 1:
+        raise ValueError(f"T must be at least 1, got {row['T']}")
     if not cell.std > 0:
-        raise ValueError(f"{place}: std must be positive, got {row['std']}")
+        raise ValueError(f"std must be positive, got {row['std']}")
     return cell
 
 

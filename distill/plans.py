@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.plan import Plan
-from planner.plan_file import PER_DIMENSION, PlanSet, read_plans
+from planner.plan_file import PER_DIMENSION, PLAN_AGAIN, PlanSet, read_plans
 from planner.problem import Problem
 from planner.search import per_dimension_plans
 from planner.strategies import CANONICAL
@@ -25,18 +25,22 @@ def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> tuple[Plan, 
     return (CANONICAL[name](problem.num_steps),) * len(problem.variances)
 
 
-def read_plan_set(path: Path, problem: Problem) -> PlanSet:
-    """A plans.json, which must be for this problem's steps and coordinates.
+def read_plan_set(path: Path, shape: tuple[int, ...], mend: str = PLAN_AGAIN) -> PlanSet:
+    """A plans.json, which must be for a problem of this shape.
+
+    Args:
+        shape: Steps and coordinates, (T, d).
+        mend: What to do about a missing or damaged file.
 
     Raises:
-        FileNotFoundError, ValueError: there is none, or it is for another problem.
+        FileNotFoundError, OSError, ValueError: there is none, it is damaged, or for another
+            problem.
     """
-    found = read_plans(path)
-    asked = problem.operators.shape
-    if (found.num_steps, len(found.variances)) != asked:
+    found = read_plans(path, mend)
+    if (found.num_steps, len(found.variances)) != shape:
         raise ValueError(
             f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
-            f"run has {asked[0]} and {asked[1]}; give --num-steps {found.num_steps}, or plan "
+            f"run has {shape[0]} and {shape[1]}; give --num-steps {found.num_steps}, or plan "
             "again for these variances"
         )
     return found

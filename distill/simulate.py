@@ -49,7 +49,7 @@ def simulate(config: SimulateConfig) -> list[SyntheticRow]:
     given, fingerprints = {}, {}
     if config.plan is not None:
         problem = pose(cosine_schedule(config.num_steps[0]), np.array(config.variances))
-        given = read_plan_set(config.plan, problem).plans
+        given = read_plan_set(config.plan, problem.operators.shape).plans
         fingerprints["plan"] = sha256(config.plan)
     device = begin(config, "simulate_students", list(config.num_steps), fingerprints)
     rows = []

@@ -10,7 +10,7 @@ from distill.config import Budget
 from distill.law import decay_rates, train_time
 from distill.plans import read_plan_set
 from planner.budget import Budget as TimeBudget
-from planner.plan_file import PER_DIMENSION, PlanSet, read_plans, to_json
+from planner.plan_file import PER_DIMENSION, PlanSet, to_json
 from planner.problem import Problem
 from planner.table import plan_every_strategy
 from vae.files import write_text
@@ -36,7 +36,7 @@ def plan_stages(
             if path.exists():
                 continue
             if given is not None:
-                plan_set = read_plan_set(given, problem)
+                plan_set = read_plan_set(given, problem.operators.shape)
             else:
                 lines: list[str] = []
                 plan_set = plan_stage(stage, problem, lr, lines.append)
@@ -45,7 +45,7 @@ def plan_stages(
                     bar.write("\n".join(lines))
             # On one line, which is written ten times as fast: some plans are 128 times 31 merges.
             write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
-    return read_stages(folder, stages)
+    return read_stages(folder, stages, problem.operators.shape)
 
 
 def plan_stage(
@@ -66,9 +66,14 @@ def plan_stage(
     return plan_every_strategy(problem, time, rates, tell=tell)
 
 
-def read_stages(folder: Path, stages: Sequence[Stage]) -> dict[Stage, PlanSet]:
-    """What ``plan_stages`` kept; errors as of ``read_plans``."""
-    return {stage: read_plans(folder / f"{stage_name(stage)}.json") for stage in stages}
+def read_stages(
+    folder: Path, stages: Sequence[Stage], shape: tuple[int, ...]
+) -> dict[Stage, PlanSet]:
+    """What ``plan_stages`` kept for a problem of that shape; errors as of ``read_plan_set``."""
+    mend = "remove it and run again"
+    return {
+        stage: read_plan_set(folder / f"{stage_name(stage)}.json", shape, mend) for stage in stages
+    }
 
 
 def stage_name(stage: Stage) -> str:

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vae.files import read_tensors, write_tensors
+from reading.files import finite_text, reading
+from vae.files import fact, pick, read_tensors, whole_number, write_tensors
 
 Array = NDArray[np.float64]
 KIND = "mergelab students, format 2"
-_NUMBERS = {"merges": int, "rounds": int, "gradient_steps": int, "seconds": float}
+_COUNTS = ("merges", "rounds", "gradient_steps")
 _ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
 
 
@@ -43,12 +44,21 @@ def load_students(path: Path) -> Students:
     """Read what ``save_students`` wrote.
 
     Raises:
-        FileNotFoundError, ValueError: missing, damaged or incomplete.
+        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged or incomplete.
     """
     tensors, metadata = read_tensors(path, KIND)
-    try:
-        numbers = {name: cast(metadata[name]) for name, cast in _NUMBERS.items()}
-        arrays = {name: tensors[name].numpy() for name in _ARRAYS}
-        return Students(engine=metadata["engine"], **numbers, **arrays)
-    except KeyError as error:
-        raise ValueError(f"{path}: lacks {error}; remove it and run again") from error
+    with reading(path, "whole students", "remove it and run again"):
+        width = len(pick(tensors, "operator", torch.float64, (None,)))
+        shapes = dict.fromkeys(_ARRAYS, (width,)) | {"w2_squared_runs": (None,)}
+        found = {name: pick(tensors, name, torch.float64, shapes[name]) for name in _ARRAYS}
+        for name in ("spread", "w2_squared_runs"):
+            if (found[name] < 0).any():
+                raise ValueError(f"{name} must be at least 0")
+        if not width or len(found["w2_squared_runs"]) < 2:
+            raise ValueError("no coordinate, or fewer than two simulated runs")
+        return Students(
+            engine=fact(metadata, "engine"),
+            **{name: whole_number(metadata, name) for name in _COUNTS},
+            seconds=finite_text(fact(metadata, "seconds"), "seconds", least=0.0),
+            **{name: tensor.numpy() for name, tensor in found.items()},
+        )

@@ -25,8 +25,9 @@ from distill.train import count_fits, train_students
 from planner.plan import Plan
 from planner.problem import Problem, pose
 from planner.value import per_dimension_operator
+from reading.files import reading
 from vae.device import pick_device
-from vae.files import read_tensors, write_tensors
+from vae.files import pick, read_tensors, write_tensors
 from vae.run_folder import open_run
 
 Array = NDArray[np.float64]
@@ -98,8 +99,8 @@ def finish_cells(
     path = config.out / "cells" / f"{num_steps}_{strategy}_{epochs}.safetensors"
     if config.recompute or not path.exists():
         problem = pose(cosine_schedule(num_steps), np.array(config.variances))
-        _save(path, _compute(config, problem, strategy, epochs, device, given))
-    return _load(path)
+        save_cells(path, _compute(config, problem, strategy, epochs, device, given))
+    return load_cells(path, config.trials, len(config.variances))
 
 
 def _compute(
@@ -182,11 +183,21 @@ def _seed(config: SyntheticConfig, problem: Problem) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
-def _save(path: Path, cells: Cells) -> None:
+def save_cells(path: Path, cells: Cells) -> None:
+    """Write them, whole or not at all."""
     tensors = {name: torch.from_numpy(getattr(cells, name)) for name in ("errors", "predicted")}
     write_tensors(path, tensors, {"kind": KIND})
 
 
-def _load(path: Path) -> Cells:
+def load_cells(path: Path, trials: int, width: int) -> Cells:
+    """Cells that a run kept, of so many trials and variances.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or of others.
+    """
     tensors, _ = read_tensors(path, KIND)
-    return Cells(errors=tensors["errors"].numpy(), predicted=tensors["predicted"].numpy())
+    with reading(path, "these cells", "remove it and run again, or give --recompute"):
+        return Cells(
+            errors=pick(tensors, "errors", torch.float64, (trials, width)).numpy(),
+            predicted=pick(tensors, "predicted", torch.float64, (width,)).numpy(),
+        )

@@ -4,7 +4,7 @@ Steps are counted as in the papers: the interval [a, b] of teacher steps is the 
 x_b -> x_{a-1}, and the children of a merge stand in increasing order.
 """
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.gaussian import check_variances
+from planner.budget import Budget
 from planner.plan import Plan, merge, merges, outline, step
+from planner.problem import check_train_time
+from reading.files import (
+    expect,
+    field,
+    finite,
+    number,
+    numbers,
+    read_json,
+    reading,
+    shown,
+    whole,
+)
 
 Array = NDArray[np.float64]
 
 PER_DIMENSION = "per_dimension"  # the one strategy with a list of merges a coordinate
+PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
+_NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)  # strategies name the files of their students
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,53 +86,73 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
     }
 
 
-def from_json(value: dict[str, Any]) -> PlanSet:
+def from_json(value: object) -> PlanSet:
     """The inverse of ``to_json``.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what ``to_json`` gives.
+        ValueError: it is not what ``to_json`` gives.
     """
-    num_steps = int(value["num_steps"])
-    width = len(value["variances"])
-    strategies = {}
-    for name, found in value["strategies"].items():
-        if name == PER_DIMENSION:
-            own = [_plan(jumps, num_steps) for jumps in found["merges"]]
-            shared: dict[tuple[tuple[int, ...], ...], Plan] = {}  # equal plans are one object
-            plans = tuple(shared.setdefault(outline(plan), plan) for plan in own)
-        else:
-            plans = (_plan(found["merges"], num_steps),) * width
-        operator = np.array(found["operator"], dtype=np.float64)
-        if not len(plans) == len(operator) == width:
-            raise ValueError(
-                f"{name}: {len(plans)} plans and {len(operator)} operators for {width} variances"
-            )
-        strategies[name] = StrategyPlans(plans, operator, found["w2_squared"], found["optimal"])
+    num_steps = whole(value, "num_steps", least=1)
+    variances, surrogate = numbers(value, "variances"), numbers(value, "surrogate")
+    check_variances(variances)
+    if len(surrogate) != len(variances):
+        raise ValueError(f"{len(surrogate)} surrogates for {len(variances)} variances")
+    bound = field(value, "lower_bound", object)
+    budget = Budget(number(value, "train_time"), field(value, "budget", str))
+    check_train_time(budget.train_time)
     return PlanSet(
         num_steps=num_steps,
-        train_time=value["train_time"],
-        budget=value["budget"],
-        variances=np.array(value["variances"], dtype=np.float64),
-        surrogate=np.array(value["surrogate"], dtype=np.float64),
-        lower_bound=value["lower_bound"],
-        strategies=strategies,
+        train_time=budget.train_time,
+        budget=budget.kind,
+        variances=variances,
+        surrogate=surrogate,
+        lower_bound=None if bound is None else finite(bound, "lower_bound"),
+        strategies={
+            name: _strategy(name, found, num_steps, len(variances))
+            for name, found in field(value, "strategies", dict).items()
+        },
     )
 
 
-def read_plans(path: Path) -> PlanSet:
-    """The plans that scripts/plan_merges.py wrote.
+def _strategy(name: str, found: object, num_steps: int, width: int) -> StrategyPlans:
+    refuse_unsafe_name(name)
+    jumps, operator = field(found, "merges", list), numbers(found, "operator")
+    if name == PER_DIMENSION:
+        own = [_plan(expect(of_one, list, "merges"), num_steps) for of_one in jumps]
+        shared: dict[tuple[tuple[int, ...], ...], Plan] = {}  # equal plans are one object
+        plans = tuple(shared.setdefault(outline(plan), plan) for plan in own)
+    else:
+        plans = (_plan(jumps, num_steps),) * width
+    if not len(plans) == len(operator) == width:
+        raise ValueError(
+            f"{name}: {len(plans)} plans and {len(operator)} operators for {width} variances"
+        )
+    optimal = field(found, "optimal", bool)
+    return StrategyPlans(plans, operator, number(found, "w2_squared", least=0.0), optimal)
+
+
+def refuse_unsafe_name(name: str) -> None:
+    """Refuse what is no plain name, as of a file that would lie elsewhere.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        ValueError: it has other characters than letters, digits, _ and -.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{shown(name)} cannot name a file; use letters, digits, _ and -")
+
+
+def read_plans(path: Path, mend: str = PLAN_AGAIN) -> PlanSet:
+    """The plans that scripts/plan_merges.py wrote.
+
+    Args:
+        mend: What to do about a missing or damaged file.
+
+    Raises:
+        FileNotFoundError, OSError: there is no such file, or it cannot be read.
         ValueError: it is damaged, or something else.
     """
-    try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not a whole plans.json ({type(error).__name__}: {error}); "
-            "write it again: python -m scripts.plan_merges"
-        ) from error
+    with reading(path, "a whole plans.json", mend):
+        return from_json(read_json(path))
 
 
 def _merges(plan: Plan) -> list[dict[str, Any]]:
@@ -129,14 +165,36 @@ def _merges(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(jumps: list[dict[str, Any]], num_steps: int) -> Plan:
+def _plan(jumps: list[object], num_steps: int) -> Plan:
+    children = [field(jump, "children", list) for jump in jumps]
+    parts = sum(map(len, children))
+    # Told before any block is made: a damaged number of steps can be of any size.
+    if parts < num_steps > 1:
+        raise ValueError(
+            f"merges of {parts} blocks leave several of {num_steps} steps, not one of all steps"
+        )
     done = {(t, t): step(t) for t in range(1, num_steps + 1)}
-    for jump in jumps:
-        whole = merge(*(done.pop((a, b)) for a, b in reversed(jump["children"])))
-        a, b = jump["interval"]
-        if (whole.stop + 1, whole.start) != (a, b):
-            raise ValueError(f"children {jump['children']} do not tile the interval [{a}, {b}]")
-        done[a, b] = whole
+    for jump, spans in zip(jumps, children, strict=True):
+        if not spans:
+            raise ValueError("a merge has no children")
+        merged = merge(*(_take(done, _span(span)) for span in reversed(spans)))
+        a, b = _span(field(jump, "interval", list))
+        if (merged.stop + 1, merged.start) != (a, b):
+            raise ValueError(f"children {shown(spans)} do not tile the interval [{a}, {b}]")
+        done[a, b] = merged
     if list(done) != [(1, num_steps)]:
         raise ValueError(f"merges leave the blocks {sorted(done)[:4]}, not one of all steps")
     return done[1, num_steps]
+
+
+def _take(blocks: dict[tuple[int, int], Plan], span: tuple[int, int]) -> Plan:
+    if span not in blocks:
+        raise ValueError(f"a child {list(span)} is no step, and no merge that is still to be used")
+    return blocks.pop(span)
+
+
+def _span(value: object) -> tuple[int, int]:
+    ends = expect(value, list, "an interval")
+    if len(ends) != 2:
+        raise ValueError(f"an interval is {shown(ends)}, must be [first, last]")
+    return expect(ends[0], int, "the first step"), expect(ends[1], int, "the last step")

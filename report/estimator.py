@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from report.summary import conclude
-from report.training import draw_training
+from report.training import draw_training, names_of
 from sampling.checkpoint import FILE_NAME
 from vae.record import METRICS, read_metrics
 from vae.run_folder import FIGURES
@@ -19,7 +19,7 @@ PANELS = {
 
 def conclude_training(out: Path) -> None:
     """Draw the course of the run folder ``out``, summarise it, and say where things lie."""
-    rows = read_metrics(out)
+    rows = read_metrics(out, ["update", *names_of(PANELS)])
     figure = out / FIGURES / "training.png"
     draw_training(figure, rows, "update", PANELS)
     last = rows[-1]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from report.summary import conclude, markdown_table
-from report.training import draw_training
+from report.training import draw_training, names_of
 from vae.checkpoint import BEST_NAME, FILE_NAME
 from vae.record import METRICS, read_metrics
 from vae.run_folder import FIGURES
@@ -33,7 +33,8 @@ PANELS = {
 
 def conclude_pretraining(out: Path) -> None:
     """Draw the course of the run folder ``out``, summarise it, and say where things lie."""
-    rows = read_metrics(out)
+    shown = [name for _, name, _ in SHOWN]
+    rows = read_metrics(out, ["epoch", *shown, *names_of(PANELS)])
     course = out / FIGURES / "training.png"
     draw_training(course, rows, "epoch", PANELS)
     last_picture = out / FIGURES / f"epoch_{len(rows):04d}.png"

@@ -12,6 +12,11 @@ from report.style import COLOURS, STYLE, save_figure
 Panels = Mapping[str, Mapping[str, str]]
 
 
+def names_of(panels: Panels) -> list[str]:
+    """Of all lines, in order."""
+    return [name for lines in panels.values() for name in lines]
+
+
 def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panels: Panels) -> None:
     """Draw a panel a quantity over the course of the training.
 

@@ -1,17 +1,23 @@
 """A noise estimator as a file: half-precision safetensors that name the VAE they belong to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from diffusion.covariance import Eigenbasis
 from diffusion.noise_estimator import NoiseEstimator
-from vae.files import read_tensors, sha256, write_tensors
+from reading.files import reading
+from vae.files import fact, pick, read_tensors, sha256, whole_number, write_tensors
+from vae.weights import check_weights
 
 KIND = "mergelab noise estimator, format 1"
 FILE_NAME = "noise_estimator.safetensors"
+CHECKPOINT = "checkpoint.pt"  # of a training, beside the weights that it ends with
 EXACT = ("basis",)  # matrices kept in float32
 
 
@@ -53,30 +59,35 @@ def load_estimator(path: Path) -> tuple[NoiseEstimator, Trained]:
     """Read a float32 model in evaluation mode, on the CPU.
 
     Raises:
-        FileNotFoundError: the file is missing.
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
         ValueError: it is damaged, or does not fit the network.
     """
-    tensors, metadata = read_tensors(path, KIND)
-    try:
-        numbers = {
-            name: int(metadata[name]) for name in ("width", "depth", "updates", "latent_dim")
-        }
-        trained = Trained(
-            **numbers,
-            vae_sha256=metadata["vae_sha256"],
-            data_fingerprint=metadata["data_fingerprint"],
+    if not path.exists() and path.with_name(CHECKPOINT).exists():
+        raise FileNotFoundError(
+            f"{path}: not there yet, as the training in this folder has not ended; give its "
+            "command again to go on with it"
         )
-        dim = trained.latent_dim
-        blank = Eigenbasis(np.zeros(dim), np.ones(dim), np.eye(dim))
-        model = NoiseEstimator(blank, trained.width, trained.depth)
-        model.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{path}: does not fit the network ({reason}); train again with "
-            "scripts/train_noise_estimator.py"
-        ) from error
+    tensors, metadata = read_tensors(path, KIND)
+    with reading(path, "a noise estimator", "train again: python -m scripts.train_noise_estimator"):
+        sizes = ("width", "depth", "latent_dim")
+        trained = Trained(
+            **{name: whole_number(metadata, name, least=1) for name in sizes},
+            updates=whole_number(metadata, "updates"),
+            vae_sha256=fact(metadata, "vae_sha256"),
+            data_fingerprint=fact(metadata, "data_fingerprint"),
+        )
+        model = _blank(trained, tensors)
+        model.load_state_dict(check_weights(tensors, model.state_dict()))
     return model.requires_grad_(False).eval(), trained
+
+
+def _blank(trained: Trained, tensors: Mapping[str, Tensor]) -> NoiseEstimator:
+    """A network of that size, once the tensors have it: damaged sizes could fill the memory."""
+    dim, width, depth = trained.latent_dim, trained.width, trained.depth
+    pick(tensors, "basis", torch.float32, (dim, dim))
+    for block in range(depth):
+        pick(tensors, f"mlp.blocks.{block}.inner.weight", torch.float16, (width, width))
+    return NoiseEstimator(Eigenbasis(np.zeros(dim), np.ones(dim), np.eye(dim)), width, depth)
 
 
 def refuse_other_vae(trained: Trained, estimator: Path, weights: Path) -> None:

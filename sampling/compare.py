@@ -1,8 +1,7 @@
 """All samplers against the exact flow, and against latents that were held out."""
 
-import csv
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.noise import bank_seeds, seeded_noise
 from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
+from reading.files import finite_text, read_table, reading, shown
 from sampling.config import SampleConfig
 from sampling.faces import (
     Models,
@@ -25,7 +25,7 @@ from sampling.quality import Margin, margins
 from sampling.train_job import split
 from sampling.wasserstein import random_directions, sliced_w2_squared
 from vae.checkpoint import weights_path
-from vae.files import read_tensors, sha256, write_rows, write_tensors
+from vae.files import pick, read_tensors, sha256, write_rows, write_tensors
 from vae.latents import latents_path, load_latents, refuse_mismatch
 from vae.run_folder import RESULTS, open_run
 
@@ -34,6 +34,9 @@ FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR
 FLOW_KIND, FLOW_NAME = "mergelab exact flow, format 1", "flow.safetensors"
 NUM_DIRECTIONS = 1_000
 FACE_STEPS, FACE_COLUMNS = 10, 10
+REFERENCES = {(name, 0) for name in ("gaussian", "flow", "training")}
+ROWS = REFERENCES | {(name, steps) for name in SAMPLERS for steps in STEPS}
+MEASURE_AGAIN = "remove it and run again"
 MARGIN_COUNT = 10_000  # samples, so that their own noise is small beside the held-out latents'
 
 
@@ -149,7 +152,9 @@ def exact_flow(models: Models, config: SampleConfig, seeds: range) -> Tensor:
     """
     path = config.out / FLOW_NAME
     if path.exists():
-        return read_tensors(path, FLOW_KIND)[0]["latents"]
+        tensors, _ = read_tensors(path, FLOW_KIND)
+        with reading(path, "this run's exact flow", MEASURE_AGAIN):
+            return pick(tensors, "latents", torch.float32, (len(seeds), len(models.estimator.mean)))
     grid = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
     flow = draw_latents(dpmpp_2m, models, grid, seeds)
     write_tensors(path, {"latents": flow}, {"kind": FLOW_KIND})
@@ -157,17 +162,26 @@ def exact_flow(models: Models, config: SampleConfig, seeds: range) -> Tensor:
 
 
 def read_rows(path: Path) -> list[CompareRow]:
-    """Rows that an earlier call wrote; none where there is no such file."""
+    """Rows that an earlier call wrote; none where there is no such file.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is damaged.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            CompareRow(
-                name=row["name"],
-                steps=int(row["steps"]),
-                w2=float(row["w2"]),
-                to_flow=float(row["to_flow"]) if row["to_flow"] else None,
-                milliseconds=float(row["milliseconds"]),
+    found: dict[tuple[str, int], CompareRow] = {}
+    with reading(path, "a whole table of samplers", MEASURE_AGAIN):
+        for line, row in read_table(path, [column.name for column in fields(CompareRow)]):
+            key = (row["name"], int(row["steps"]))
+            if key in found or key not in ROWS:
+                what = "a second row" if key in found else "a row that no comparison has"
+                raise ValueError(f"line {line}: {what}, {shown(key)}")
+            found[key] = CompareRow(
+                *key,
+                w2=finite_text(row["w2"], "w2", least=0.0),
+                to_flow=finite_text(row["to_flow"], "to_flow", 0.0) if row["to_flow"] else None,
+                milliseconds=finite_text(row["milliseconds"], "milliseconds", least=0.0),
             )
-            for row in csv.DictReader(file)
-        ]
+        if found and not found.keys() >= REFERENCES:
+            raise ValueError("lacks its first rows")
+    return list(found.values())

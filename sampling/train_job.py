@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from diffusion.covariance import eigenbasis
 from diffusion.noise_estimator import NoiseEstimator
+from reading.files import field, read_json_lines, reading, whole
 from sampling.calibrate import calibrate
-from sampling.checkpoint import FILE_NAME, Trained, save_estimator
+from sampling.checkpoint import CHECKPOINT, FILE_NAME, Trained, save_estimator
 from sampling.config import TrainConfig
 from sampling.train import evaluate, train_updates
 from vae.data import SPLITS
@@ -22,15 +23,18 @@ from vae.device import pick_device
 from vae.files import append_line, read_checkpoint, sha256, write_checkpoint, write_text
 from vae.latents import Latents, latents_path, load_latents, moments
 from vae.run_folder import open_run
+from vae.weights import check_adam, check_weights, restore_optimizer
 
 UPDATES_PER_SAVE = 250
 
 
 def train(config: TrainConfig) -> None:
-    """Train, evaluate and save every ``UPDATES_PER_SAVE`` updates; go on where a run stopped.
+    """Train; evaluate and save every ``UPDATES_PER_SAVE`` updates; write the weights at the end.
+
+    The same call again goes on where a run stopped.
 
     Raises:
-        FileNotFoundError, ValueError: the latents or the run folder will not do.
+        FileNotFoundError, OSError, ValueError: the latents or the run folder will not do.
         FloatingPointError: the loss stopped being finite; what was saved before stays.
     """
     device = pick_device(config.device)
@@ -48,7 +52,7 @@ def train(config: TrainConfig) -> None:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
-    done = _resume(config.out, model, average, optimizer, device)
+    done = _resume(config, model, average, optimizer)
 
     print(f"{len(training)} latents to train on, {len(held_out)} held out, on {device}")
     with tqdm(total=config.num_updates, initial=done, unit="update", desc="train") as bar:
@@ -68,20 +72,21 @@ def train(config: TrainConfig) -> None:
             }
             _refuse_non_finite(losses, row)
             append_line(config.out / "metrics.jsonl", json.dumps(row))
-            trained = Trained(
-                width=config.width,
-                depth=config.depth,
-                updates=done,
-                latent_dim=training.shape[1],
-                vae_sha256=latents.vae_sha256,
-                data_fingerprint=latents.data_fingerprint,
-            )
-            save_estimator(config.out / FILE_NAME, averaged, trained)
             _save(config.out, model, average, optimizer, done)
             bar.set_postfix(
                 held_out=f"{row['held_out_loss']:.3f}",
                 gaussian=f"{row['held_out_loss_gaussian']:.3f}",
             )
+    trained = Trained(
+        width=config.width,
+        depth=config.depth,
+        updates=done,
+        latent_dim=training.shape[1],
+        vae_sha256=latents.vae_sha256,
+        data_fingerprint=latents.data_fingerprint,
+    )
+    # Not before the end: weights that are not calibrated sample worse, and nothing tells them.
+    save_estimator(config.out / FILE_NAME, averaged, trained)
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
@@ -127,26 +132,34 @@ def _save(
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    write_checkpoint(out / "checkpoint.pt", state)
+    write_checkpoint(out / CHECKPOINT, state)
 
 
 def _resume(
-    out: Path,
+    config: TrainConfig,
     model: NoiseEstimator,
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
-    device: torch.device,
 ) -> int:
     """Load the last checkpoint in place, if any, and drop metrics written after it."""
-    path, metrics = out / "checkpoint.pt", out / "metrics.jsonl"
+    path, metrics = config.out / CHECKPOINT, config.out / "metrics.jsonl"
     if not path.exists():
         metrics.unlink(missing_ok=True)
         return 0
-    state = read_checkpoint(path, "remove it to train from the start", device)
-    model.load_state_dict(state["model"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    rows = [json.loads(row) for row in metrics.read_text(encoding="utf-8").splitlines()]
-    kept = [row for row in rows if row["update"] <= state["updates_done"]]
-    write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
-    return state["updates_done"]
+    with reading(path, "a whole checkpoint of this run", "remove it to train from the start"):
+        state = read_checkpoint(path)
+        done = whole(state, "updates_done")
+        if done > config.num_updates:
+            raise ValueError(f"updates_done is {done}, this run has {config.num_updates}")
+        weights = check_weights(field(state, "model", dict), model.state_dict())
+        averages = check_weights(field(state, "average", dict), average.state_dict())
+        gradients = check_adam(field(state, "optimizer", dict), list(model.parameters()))
+    model.load_state_dict(weights)
+    average.load_state_dict(averages)
+    restore_optimizer(optimizer, gradients)
+    if metrics.exists():
+        with reading(metrics, "a record of this run", "remove it: a new one is begun"):
+            rows = read_json_lines(metrics)
+            kept = [row for row in rows if whole(row, "update") <= done]
+        write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
+    return done

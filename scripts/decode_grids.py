@@ -9,13 +9,12 @@ from distill.config import DecodeConfig
 from report.grids import draw_grids
 from report.summary import tell
 from scripts.cli import main
-from vae.run_folder import read_run
 
 
 def run(config: DecodeConfig) -> None:
     """Reopen, decode and draw."""
     comparison = open_comparison(config.run, config.vae, config.device)
-    seed = read_run(config.run)["config"]["seed"] if config.seed is None else config.seed
+    seed = comparison.seed if config.seed is None else config.seed
     folder = config.out or config.run / "figures"
     tell(draw_grids(folder, comparison, seed, config.first, config.columns).values())
 

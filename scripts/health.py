@@ -1,5 +1,6 @@
 """What a machine offers mergelab, and what is wrong with it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from planner.problem import pose
 from planner.search import optimal_values
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
+from reading.files import TEXT, reading, shown
 from vae.checkpoint import embedded_vae, load_vae
 from vae.device import pick_device
 from vae.files import sha256
 from vae.latents import FILE_NAME, load_latents, refuse_mismatch
 from vae.run_folder import provenance
 
-PACKAGES = ("diffusion", "distill", "planner", "report", "sampling", "vae")
+PACKAGES = ("diffusion", "distill", "planner", "reading", "report", "sampling", "vae")
 SUMS = "SHA256SUMS"
 
 
@@ -77,8 +79,11 @@ def examine_planner() -> Finding:
 def examine_files(folder: Path) -> Iterator[Finding]:
     """Whether the files that come with a package are the ones that its SHA256SUMS names."""
     name = f"{folder.parent.name}/{folder.name}"
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    sums = {file: digest for digest, file in (line.split() for line in lines)}
+    try:
+        sums = read_sums(folder / SUMS)
+    except (OSError, ValueError) as error:
+        yield Finding(f"{name}/{SUMS}", "not read", str(error))
+        return
     for file in sorted(sums.keys() | {path.name for path in folder.glob("*.safetensors")}):
         path = folder / file
         wrong = "" if file in sums else f"not named in {SUMS}; remove it"
@@ -86,6 +91,23 @@ def examine_files(folder: Path) -> Iterator[Finding]:
         if file in sums and digest != sums[file]:
             wrong = f"not the file that {SUMS} names; install mergelab again"
         yield Finding(f"{name}/{file}", f"sha256 {digest[:16]}", wrong)
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """File -> SHA-256 that a SHA256SUMS names.
+
+    Raises:
+        FileNotFoundError, OSError: it is missing, or cannot be read.
+        ValueError: a line is no digest and file name.
+    """
+    with reading(path, f"a whole {SUMS}", "install mergelab again"):
+        sums: dict[str, str] = {}
+        for number, line in enumerate(path.read_text(encoding=TEXT).splitlines(), start=1):
+            found = re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line)
+            if found is None or found[2] in sums:
+                raise ValueError(f"line {number} reads {shown(line)}")
+            sums[found[2]] = found[1]
+        return sums
 
 
 def examine_model(device: torch.device) -> Finding:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from distill.config import CompareConfig
 from vae.checkpoint import FILE_NAME, save_vae
+from vae.data import DEFAULT_IMAGE_SIZE
 from vae.files import sha256
 from vae.latents import FILE_NAME as LATENTS_NAME
 from vae.latents import Latents, moments, save_latents
@@ -38,11 +39,11 @@ def model_run(tmp_path: Path) -> tuple[Path, Path]:
     return make_model_run(tmp_path)
 
 
-def make_model_run(folder: Path) -> tuple[Path, Path]:
-    """The same in ``folder``."""
+def make_model_run(folder: Path, image_size: int = DEFAULT_IMAGE_SIZE) -> tuple[Path, Path]:
+    """The same in ``folder``, for images of that size."""
     torch.manual_seed(0)
     weights = folder / "vae" / FILE_NAME
-    save_vae(weights, VAE())
+    save_vae(weights, VAE(image_size))
     scales = torch.linspace(0.2, 1.3, LATENT_DIM).sqrt()
     codes = torch.randn(500, LATENT_DIM) * scales + 0.3
     mean, covariance = moments(codes)
@@ -53,6 +54,7 @@ def make_model_run(folder: Path) -> tuple[Path, Path]:
         vae_sha256=sha256(weights),
         data_fingerprint="drawn by the test",
         codes=codes,
+        image_size=image_size,
         splits=torch.zeros(len(codes), dtype=torch.uint8),
     )
     save_latents(folder / "latents" / LATENTS_NAME, latents)

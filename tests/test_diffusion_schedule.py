@@ -76,7 +76,7 @@ def test_a_schedule_is_found_by_its_name():
     [
         ('{"alpha": [1.0, 0.6, 0.0], "sigma": [0.0, 1.0]}', r"got \(3,\) and \(2,\)"),
         ('{"alpha": [1.0, 0.6, 0.8, 0.0], "sigma": [0, 0.8, 0.6, 1]}', "t = 2.*lower alpha"),
-        ('{"alpha": [1.0, NaN, 0.0], "sigma": [0.0, 0.8, 1.0]}', "t = 1.*not finite"),
+        ('{"alpha": [1.0, NaN, 0.0], "sigma": [0.0, 0.8, 1.0]}', "holds NaN, which is no number"),
         ('{"alpha": [1.0, 0.6, 0.0]}', "not a schedule .*sigma"),
         ('{"alpha": "no", "sigma": [0.0, 0.8, 1.0]}', "not a schedule"),
         ("[1.0]", "not a schedule"),

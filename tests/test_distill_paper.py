@@ -72,8 +72,11 @@ def test_the_three_cells_known_to_be_off_are_marked_and_no_others(tmp_path):
         ("T,lambda,strategy,mean\n", "first line must be T,lambda,strategy,mean,std"),
         ("", "first line must be"),
         (HEADER + "32,0.2,bot,1,1\n", "line 2: strategy 'bot' is none of vanilla"),
-        (HEADER + "32,0.2,boot,1,1\n32,0.2,boot,one,1\n", "line 3: not a row of numbers"),
-        (HEADER + "32,0.2,boot,1\n", "line 2: not a row of numbers"),
+        (
+            HEADER + "32,0.2,boot,1,1\n32,0.2,boot,one,1\n",
+            "line 3: mean is 'one'",
+        ),
+        (HEADER + "32,0.2,boot,1\n", "line 2 has 4 fields of 5"),
         (HEADER + "32,0.2,boot,1,0\n", "line 2: std must be positive"),
     ],
 )

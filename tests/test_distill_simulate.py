@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import pytest
 
-from diffusion.schedule import cosine_schedule
 from distill import synthetic
 from distill.convergence import epochs_per_merge, study_convergence
 from distill.law import sgd_shrinkage
@@ -15,7 +14,6 @@ from distill.plans import read_plan_set
 from distill.simulate import simulate
 from distill.synthetic_config import ConvergenceConfig, SimulateConfig
 from planner.plan import merges
-from planner.problem import pose
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
 from scripts import simulate_students
@@ -140,12 +138,11 @@ def test_optimal_is_another_name_of_per_dimension(tmp_path):
 
 
 def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
-    variances = np.array([2.0, 0.5])
+    problem = pose(cosine_schedule(6), np.array([2.0, 0.5]))
     make_plans(PlanConfig(out=tmp_path / "plans", variances=(2.0, 0.5), num_steps=6), print)
     path = tmp_path / "plans" / "plans.json"
     config = small(tmp_path / "run", num_steps=(6,), plan=path, batch_size=10**12)
-    problem = pose(cosine_schedule(6), variances)
-    found = read_plan_set(path, problem).plans
+    found = read_plan_set(path, problem.operators.shape).plans
     rows = simulate(config)
     assert {row.strategy for row in rows} == set(found) >= {"greedy", *CANONICAL}
     shrinkage = sgd_shrinkage(problem.second_moments, 1e-3, 20)
@@ -196,7 +193,7 @@ def test_the_command_writes_table_figure_and_comparison(tmp_path, monkeypatch, c
         (["--lr", "nan"], "--lr must be positive, got nan"),
         (["--epochs", 0], "--epochs must be at least 1, got 0"),
         (["--strategies", "bot"], "bot"),
-        (["--compare", "/no/such.csv"], "--compare /no/such.csv: no such file"),
+        (["--compare", "/no/such.csv"], "/no/such.csv: no such file; --compare takes CSV"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(monkeypatch, capsys, tmp_path, arguments, message):

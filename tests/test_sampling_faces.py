@@ -116,7 +116,7 @@ def test_a_grid_that_does_not_decrease_is_refused(models, tmp_path, monkeypatch,
     given = [f"--{name}={path}" for name, path in without_latents(models).items()]
     schedule = ["--spacing", "t", "--schedule", tmp_path / "bad.json", "--steps", 2]
     line = fails(monkeypatch, capsys, "--out", tmp_path / "run", *given, *schedule)
-    assert "bad.json: schedule at t = 2" in line
+    assert "bad.json: not a schedule (schedule at t = 2" in line
 
 
 def test_a_run_does_not_go_on_under_another_schedule(models, tmp_path):

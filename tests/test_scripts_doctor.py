@@ -35,6 +35,16 @@ def test_a_changed_a_missing_and_an_unnamed_model_are_each_found(tmp_path):
     assert "not named" in found["other.safetensors"].wrong
 
 
+def test_a_list_of_sums_that_cannot_be_read_is_a_finding(tmp_path):
+    folder = tmp_path / "vae" / "pretrained"
+    shutil.copytree(embedded_vae().parent, folder)
+    for spoil in (lambda path: path.write_text("no sums\n"), Path.unlink):
+        spoil(folder / health.SUMS)
+        (finding,) = health.examine_files(folder)
+        assert finding.what == "vae/pretrained/SHA256SUMS"
+        assert finding.wrong.endswith("; install mergelab again")
+
+
 def test_a_changed_estimator_is_found(tmp_path):
     folder = tmp_path / "sampling" / "pretrained"
     shutil.copytree(embedded_estimator().parent, folder)

@@ -59,6 +59,29 @@ def test_an_interrupted_decoding_goes_on_where_it_stopped(image_folder, tmp_path
     assert starts == [17]
 
 
+def test_a_cache_that_lost_pixels_is_told_and_made_again_as_the_message_says(
+    image_folder, tmp_path
+):
+    cache = tmp_path / "cache"
+    whole = load_images(image_folder, cache).fingerprint
+    (pixels,) = cache.glob("*.u8")
+    index = pixels.with_suffix(".json")
+    pixels.write_bytes(pixels.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"\.u8: not all the decoded images .*; remove .*\.json"):
+        load_images(image_folder, cache)
+    index.unlink()
+    assert load_images(image_folder, cache).fingerprint == whole
+
+    # As if the disk had kept what was written last and lost what was written before.
+    index.unlink()
+    progress = pixels.with_suffix(".progress.json")
+    progress.write_text('{"done": 17, "unreadable": {}}')
+    with pytest.raises(ValueError, match=r"17 images done, .* but 0 are there\); remove it"):
+        load_images(image_folder, cache)
+    progress.unlink()
+    assert load_images(image_folder, cache).fingerprint == whole
+
+
 def test_a_few_unreadable_images_are_left_out_and_listed(image_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(vae.cache, "MAX_UNREADABLE", 0.05)  # 40 images are too few for 1 %
     broken = image_folder / "img_align_celeba" / "000007.jpg"

@@ -30,6 +30,15 @@ def runs(image_folder, tmp_path, monkeypatch):
     return folders
 
 
+def test_a_run_whose_metrics_are_damaged_is_named(runs, image_folder, tmp_path):
+    (runs[0] / "metrics.jsonl").write_bytes(b'{"epoch": 1}\n\xff\n')
+    config = CompareVaesConfig(
+        runs=(runs[0],), data=image_folder, out=tmp_path / "compared", cache=tmp_path / "cache"
+    )
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: not a whole record .*; give the folder"):
+        compare_vaes(config)
+
+
 def test_runs_are_set_side_by_side_and_other_sizes_refused(runs, image_folder, tmp_path):
     asked = {"data": image_folder, "cache": tmp_path / "cache", "columns": 4}
     compared = compare_vaes(

@@ -221,7 +221,7 @@ def test_a_state_that_carries_code_or_is_of_another_kind_is_refused(tmp_path):
         load_state(tmp_path, image_size=32)
     assert not (tmp_path / "ran").exists()
     torch.save({"format": "format 1"}, path)
-    with pytest.raises(ValueError, match=r"holds format 1, this version reads .* format 2"):
+    with pytest.raises(ValueError, match=r"holds 'format 1', this version reads .* format 2"):
         load_state(tmp_path, image_size=32)
 
 

@@ -4,7 +4,9 @@ import fcntl
 import functools
 import hashlib
 import json
+import math
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from reading.files import field, read_json, reading, shown, whole
 from vae.data import (
     DEFAULT_IMAGE_SIZE,
     SPLITS,
@@ -92,18 +95,61 @@ def load_images(
         with _locked(pixels.with_suffix(".part")) as partial:
             if not index.exists():
                 _decode_all(source, partial, pixels, image_size, workers)
-    facts = json.loads(index.read_text(encoding="utf-8"))
-    skipped = set(facts["unreadable"])
+    skipped, digest = read_index(index)
     names = tuple(name for name in source.names if name not in skipped)
-    return ImageSet(
+    shape = (len(names), image_size, image_size, 3)
+    with reading(pixels, "all the decoded images", f"remove {index} to decode them again"):
+        found = pixels.stat().st_size
+        if found != math.prod(shape) or not names:
+            raise ValueError(f"{found} bytes, {len(names)} images have {math.prod(shape)}")
         # Copy on write: torch warns of read-only arrays, and the file stays as it is.
-        images=np.memmap(pixels, np.uint8, "c", shape=(len(names), image_size, image_size, 3)),
+        images = np.memmap(pixels, np.uint8, "c", shape=shape)
+    return ImageSet(
+        images=images,
         names=names,
         splits=assign_splits(names, source.partition),
-        fingerprint=facts["sha256"],
+        fingerprint=digest,
         unreadable=len(skipped),
         unreadable_list=_unreadable_list(pixels),
     )
+
+
+def read_index(path: Path) -> tuple[dict[str, str], str]:
+    """Images of a cache that could not be read, each with the reason, and the pixels' SHA-256.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is damaged.
+    """
+    with reading(path, "a whole index of decoded images", "remove it to decode them again"):
+        facts = read_json(path)
+        digest = field(facts, "sha256", str)
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise ValueError(f"sha256 is {shown(digest)}")
+        return _unreadable(facts), digest
+
+
+def read_progress(
+    path: Path, partial: BufferedRandom, image_size: int
+) -> tuple[int, dict[str, str]]:
+    """Images looked at by a decoding that was cut off, and those that could not be read.
+
+    Raises:
+        OSError, ValueError: it cannot be read, is damaged, or says more than was decoded.
+    """
+    with reading(path, "the progress of a decoding", "remove it to decode from the start"):
+        saved = read_json(path)
+        done, unreadable = whole(saved, "done"), _unreadable(saved)
+        found = os.fstat(partial.fileno()).st_size // (3 * image_size**2)
+        if not 0 <= done - len(unreadable) <= found:
+            raise ValueError(
+                f"{done} images done, {len(unreadable)} of them unreadable, but {found} are there"
+            )
+        return done, unreadable
+
+
+def _unreadable(facts: object) -> dict[str, str]:
+    found = field(facts, "unreadable", dict)
+    return {name: field(found, name, str) for name in found}
 
 
 def _unreadable_list(pixels: Path) -> Path:
@@ -137,10 +183,9 @@ def _decode_all(
 ) -> None:
     """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
     progress = pixels.with_suffix(".progress.json")
-    done, unreadable = 0, {}
+    done, unreadable = 0, dict[str, str]()
     if progress.exists():
-        saved = json.loads(progress.read_text(encoding="utf-8"))
-        done, unreadable = saved["done"], saved["unreadable"]
+        done, unreadable = read_progress(progress, partial, image_size)
     _refuse_if_broken(source, unreadable, _unreadable_list(pixels))
     # Bytes past the saved progress were written by a run that was cut off.
     partial.truncate((done - len(unreadable)) * 3 * image_size**2)

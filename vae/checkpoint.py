@@ -5,9 +5,11 @@ from pathlib import Path
 
 import torch
 
+from reading.files import reading
 from vae.data import DEFAULT_IMAGE_SIZE, preprocessing_id
-from vae.files import read_tensors, write_tensors
+from vae.files import read_tensors, whole_number, write_tensors
 from vae.model import VAE
+from vae.weights import check_weights
 
 KIND = "mergelab VAE weights, format 1"
 FILE_NAME = "vae.safetensors"
@@ -45,20 +47,18 @@ def load_vae(path: Path) -> VAE:
 
     Raises:
         FileNotFoundError: the file is missing.
+        OSError: it cannot be read.
         ValueError: it is damaged, made for other preprocessing, or does not fit the network.
     """
     tensors, metadata = read_tensors(path, KIND)
-    # Weights from before the size could be chosen do not name it.
-    size = int(metadata.get("image_size", DEFAULT_IMAGE_SIZE))
-    if metadata.get("preprocessing") != preprocessing_id(size):
-        raise ValueError(
-            f"{path}: made for images preprocessed as {metadata.get('preprocessing')}, "
-            f"this version prepares {preprocessing_id(size)}; pretrain again"
-        )
-    try:
+    with reading(path, "weights of a VAE", "copy them again, or pretrain again"):
+        # Weights from before the size could be chosen do not name it.
+        size = whole_number({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
+        if metadata.get("preprocessing") != preprocessing_id(size):
+            raise ValueError(
+                f"made for images preprocessed as {metadata.get('preprocessing')}, "
+                f"this version prepares {preprocessing_id(size)}"
+            )
         model = VAE(size)
-        model.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: does not fit the network ({reason})") from error
+        model.load_state_dict(check_weights(tensors, model.state_dict()))
     return model.requires_grad_(False).eval().to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reading.files import number, reading
 from vae.cache import DEFAULT_CACHE, load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.data import SPLITS
@@ -18,7 +19,7 @@ from vae.flags import refuse_below
 from vae.latents import encode, moments
 from vae.pixels import to_float
 from vae.record import read_metrics
-from vae.run_folder import RESULTS, open_run, read_run
+from vae.run_folder import CONFIG, RESULTS, open_run, read_run
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,10 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
 
 
 def _row(run: Path, quality: Quality) -> VaeRow:
-    beta = read_run(run)["config"]["beta"]
-    epochs = len(read_metrics(run))
+    record = read_run(run)
+    with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
+        beta = number(record["config"], "beta")
+    epochs = len(read_metrics(run, ["epoch"]))
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found

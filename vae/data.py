@@ -5,6 +5,7 @@ import functools
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from reading.files import TEXT, reading, shown
+
 IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels, height and width; the network halves them to 2 or 3
 DEFAULT_IMAGE_SIZE = 64  # of [OM] and of the embedded model
+# What zipfile raises for a damaged list of members.
+BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 CELEBA_ZIP = "img_align_celeba.zip"
 MOST_MEMBER_BYTES = 64 << 20  # that a member of a zip may unpack to
@@ -103,16 +108,16 @@ def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[os.DirEntry[str], s
 
 
 def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [
-                (info.filename, info.file_size)
-                for info in opened.infolist()
-                if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
-                and not PurePosixPath(info.filename).name.startswith(".")
-            ]
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive}: not a readable zip ({error}); download it again") from error
+    with (
+        reading(archive, "a readable zip", "download it again", also=BAD_ZIP),
+        zipfile.ZipFile(archive) as opened,
+    ):
+        members = [
+            (info.filename, info.file_size)
+            for info in opened.infolist()
+            if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
+            and not PurePosixPath(info.filename).name.startswith(".")
+        ]
     if not members:
         raise ValueError(f"{archive}: no image in the zip; data/README.md tells which one to get")
     names, sizes = zip(*sorted(members), strict=True)
@@ -201,15 +206,22 @@ def read_partition(path: Path) -> dict[str, int]:
     """CelebA's partition, file name -> split; text ("000001.jpg 0") or Kaggle's CSV.
 
     Raises:
-        ValueError: a line is not a file name and one of 0, 1, 2.
+        OSError: it cannot be read.
+        ValueError: a line is not a file name, new, and one of 0, 1, 2.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file)) if path.suffix == ".csv" else [row.split() for row in file]
-    if rows and rows[0] == ["image_id", "partition"]:
-        rows = rows[1:]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 2 or row[1] not in {"0", "1", "2"}:
-            raise ValueError(
-                f"{path}: entry {number} reads {row}, expected a file name and a split 0, 1 or 2"
-            )
-    return {name: int(split) for name, split in rows}
+    splits: dict[str, int] = {}
+    with (
+        reading(path, "a partition file", "get it again, or remove it to use a fixed 5 % hold-out"),
+        path.open(newline="", encoding=TEXT) as file,
+    ):
+        rows = csv.reader(file) if path.suffix == ".csv" else (line.split() for line in file)
+        for number, row in enumerate(rows, start=1):
+            if not row or (number == 1 and row == ["image_id", "partition"]):
+                continue
+            if len(row) != 2 or row[1] not in {"0", "1", "2"} or row[0] in splits:
+                raise ValueError(
+                    f"entry {number} reads {shown(row)}, expected a new file name and a split "
+                    "0, 1 or 2"
+                )
+            splits[row[0]] = int(row[1])
+    return splits

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from reading.files import reading, shown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
@@ -47,6 +48,17 @@ def append_line(path: Path, line: str) -> None:
         raise _named(error, path) from error
 
 
+def keep_lines(path: Path, count: int) -> None:
+    """Drop all but the first ``count`` lines of UTF-8 text.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no text.
+    """
+    with reading(path, "a record of this run", "remove it: a new one is begun"):
+        text = path.read_text(encoding="utf-8")
+    write_text(path, "".join(line + "\n" for line in text.split("\n")[:-1][:count]))
+
+
 def _named(error: OSError, path: Path) -> OSError:
     """The error with the file and the mend, neither of which a failed write() tells."""
     return OSError(
@@ -67,20 +79,21 @@ def write_checkpoint(path: Path, content: dict[str, object]) -> None:
     write_atomically(path, lambda target: target.write_bytes(buffer.getbuffer()))
 
 
-def read_checkpoint(path: Path, mend: str, device: torch.device | str = "cpu") -> Any:  # noqa: ANN401
-    """What ``write_checkpoint`` wrote, or any other file that torch reads; it can run no code.
+def read_checkpoint(path: Path) -> Any:  # noqa: ANN401
+    """What ``write_checkpoint`` wrote, or any other file that torch reads, on the CPU.
 
-    Args:
-        mend: What to do about a damaged one.
+    It can run no code. To be called within ``reading``.
 
     Raises:
+        OSError: it cannot be read.
         ValueError: it is damaged; it is left alone.
     """
+    data = path.read_bytes()
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = (str(error) or "empty").splitlines()[0]
-        raise ValueError(f"{path}: not a whole checkpoint ({reason}); {mend}") from error
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive of pickles makes torch raise nearly anything
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(first) from error
 
 
 def write_json(path: Path, value: object) -> None:
@@ -116,25 +129,65 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
     """Tensors and metadata of a safetensors file whose metadata says ``kind``.
 
     Raises:
-        FileNotFoundError: the file is missing.
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
         ValueError: it is truncated, not safetensors, or of another kind.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected {kind} here")
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            # keys() lists the tensors; the handle itself is no mapping.
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path}: not a whole safetensors file ({error}); make or copy it again"
-        ) from error
+    mend = f"expected {kind} here: make or copy it again"
+    # The last two are torch's own, of sizes that no tensor has.
+    damage = (SafetensorError, TypeError, RuntimeError)
+    with (
+        reading(path, "a whole safetensors file", mend, also=damage),
+        safe_open(path, framework="pt", device="cpu") as file,
+    ):
+        metadata = file.metadata() or {}
+        # keys() lists the tensors; the handle itself is no mapping.
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata.get("kind") != kind:
-        raise ValueError(
-            f"{path}: holds {metadata.get('kind', 'something unnamed')}, expected {kind}"
-        )
+        found = shown(metadata["kind"]) if "kind" in metadata else "something unnamed"
+        raise ValueError(f"{path}: holds {found}, expected {kind}; give another file")
     return tensors, metadata
+
+
+def pick(
+    tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, shape: Sequence[int | None]
+) -> Tensor:
+    """A tensor of a file, which must be of that type and shape, and finite.
+
+    Args:
+        shape: A size a dimension; None where any will do.
+
+    Raises:
+        ValueError: it is missing, or another.
+    """
+    if name not in tensors:
+        raise ValueError(f"lacks {name}")
+    found = tensors[name]
+    fits = len(found.shape) == len(shape) and all(
+        asked in (None, size) for size, asked in zip(found.shape, shape, strict=True)
+    )
+    if found.dtype != dtype or not fits:
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(
+            f"{name} is {found.dtype} of shape {tuple(found.shape)}, must be {dtype} of ({sizes})"
+        )
+    if not found.isfinite().all():
+        raise ValueError(f"{name} must have finite values")
+    return found
+
+
+def fact(metadata: Mapping[str, str], name: str) -> str:
+    """The fact ``name`` of a file, which must be there."""
+    if name not in metadata:
+        raise ValueError(f"lacks {name}")
+    return metadata[name]
+
+
+def whole_number(metadata: Mapping[str, str], name: str, least: int = 0) -> int:
+    """The same as a whole number not below ``least``."""
+    text = fact(metadata, name)
+    if not (text.isdecimal() and len(text) < 19 and int(text) >= least):
+        raise ValueError(f"{name} is {shown(text)}, must be a whole number of at least {least}")
+    return int(text)
 
 
 def sha256(path: Path) -> str:

@@ -16,6 +16,7 @@ from vae.loss import VaeLoss, vae_loss
 from vae.model import VAE
 from vae.parallel import World, distribute
 from vae.training_state import TrainingState
+from vae.weights import restore_optimizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ def prepare(
     network = distribute(model, world)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
     if saved:
-        optimizer.load_state_dict(saved.optimizer)
+        restore_optimizer(optimizer, saved.optimizer)
     loss: Callable[..., VaeLoss] = partial(loss_of_batch, beta=config.beta, l1=config.l1, bf16=bf16)
     if compiles(config, world):
         if shutil.which(os.environ.get("CXX", "c++")):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vae.data import DEFAULT_IMAGE_SIZE
-from vae.files import read_tensors, sha256, write_tensors
+from reading.files import reading
+from vae.data import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
+from vae.files import fact, pick, read_tensors, sha256, whole_number, write_tensors
 from vae.model import LATENT_DIM, VAE
 from vae.pixels import to_float
 
@@ -99,42 +100,40 @@ def load_latents(path: Path) -> Latents:
     """Read latents from a file, or from the folder that encode_latents filled.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError, OSError: there is none, or it cannot be read.
         ValueError: damaged, of the wrong shape, or with values that are not finite.
     """
     path = latents_path(path)
     tensors, metadata = read_tensors(path, KIND)
-    try:
-        latents = Latents(
-            mean=tensors["mean"],
-            covariance=tensors["covariance"],
-            count=int(metadata["count"]),
-            vae_sha256=metadata["vae_sha256"],
-            data_fingerprint=metadata["data_fingerprint"],
-            # Files from before the size could be chosen do not name it.
-            image_size=int(metadata.get("image_size", DEFAULT_IMAGE_SIZE)),
-            codes=tensors.get("codes"),
-            splits=tensors.get("splits"),
-        )
-    except KeyError as error:
-        raise ValueError(f"{path}: lacks {error}; encode again") from error
-    shapes = {"mean": (LATENT_DIM,), "covariance": (LATENT_DIM, LATENT_DIM)}
-    if latents.codes is not None:
-        shapes["codes"] = (latents.count, LATENT_DIM)
-    for name, shape in shapes.items():
-        tensor = tensors[name]
-        if tuple(tensor.shape) != shape or not tensor.isfinite().all():
+    with reading(path, "latents", "encode again: python -m scripts.encode_latents"):
+        # Files from before the size could be chosen do not name it.
+        size = whole_number({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
+        if size not in IMAGE_SIZES:
+            raise ValueError(f"image_size {size} is none of {IMAGE_SIZES}")
+        count = whole_number(metadata, "count", least=1)
+        covariance = pick(tensors, "covariance", torch.float64, (LATENT_DIM, LATENT_DIM))
+        variances = covariance.diagonal()
+        if (variances < 0).any():
+            i = int(variances.argmin())
             raise ValueError(
-                f"{path}: {name} of shape {tuple(tensor.shape)} must have shape {shape} and "
-                "finite values; encode again"
+                f"variance of coordinate {i} is {variances[i].item()}, must be at least 0"
             )
-    if (latents.variances < 0).any():
-        i = int(latents.variances.argmin())
-        raise ValueError(
-            f"{path}: variance of coordinate {i} is {latents.variances[i].item()}, "
-            "must be at least 0; encode again"
+        codes = splits = None
+        if "codes" in tensors or "splits" in tensors:
+            codes = pick(tensors, "codes", torch.float32, (count, LATENT_DIM))
+            splits = pick(tensors, "splits", torch.uint8, (count,))
+            if (splits >= len(SPLITS)).any():
+                raise ValueError(f"splits hold {int(splits.max())}, must be below {len(SPLITS)}")
+        return Latents(
+            mean=pick(tensors, "mean", torch.float64, (LATENT_DIM,)),
+            covariance=covariance,
+            count=count,
+            vae_sha256=fact(metadata, "vae_sha256"),
+            data_fingerprint=fact(metadata, "data_fingerprint"),
+            image_size=size,
+            codes=codes,
+            splits=splits,
         )
-    return latents
 
 
 def refuse_mismatch(latents: Latents, latents_path: Path, weights: Path) -> None:

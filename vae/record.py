@@ -1,14 +1,16 @@
 """The record of a training: one JSON object an epoch, and TensorBoard on request."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from reading.files import read_json_lines, reading
 from vae.evaluate import Quality
-from vae.files import append_line, write_text
+from vae.files import append_line, keep_lines
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # an extra
@@ -17,17 +19,22 @@ METRICS = "metrics.jsonl"
 DIMENSIONS = "latent_dimensions.jsonl"
 
 
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """The rows of ``metrics.jsonl``, one an epoch.
+def read_metrics(run: Path, columns: Iterable[str]) -> list[dict[str, float]]:
+    """The rows of ``metrics.jsonl``, one or more, with numbers in these columns at least.
 
     Raises:
-        ValueError: it is missing or damaged.
+        FileNotFoundError, OSError, ValueError: it is missing, cannot be read, or is damaged.
     """
     path = run / METRICS
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: no readable record of a training ({error})") from error
+    with reading(path, "a whole record of a training", "give the folder of a whole training"):
+        rows = read_json_lines(path)
+        if not rows:
+            raise ValueError("holds no row")
+        for name in columns:
+            for line, row in enumerate(rows, start=1):
+                if not isinstance(row.get(name), int | float):
+                    raise ValueError(f"line {line} has no number {name!r}")
+        return rows
 
 
 class Record:
@@ -37,14 +44,13 @@ class Record:
         """Drop rows of epochs that were recorded, but not saved before the run was cut off.
 
         Raises:
-            ValueError: TensorBoard is asked for and not installed.
+            OSError, ValueError: a record is damaged, or TensorBoard is asked for and not installed.
         """
         self._run = run
         for name in (METRICS, DIMENSIONS):
             path = run / name
             if path.exists():
-                rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                write_text(path, "".join(rows[:epochs_done]))
+                keep_lines(path, epochs_done)
         self._writer = _open_tensorboard(run, epochs_done) if track == "tensorboard" else None
 
     def epoch(self, row: dict[str, float], quality: Quality, picture: Path) -> None:

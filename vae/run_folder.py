@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reading.files import field, read_json, reading
 from vae.files import write_json
 from vae.lock import LOCK
 
@@ -170,13 +171,24 @@ def read_run(out: Path) -> dict[str, dict]:
     """The record that ``open_run`` wrote.
 
     Raises:
-        ValueError: it is missing or damaged.
+        FileNotFoundError, OSError: it is missing, or cannot be read.
+        ValueError: it is damaged.
     """
     path = out / CONFIG
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: no readable record of a run ({error})") from error
+    mend = "give the folder of a run, or for a new run a new --out"
+    with reading(path, "a whole record of a run", mend):
+        found = read_json(path)
+        field(found, "job", str)
+        for name in ("config", "inputs", "paths", "facts", "provenance"):
+            field(found, name, dict)
+        made = found["provenance"]
+        field(made, "command", str)
+        field(made, "git_commit", object if made.get("git_commit") is None else str)
+        for name in ("versions", "hardware"):
+            field(made, name, dict)
+        for name in found["inputs"]:
+            field(found["inputs"], name, str)
+        return found
 
 
 def describe_run(out: Path) -> dict[str, str]:
