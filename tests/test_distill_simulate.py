@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from diffusion.schedule import cosine_schedule
 from distill import synthetic
 from distill.convergence import epochs_per_merge, study_convergence
 from distill.law import sgd_shrinkage
@@ -14,6 +15,7 @@ from distill.plans import read_plan_set
 from distill.simulate import simulate
 from distill.synthetic_config import ConvergenceConfig, SimulateConfig
 from planner.plan import merges
+from planner.problem import pose
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
 from scripts import simulate_students
