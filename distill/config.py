@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vae.flags import refuse_below, refuse_not_positive
+from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive, refuse_repeats
 from vae.run_folder import CHANGES_NO_NUMBER
 
 # What equal training means: equally long for every merge, as in [OM], or for every plan in all.
@@ -59,13 +59,9 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
-        if not self.epochs or min(self.epochs) < 1 or len(set(self.epochs)) < len(self.epochs):
-            raise ValueError(
-                f"--epochs must be different whole numbers of at least 1, got {self.epochs}"
-            )
-        if not self.budgets or len(set(self.budgets)) < len(self.budgets):
-            raise ValueError(f"--budgets must be per_merge, total or both, got {self.budgets}")
-        refuse_below(self, 0, "seed")
+        refuse_repeats(self, "epochs", "budgets")
+        refuse_below(self, 1, "epochs")
+        refuse_bad_seeds(self, "seed")
         refuse_below(self, 1, "workers")
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
@@ -78,7 +74,7 @@ class DecodeConfig:
     run: Path
     """Run folder of compare_strategies."""
     out: Path | None = None
-    """Folder for the grids; without it, figures/ in the run folder."""
+    """Run folder for the grids; without it, one below grids/ in that of the comparison."""
     vae: Path | None = None
     """The VAE of that run, should it lie elsewhere now; it is checked to be the same."""
     columns: int = 8
@@ -93,4 +89,4 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.columns <= 16:
             raise ValueError(f"--columns must be from 1 to 16, got {self.columns}")
-        refuse_below(self, 0, "first", "seed")
+        refuse_bad_seeds(self, "first", "seed")

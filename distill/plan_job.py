@@ -35,7 +35,7 @@ class PlanConfig:
     """Teacher steps T; 32, or those of the schedule's file."""
     train_time: float = 6.4
     """Training time s: the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
-    budget: Literal["per-merge", "total"] = "per-merge"
+    budget: Literal["per_merge", "total"] = "per_merge"
     """Whether every merge trains for --train-time, or the merges of a plan share it."""
     schedule: str = "cosine"
     """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""

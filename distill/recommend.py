@@ -53,9 +53,14 @@ def recommend(rows: list[ResultRow]) -> Recommendation:
         as_good=tuple(row.strategy for row in good if row is not taken),
         next_best=following,
         next_expected_w2=None if following is None else w2[following],
-        advantage=None if following is None else 1.0 - mine / w2[following],
+        advantage=None if following is None else _advantage(mine, w2[following]),
         all_as_good=len(good) == len(rows),
     )
+
+
+def _advantage(mine: float, following: float) -> float:
+    """Share by which one distance is below the next; 0 where training left none at all."""
+    return 1.0 - mine / following if following > 0.0 else 0.0
 
 
 def write_recommendations(

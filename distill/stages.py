@@ -59,7 +59,7 @@ def plan_stage(
     budget, epochs = stage
     rates = decay_rates(problem.second_moments, lr)
     if budget == "per_merge":
-        time = TimeBudget(train_time(lr, epochs), "per-merge")
+        time = TimeBudget(train_time(lr, epochs), "per_merge")
     else:
         merges = max(1, problem.num_steps - 1)
         time = TimeBudget(train_time(lr, merges * epochs), "total")

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from diffusion.gaussian import check_variances
-from vae.flags import refuse_below, refuse_not_positive, refuse_repeats
+from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive, refuse_repeats
 from vae.run_folder import CHANGES_NO_NUMBER
 
 Strategy = Literal[
@@ -64,7 +64,7 @@ class SyntheticConfig:
         if self.trials < 2:
             raise ValueError(f"--trials must be at least 2, to have a spread, got {self.trials}")
         refuse_not_positive(self, "batch_size", "lr")
-        refuse_below(self, 0, "seed")
+        refuse_bad_seeds(self, "seed")
 
 
 @dataclass(frozen=True, kw_only=True)

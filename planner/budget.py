@@ -12,7 +12,7 @@ from planner.value import plan_operator
 
 Array = NDArray[np.float64]
 
-BUDGETS = ("per-merge", "total")
+BUDGETS = ("per_merge", "total")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Budget:
     """How long the merges of a plan train."""
 
     train_time: float
-    kind: str = "per-merge"
+    kind: str = "per_merge"
     """``per-merge``: every merge gets the whole time, as in [OM]; ``total``: the merges of a plan
     share it equally."""
 
@@ -38,7 +38,7 @@ class Budget:
         Under a total budget a plan of M merges gives each the M-th part, and should be planned
         for that; all M from 1 to T - 1 are bracketed by a doubling sequence.
         """
-        if self.kind == "per-merge" or num_steps <= 2:
+        if self.kind == "per_merge" or num_steps <= 2:
             return [1]
         return sorted({1 << k for k in range((num_steps - 1).bit_length())} | {num_steps - 1})
 

@@ -51,7 +51,7 @@ class PlanSet:
 
     num_steps: int
     train_time: float
-    budget: str  # "per-merge", or "total": train_time is the sum over a plan's merges
+    budget: str  # "per_merge", or "total": train_time is the sum over a plan's merges
     variances: Array  # (d,)
     surrogate: Array  # (d,)
     lower_bound: float | None  # no plan's W2**2 is below; None where it is not known

@@ -4,11 +4,33 @@ from pathlib import Path
 
 import torch
 
-from distill.comparison import Comparison
+from distill.comparison import INDEX_NAME, Comparison, open_comparison
+from distill.config import DecodeConfig
 from distill.decode import decode_operator, noise_bank, pixel_l2
 from distill.stages import Stage, stage_name
 from report.faces import draw_faces
 from report.style import stage_label
+from report.summary import conclude
+from vae.files import sha256
+from vae.run_folder import FIGURES, open_run
+
+
+def decode_grids(config: DecodeConfig) -> None:
+    """Reopen a comparison, decode the faces asked for, draw and sum up.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: the comparison or the run folder will not do.
+    """
+    comparison = open_comparison(config.run, config.vae, config.device)
+    seed = comparison.seed if config.seed is None else config.seed
+    faces = f"seed{seed}_first{config.first}_columns{config.columns}"
+    out = config.out or config.run / "grids" / faces
+    inputs = {"comparison": sha256(config.run / INDEX_NAME)}
+    open_run(out, "decode_grids", config, inputs, str(next(comparison.model.parameters()).device))
+    paths = draw_grids(out / FIGURES, comparison, seed, config.first, config.columns)
+    last = config.first + config.columns - 1
+    text = f"Faces {config.first} to {last} of noise bank {seed}, of the comparison {config.run}."
+    conclude(out, "Faces of every strategy", text, list(paths.values()))
 
 
 def draw_grids(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffusion.samplers import find_sampler
-from vae.flags import refuse_below, refuse_not_positive
+from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         sizes = ("num_updates", "batch_size", "num_levels", "width", "depth")
         refuse_not_positive(self, *sizes, "lr")
-        refuse_below(self, 0, "weight_decay", "seed")
+        refuse_below(self, 0, "weight_decay")
+        refuse_bad_seeds(self, "seed")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if not 0 <= self.ema_decay < 1:
@@ -90,7 +91,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "steps", "count", "compare_count")
-        refuse_below(self, 0, "seed")
+        refuse_bad_seeds(self, "seed")
         try:
             find_sampler(self.sampler)
         except ValueError as error:
@@ -136,4 +137,4 @@ class OperatorConfig:
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "num_steps")
-        refuse_below(self, 0, "seed")
+        refuse_bad_seeds(self, "seed")

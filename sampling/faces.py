@@ -60,7 +60,12 @@ def make_grid(config: SampleConfig, steps: int) -> TimeGrid:
     """
     match config.spacing:
         case "t":
-            return uniform_t_grid(find_schedule(config.schedule, SCHEDULE_STEPS), steps)
+            schedule = find_schedule(config.schedule, SCHEDULE_STEPS)
+            if steps > schedule.num_steps:
+                raise ValueError(
+                    f"--steps {steps}, but {config.schedule} has {schedule.num_steps}; give no more"
+                )
+            return uniform_t_grid(schedule, steps)
         case "log_snr":
             return uniform_log_snr_grid(steps, config.q_max, config.q_min)
     return karras_grid(steps, config.q_max, config.q_min)

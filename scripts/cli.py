@@ -14,9 +14,18 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
+from vae.flags import flag
 from vae.lock import only_writer
 
 Config = TypeVar("Config")
+# What torch says, on a CPU and on CUDA, and NumPy, where they raise no MemoryError.
+_OUT_OF_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "Storage size calculation overflowed",
+    "array is too big",
+    "Maximum allowed dimension exceeded",
+)
 
 
 def main(config: type[Config], job: Callable[[Config], None], description: str | None) -> None:
@@ -25,16 +34,18 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     A mistake of the user's (a bad flag, file or value) ends with one line on stderr and status 2,
     an interruption with status 130; both leave what was computed.
     """
+    asked = None
     try:
         asked = _parse(config, description)
         with _only_writer(asked):
             job(asked)
-    except (ValueError, OSError, FloatingPointError, OverflowError) as error:
+    except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
+        if any(said in str(error) for said in _OUT_OF_MEMORY) or isinstance(error, MemoryError):
+            most = _largest_number(asked)
+            _refuse(f"not enough memory ({_one_line(error)}); ask for less than {most}", error)
+        if isinstance(error, RuntimeError | ZeroDivisionError):
+            raise  # a mistake of ours
         _refuse(_one_line(error), error)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        _refuse(f"not enough memory: {_one_line(error)}; ask for less", error)
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
@@ -51,10 +62,15 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Python's and NumPy's own error, or what torch says on a CPU and on CUDA."""
-    said = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said
+def _largest_number(config: object) -> str:
+    """The flag with the largest number, the first to lower where memory runs out."""
+    given = {
+        name: max(value) if isinstance(value, tuple) and value else value
+        for name, value in vars(config).items()
+    }
+    numbers = {name: value for name, value in given.items() if isinstance(value, int | float)}
+    name = max(numbers, key=numbers.__getitem__)
+    return f"{flag(name)} {numbers[name]:g}"
 
 
 def _only_writer(config: object) -> AbstractContextManager[None]:
@@ -90,8 +106,8 @@ def _first_paragraph(box: str) -> str:
     return " ".join(" ".join(above).split())
 
 
-def _unknown_flag(config: type, flag: str) -> str:
-    known = ["--" + field.name.replace("_", "-") for field in fields(config)]
-    close = difflib.get_close_matches(flag, known, n=1)
+def _unknown_flag(config: type, found: str) -> str:
+    known = [flag(field.name) for field in fields(config)]
+    close = difflib.get_close_matches(found, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"unknown argument {flag}; {hint}"
+    return f"unknown argument {found}; {hint}"

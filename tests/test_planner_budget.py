@@ -19,7 +19,7 @@ VARIANCES = np.array([0.0, 0.3, 0.9, 1.0, 1.1, 1.5, 3.0])
 def test_a_total_budget_is_shared_by_the_merges_and_a_per_merge_one_is_not():
     problem = pose(cosine_schedule(8), np.array([0.5, 1.5]))
     plan = CANONICAL["progressive"](8)  # seven merges
-    for kind, time in (("total", 0.3), ("per-merge", 2.1)):
+    for kind, time in (("total", 0.3), ("per_merge", 2.1)):
         expected = operator_under(Budget(0.3), [plan] * 2, problem)
         found = operator_under(Budget(2.1, kind), [plan] * 2, problem)
         same = np.allclose(found, expected, rtol=1e-12)
@@ -62,9 +62,9 @@ def test_at_equal_total_training_vanilla_overtakes_boot():
             - operator_under(Budget(6.4, kind), [CANONICAL[name](32)] * 3, problem)
         )
         for name in ("vanilla", "sequential_boot")
-        for kind in ("per-merge", "total")
+        for kind in ("per_merge", "total")
     }
-    assert (errors["sequential_boot", "per-merge"] < errors["vanilla", "per-merge"]).all()
+    assert (errors["sequential_boot", "per_merge"] < errors["vanilla", "per_merge"]).all()
     assert (errors["sequential_boot", "total"] > 1e3 * errors["vanilla", "total"]).all()
 
 

@@ -35,7 +35,7 @@ def some_plan_set(draw):
         name: StrategyPlans(plans, draw(numbers), draw(st.floats(0, 1)), draw(st.booleans()))
         for name, plans in (("beam", (joint,) * width), (PER_DIMENSION, apart))
     }
-    time, budget = draw(st.floats(0.01, 10)), draw(st.sampled_from(["per-merge", "total"]))
+    time, budget = draw(st.floats(0.01, 10)), draw(st.sampled_from(["per_merge", "total"]))
     return PlanSet(num_steps, time, budget, draw(numbers), draw(numbers), 0.25, strategies)
 
 

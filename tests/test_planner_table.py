@@ -16,7 +16,7 @@ def table(num_steps, variances, budget, full_search=False):
     return found, lines
 
 
-@pytest.mark.parametrize("kind", ["per-merge", "total"])
+@pytest.mark.parametrize("kind", ["per_merge", "total"])
 def test_nothing_is_below_the_lower_bound_and_what_is_optimal_is_least(kind):
     for variances in ([0.5, 1.08], [0.2, 0.9, 1.0, 1.3]):
         found, _ = table(12, variances, Budget(1.6, kind))
@@ -27,7 +27,7 @@ def test_nothing_is_below_the_lower_bound_and_what_is_optimal_is_least(kind):
                 assert strategy.w2_squared == pytest.approx(least, rel=1e-9)
         assert found.strategies["per_dimension"].w2_squared == found.lower_bound
         assert found.strategies["beam"].w2_squared == pytest.approx(least, rel=1e-3)
-        assert ("pareto" in found.strategies) == (kind == "per-merge")
+        assert ("pareto" in found.strategies) == (kind == "per_merge")
 
 
 def test_a_canonical_strategy_is_called_optimal_where_it_is():

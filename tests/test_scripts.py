@@ -2,8 +2,9 @@ import sys
 
 import pytest
 
-from distill.config import CompareConfig
-from scripts import compare_strategies, decode_grids, encode_latents
+from distill.config import CompareConfig, DecodeConfig
+from report.grids import decode_grids
+from scripts import compare_strategies, encode_latents
 from scripts.cli import main
 from vae.check import CheckConfig, check_data
 from vae.config import EncodeConfig
@@ -83,12 +84,10 @@ def test_the_way_of_a_users_images_from_folder_to_grid(
     for name in ("results.csv", "summary.md", "recommendation.json", "report.html"):
         assert (tmp_path / "run" / name).is_file()
     grids = ["--run", tmp_path / "run", "--first", 7, "--columns", 2, "--out", tmp_path / "grids"]
-    run_cli(monkeypatch, decode_grids.DecodeConfig, decode_grids.run, *grids)
-    assert (tmp_path / "grids/faces_total_00002.png").is_file()
+    run_cli(monkeypatch, DecodeConfig, decode_grids, *grids)
+    assert (tmp_path / "grids/figures/faces_total_00002.png").is_file()
 
 
 def test_a_run_that_never_was_cannot_be_decoded(monkeypatch, capsys, tmp_path):
-    line = fails(
-        monkeypatch, capsys, decode_grids.DecodeConfig, decode_grids.run, "--run", tmp_path / "no"
-    )
+    line = fails(monkeypatch, capsys, DecodeConfig, decode_grids, "--run", tmp_path / "no")
     assert "no finished run of compare_strategies" in line

@@ -90,6 +90,7 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
         raise ValueError(f"{config.data}: no image to validate on; give --data more images")
     inputs = {"data": data.fingerprint}
     inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
+    trained = [_trained(run) for run in config.runs]
     open_run(config.out, "compare_vaes", config, inputs, str(device))
 
     # Spread over the split: neighbours in CelebA are often the same person.
@@ -97,24 +98,29 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     originals = to_float(held_out[places])
     images = torch.from_numpy(data.images)
     rows, pictures = [], []
-    for run, model in zip(config.runs, models, strict=True):
+    for run, model, (epochs, beta) in zip(config.runs, models, trained, strict=True):
         model.to(device)
         # The covariance of a few held-out images would be full of their sampling noise.
         covariance = moments(encode(model, images, BATCH_SIZE))[1]
-        rows.append(_row(run, replace(evaluate(model, held_out), covariance=covariance)))
+        quality = replace(evaluate(model, held_out), covariance=covariance)
+        rows.append(_row(run.name, epochs, beta, quality))
         with torch.no_grad():
             pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
     write_rows(config.out / RESULTS, rows, VaeRow)
     return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
 
 
-def _row(run: Path, quality: Quality) -> VaeRow:
+def _trained(run: Path) -> tuple[int, float]:
+    """Epochs and beta of a run of pretrain_vae."""
     record = read_run(run)
     with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
         beta = number(record["config"], "beta")
-    epochs = len(read_metrics(run, ["epoch"]))
+    return len(read_metrics(run, ["epoch"])), beta
+
+
+def _row(run: str, epochs: int, beta: float, quality: Quality) -> VaeRow:
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found
     }
-    return VaeRow(run=run.name, epochs=epochs, beta=beta, **shared)
+    return VaeRow(run=run, epochs=epochs, beta=beta, **shared)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from vae.cache import DEFAULT_CACHE
-from vae.flags import refuse_below, refuse_not_positive
+from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from vae.run_folder import CHANGES_NO_NUMBER
 
 
@@ -57,7 +57,8 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "epochs", "batch_size", "lr", "keep", "max_minutes")
-        refuse_below(self, 0, "beta", "l1", "max_shift", "seed", "save_seconds")
+        refuse_below(self, 0, "beta", "l1", "max_shift", "save_seconds")
+        refuse_bad_seeds(self, "seed")
 
 
 @dataclass(frozen=True)

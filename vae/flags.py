@@ -1,5 +1,7 @@
 """Values that a config refuses, told by the flags that the user typed."""
 
+SEEDS = range(2**32)  # as NumPy takes them; what is derived from them stays below 2**63
+
 
 def flag(name: str) -> str:
     """How a config's field is spelt on the command line."""
@@ -21,6 +23,14 @@ def refuse_below(config: object, least: int, *names: str) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if number is not None and not number >= least:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {number}")
+
+
+def refuse_bad_seeds(config: object, *names: str) -> None:
+    """Refuse fields that are no seeds of a noise bank or generator; None is fine."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value not in SEEDS:
+            raise ValueError(f"{flag(name)} must be from 0 to {SEEDS.stop - 1}, got {value}")
 
 
 def refuse_repeats(config: object, *names: str) -> None:
