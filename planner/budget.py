@@ -21,7 +21,7 @@ class Budget:
 
     train_time: float
     kind: str = "per_merge"
-    """``per-merge``: every merge gets the whole time, as in [OM]; ``total``: the merges of a plan
+    """``per_merge``: every merge gets the whole time, as in [OM]; ``total``: the merges of a plan
     share it equally."""
 
     def __post_init__(self) -> None:
