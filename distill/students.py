@@ -12,7 +12,6 @@ from vae.files import fact, pick, read_tensors, whole_number, write_tensors
 
 Array = NDArray[np.float64]
 KIND = "mergelab students, format 2"
-_COUNTS = ("merges", "rounds", "gradient_steps")
 _ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
 
 
@@ -58,7 +57,13 @@ def load_students(path: Path) -> Students:
             raise ValueError("no coordinate, or fewer than two simulated runs")
         return Students(
             engine=fact(metadata, "engine"),
-            **{name: whole_number(metadata, name) for name in _COUNTS},
+            merges=whole_number(metadata, "merges"),
+            rounds=whole_number(metadata, "rounds"),
+            gradient_steps=whole_number(metadata, "gradient_steps"),
             seconds=finite_text(fact(metadata, "seconds"), "seconds", least=0.0),
-            **{name: tensor.numpy() for name, tensor in found.items()},
+            operator=found["operator"].numpy(),
+            predicted=found["predicted"].numpy(),
+            expected=found["expected"].numpy(),
+            spread=found["spread"].numpy(),
+            w2_squared_runs=found["w2_squared_runs"].numpy(),
         )
