@@ -1,7 +1,9 @@
 import pytest
 import torch
+from tqdm import tqdm
 
 from vae.checkpoint import embedded_vae, load_vae, save_vae
+from vae.encode import encode_in_parts
 from vae.files import sha256, write_json, write_tensors
 from vae.latents import (
     FILE_NAME,
@@ -69,7 +71,24 @@ def test_without_noise_the_network_decodes_the_posterior_mean_and_noise_has_its_
 def test_encoding_does_not_depend_on_the_batch_size():
     model = VAE().eval()
     images = torch.randint(0, 256, (11, 64, 64, 3), dtype=torch.uint8)
-    torch.testing.assert_close(encode(model, images, 11), encode(model, images, 3))
+    at_once, in_threes = (encode(model, images, size, tqdm(disable=True)) for size in (11, 3))
+    torch.testing.assert_close(at_once, in_threes)
+
+
+def test_encoding_goes_on_after_the_parts_that_are_kept(tmp_path):
+    model = VAE().eval()
+    images = torch.randint(0, 256, (11, 64, 64, 3), dtype=torch.uint8)
+    whole = encode_in_parts(model, images, 2, tmp_path, part_size=4)
+    torch.testing.assert_close(whole, encode(model, images, 2, tqdm(disable=True)))
+    parts = sorted(tmp_path.iterdir())
+    assert len(parts) == 3
+    parts[2].unlink()
+    kept = [path.stat().st_mtime_ns for path in parts[:2]]
+    assert torch.equal(encode_in_parts(model, images, 2, tmp_path, part_size=4), whole)
+    assert [path.stat().st_mtime_ns for path in parts[:2]] == kept
+    parts[1].write_bytes(parts[1].read_bytes()[:-9])
+    with pytest.raises(ValueError, match=parts[1].name):
+        encode_in_parts(model, images, 2, tmp_path, part_size=4)
 
 
 def test_moments_are_over_n_and_described_in_closed_form():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from reading.files import number, reading
 from vae.cache import DEFAULT_CACHE, load_images
@@ -101,7 +102,8 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     for run, model, (epochs, beta) in zip(config.runs, models, trained, strict=True):
         model.to(device)
         # The covariance of a few held-out images would be full of their sampling noise.
-        covariance = moments(encode(model, images, BATCH_SIZE))[1]
+        with tqdm(total=len(images), desc=f"encode by {run.name}", unit="img") as bar:
+            covariance = moments(encode(model, images, BATCH_SIZE, bar))[1]
         quality = replace(evaluate(model, held_out), covariance=covariance)
         rows.append(_row(run.name, epochs, beta, quality))
         with torch.no_grad():

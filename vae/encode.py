@@ -1,21 +1,32 @@
-"""The job that encodes a folder of images to latents."""
+"""The job that encodes a folder of images to latents, part by part."""
+
+import shutil
+from pathlib import Path
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
+from reading.files import reading
 from vae.cache import load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import EncodeConfig
 from vae.device import pick_device
-from vae.files import sha256
-from vae.latents import FILE_NAME, Latents, encode, moments, save_latents
+from vae.files import pick, read_tensors, sha256, write_tensors
+from vae.latents import FILE_NAME, Latents, encode, load_latents, moments, save_latents
+from vae.model import LATENT_DIM, VAE
 from vae.run_folder import open_run
+
+PARTS = "parts"  # folder; gone when all are one file
+PART_SIZE = 16_384  # images
+PART_KIND = "mergelab part of latents, format 1"
 
 
 def encode_latents(config: EncodeConfig) -> Latents:
-    """Encode all images to ``latents.safetensors`` in the run folder.
+    """Encode all images to ``latents.safetensors`` in the run folder; goes on where it stopped.
 
     Raises:
-        FileNotFoundError, ValueError: data, weights or run folder will not do.
+        FileNotFoundError, OSError, ValueError: data, weights or run folder will not do.
     """
     device = pick_device(config.device)
     weights = weights_path(config.vae)
@@ -24,7 +35,10 @@ def encode_latents(config: EncodeConfig) -> Latents:
     inputs = {"data": data.fingerprint, "vae": sha256(weights)}
     open_run(config.out, "encode_latents", config, inputs, str(device))
 
-    codes = encode(model, torch.from_numpy(data.images), config.batch_size)
+    if (config.out / FILE_NAME).exists():
+        return load_latents(config.out / FILE_NAME)
+    parts = config.out / PARTS
+    codes = encode_in_parts(model, torch.from_numpy(data.images), config.batch_size, parts)
     mean, covariance = moments(codes)
     keep = not config.moments_only
     latents = Latents(
@@ -38,4 +52,33 @@ def encode_latents(config: EncodeConfig) -> Latents:
         splits=torch.from_numpy(data.splits) if keep else None,
     )
     save_latents(config.out / FILE_NAME, latents)
+    shutil.rmtree(parts)
     return latents
+
+
+def encode_in_parts(
+    model: VAE, images: Tensor, batch_size: int, folder: Path, part_size: int = PART_SIZE
+) -> Tensor:
+    """Posterior means (N, 128), of which ``folder`` keeps every finished part.
+
+    Raises:
+        OSError, ValueError: a kept part cannot be read, or is damaged.
+    """
+    codes = []
+    with tqdm(total=len(images), desc="encode", unit="img") as bar:
+        for first in range(0, len(images), part_size):
+            part = images[first : first + part_size]
+            path = folder / f"{first:09d}.safetensors"
+            if path.exists():
+                codes.append(_read_part(path, len(part)))
+                bar.update(len(part))
+            else:
+                codes.append(encode(model, part, batch_size, bar))
+                write_tensors(path, {"codes": codes[-1]}, {"kind": PART_KIND})
+    return torch.cat(codes)
+
+
+def _read_part(path: Path, count: int) -> Tensor:
+    tensors, _ = read_tensors(path, PART_KIND)
+    with reading(path, "a whole part", "remove it to encode it again"):
+        return pick(tensors, "codes", torch.float32, (count, LATENT_DIM))

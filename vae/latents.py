@@ -37,14 +37,17 @@ class Latents:
 
 
 @torch.no_grad()
-def encode(model: VAE, images: Tensor, batch_size: int) -> Tensor:
-    """Posterior means of uint8 images (N, S, S, 3), (N, 128) float32 on the CPU."""
+def encode(model: VAE, images: Tensor, batch_size: int, bar: tqdm) -> Tensor:
+    """Posterior means of uint8 images (N, S, S, 3), (N, 128) float32 on the CPU.
+
+    Args:
+        bar: Moved on by one an image.
+    """
     device = next(model.parameters()).device
     means = []
-    with tqdm(total=len(images), desc="encode", unit="img") as bar:
-        for batch in images.split(batch_size):
-            means.append(model.encode(to_float(batch.to(device)))[0].cpu())
-            bar.update(len(batch))
+    for batch in images.split(batch_size):
+        means.append(model.encode(to_float(batch.to(device)))[0].cpu())
+        bar.update(len(batch))
     return torch.cat(means)
 
 
