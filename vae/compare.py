@@ -81,6 +81,7 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     """
     device = pick_device(config.device)
     models = [load_vae(weights_path(run)) for run in config.runs]
+    trainings = [_read_training(run) for run in config.runs]  # a damaged one is told at once
     sizes = {model.image_size for model in models}
     if len(sizes) > 1:
         raise ValueError(f"--runs of image sizes {sorted(sizes)} cannot be set side by side")
@@ -97,22 +98,27 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     originals = to_float(held_out[places])
     images = torch.from_numpy(data.images)
     rows, pictures = [], []
-    for run, model in zip(config.runs, models, strict=True):
+    for run, model, training in zip(config.runs, models, trainings, strict=True):
         model.to(device)
         # The covariance of a few held-out images would be full of their sampling noise.
         covariance = moments(encode(model, images, BATCH_SIZE))[1]
-        rows.append(_row(run, replace(evaluate(model, held_out), covariance=covariance)))
+        rows.append(_row(run, training, replace(evaluate(model, held_out), covariance=covariance)))
         with torch.no_grad():
             pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
     write_rows(config.out / RESULTS, rows, VaeRow)
     return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
 
 
-def _row(run: Path, quality: Quality) -> VaeRow:
+def _read_training(run: Path) -> tuple[float, int]:
+    """Beta and number of epochs of a pretraining."""
     record = read_run(run)
     with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
         beta = number(record["config"], "beta")
-    epochs = len(read_metrics(run, ["epoch"]))
+    return beta, len(read_metrics(run, ["epoch"]))
+
+
+def _row(run: Path, training: tuple[float, int], quality: Quality) -> VaeRow:
+    beta, epochs = training
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found
