@@ -82,6 +82,7 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     """
     device = pick_device(config.device)
     models = [load_vae(weights_path(run)) for run in config.runs]
+    trainings = [_read_training(run) for run in config.runs]  # a damaged one is told at once
     sizes = {model.image_size for model in models}
     if len(sizes) > 1:
         raise ValueError(f"--runs of image sizes {sorted(sizes)} cannot be set side by side")
@@ -91,7 +92,6 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
         raise ValueError(f"{config.data}: no image to validate on; give --data more images")
     inputs = {"data": data.fingerprint}
     inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
-    trained = [_trained(run) for run in config.runs]
     open_run(config.out, "compare_vaes", config, inputs, str(device))
 
     # Spread over the split: neighbours in CelebA are often the same person.
@@ -99,30 +99,30 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     originals = to_float(held_out[places])
     images = torch.from_numpy(data.images)
     rows, pictures = [], []
-    for run, model, (epochs, beta) in zip(config.runs, models, trained, strict=True):
+    for run, model, training in zip(config.runs, models, trainings, strict=True):
         model.to(device)
         # The covariance of a few held-out images would be full of their sampling noise.
         with tqdm(total=len(images), desc=f"encode by {run.name}", unit="img") as bar:
             covariance = moments(encode(model, images, BATCH_SIZE, bar))[1]
-        quality = replace(evaluate(model, held_out), covariance=covariance)
-        rows.append(_row(run.name, epochs, beta, quality))
+        rows.append(_row(run, training, replace(evaluate(model, held_out), covariance=covariance)))
         with torch.no_grad():
             pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
     write_rows(config.out / RESULTS, rows, VaeRow)
     return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
 
 
-def _trained(run: Path) -> tuple[int, float]:
-    """Epochs and beta of a run of pretrain_vae."""
+def _read_training(run: Path) -> tuple[float, int]:
+    """Beta and number of epochs of a pretraining."""
     record = read_run(run)
     with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
         beta = number(record["config"], "beta")
-    return len(read_metrics(run, ["epoch"])), beta
+    return beta, len(read_metrics(run, ["epoch"]))
 
 
-def _row(run: str, epochs: int, beta: float, quality: Quality) -> VaeRow:
+def _row(run: Path, training: tuple[float, int], quality: Quality) -> VaeRow:
+    beta, epochs = training
     found = quality.row()
     shared: dict[str, Any] = {
         name: found[name] for name in VaeRow.__dataclass_fields__ if name in found
     }
-    return VaeRow(run=run, epochs=epochs, beta=beta, **shared)
+    return VaeRow(run=run.name, epochs=epochs, beta=beta, **shared)
