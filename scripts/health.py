@@ -1,19 +1,24 @@
 """What a machine offers mergelab, and what is wrong with it."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from diffusion.grid import uniform_log_snr_grid
+from diffusion.samplers import SAMPLERS
 from diffusion.schedule import cosine_schedule
 from planner.problem import pose
 from planner.search import optimal_values
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
 from reading.files import TEXT, reading, shown
+from sampling.faces import draw_latents, load_models
 from vae.checkpoint import embedded_vae, load_vae
 from vae.device import pick_device
 from vae.files import sha256
@@ -47,7 +52,8 @@ def examine(device_name: str, cache: Path) -> Iterator[Finding]:
         folder = root / package / "pretrained"
         if folder.is_dir():
             yield from examine_files(folder)
-    yield examine_model(device)
+    yield examine_vae(device)
+    yield examine_estimator(device)
     yield examine_cache(cache)
 
 
@@ -110,21 +116,41 @@ def read_sums(path: Path) -> dict[str, str]:
         return sums
 
 
-def examine_model(device: torch.device) -> Finding:
+def examine_vae(device: torch.device) -> Finding:
     """Whether the embedded VAE decodes the mean of the latents that come with it."""
-    weights = embedded_vae()
-    try:
+
+    def decode() -> Tensor:
+        weights = embedded_vae()
         latents = load_latents(weights.with_name(FILE_NAME))
         refuse_mismatch(latents, weights.with_name(FILE_NAME), weights)
-        image = load_vae(weights).to(device).decode(latents.mean.float()[None].to(device))
-        wrong = "" if bool(image.isfinite().all()) else "it decodes to values that are not finite"
+        return load_vae(weights).to(device).decode(latents.mean.float()[None].to(device))
+
+    return _try("embedded VAE", "decodes", decode)
+
+
+def examine_estimator(device: torch.device) -> Finding:
+    """Whether the embedded noise estimator belongs to the embedded VAE, and denoises."""
+
+    def denoise() -> Tensor:
+        models = load_models(None, None, str(device))
+        return draw_latents(SAMPLERS["ddim"], models, uniform_log_snr_grid(2, 20.0, 0.02), range(2))
+
+    return _try("embedded noise estimator", "samples", denoise)
+
+
+def _try(what: str, works: str, use: Callable[[], Tensor]) -> Finding:
+    try:
+        wrong = "" if bool(use().isfinite().all()) else "its values are not finite"
     except (OSError, ValueError) as error:
         wrong = str(error)
-    return Finding("embedded model", "decodes" if not wrong else "does not work", wrong)
+    return Finding(what, "does not work" if wrong else works, wrong)
 
 
 def examine_cache(cache: Path) -> Finding:
     """The cache of decoded images; no problem where there is none yet."""
+    nearest = next(path for path in (cache, *cache.absolute().parents) if path.exists())
+    if nearest.is_dir() and not os.access(nearest, os.W_OK):
+        return Finding("image cache", str(cache), f"{nearest} cannot be written; give --cache")
     if not cache.exists():
         return Finding("image cache", f"{cache}, not made yet")
     if not cache.is_dir():

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from sampling.checkpoint import embedded_estimator
 from scripts import health
@@ -53,6 +54,15 @@ def test_a_changed_estimator_is_found(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1])
     (finding,) = health.examine_files(folder)
     assert "install mergelab again" in finding.wrong
+
+
+def test_a_model_that_raises_or_is_not_finite_does_not_work(monkeypatch):
+    cpu = torch.device("cpu")
+    assert health.examine_estimator(cpu) == health.Finding("embedded noise estimator", "samples")
+    monkeypatch.setattr(health, "draw_latents", lambda *_: torch.tensor([1.0, float("nan")]))
+    assert health.examine_estimator(cpu).wrong == "its values are not finite"
+    monkeypatch.setattr(health, "embedded_vae", lambda: Path("nowhere") / "vae.safetensors")
+    assert "no such file" in health.examine_vae(cpu).wrong
 
 
 def test_what_is_wrong_is_told_and_ends_with_status_1(tmp_path, capsys):
