@@ -14,6 +14,16 @@ from vae.files import write_rows
 from vae.latents import FILE_NAME, Latents, describe
 from vae.run_folder import FIGURES, RESULTS
 
+# Name for a reader, name in what ``vae.latents.describe`` returns, format.
+COVARIANCE_FACTS = (
+    ("off-diagonal energy", "off_diagonal_energy", "{:.1%}"),
+    ("largest correlation", "largest_correlation", "{:.2f}"),
+    ("variances above 1", "variances_above_1", "{:.0f}"),
+    ("smallest variance", "smallest_variance", "{:.3g}"),
+    ("largest variance", "largest_variance", "{:.3g}"),
+    ("total variance", "total_variance", "{:.3g}"),
+)
+
 
 @dataclass(frozen=True)
 class CoordinateRow:
@@ -32,8 +42,8 @@ def conclude_latents(out: Path, latents: Latents) -> None:
     facts = describe(latents.covariance)
     figure = out / FIGURES / "covariance.png"
     draw_latents(figure, latents.covariance.numpy(), facts)
-    lines = [["images", str(latents.count)]]
-    lines += [[name.replace("_", " "), f"{value:.4g}"] for name, value in facts.items()]
+    lines = [["images", f"{latents.count:,}"]]
+    lines += [[name, shape.format(facts[field])] for name, field, shape in COVARIANCE_FACTS]
     files = [out / RESULTS, out / FILE_NAME]
     conclude(out, "Encoded latents", markdown_table(["", ""], lines), [figure], files)
 

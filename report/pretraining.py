@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from report.latents import COVARIANCE_FACTS
 from report.summary import conclude, markdown_table
 from report.training import draw_training, names_of
 from vae.checkpoint import BEST_NAME, FILE_NAME
@@ -14,11 +15,7 @@ SHOWN = (
     ("PSNR in dB", "psnr", "{:.2f}"),
     ("KL in nats", "kl", "{:.1f}"),
     ("active units", "active_units", "{:.0f}"),
-    ("off-diagonal energy", "off_diagonal_energy", "{:.1%}"),
-    ("largest correlation", "largest_correlation", "{:.2f}"),
-    ("variances above 1", "variances_above_1", "{:.0f}"),
-    ("smallest variance", "smallest_variance", "{:.3g}"),
-    ("largest variance", "largest_variance", "{:.3g}"),
+    *COVARIANCE_FACTS,
 )
 PANELS = {
     "1 - MS-SSIM of training images": {"train_reconstruction": ""},

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import matplotlib
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from report.style import save_figure
+from report.style import STYLE, save_figure
 from report.summary import conclude, markdown_table
 from vae.compare import ComparedVaes, VaeRow
 from vae.run_folder import FIGURES, RESULTS
@@ -61,15 +62,16 @@ def draw_vaes(path: Path, compared: ComparedVaes, originals: bool) -> None:
         for row, images in zip(compared.rows, compared.reconstructions, strict=True)
     ]
     columns = len(compared.originals)
-    figure = Figure(figsize=(2.6 + 0.7 * columns, 0.78 * len(strips)))
-    axes = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
-    for ax, (text, images) in zip(axes, strips, strict=True):
-        grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
-        ax.imshow(grid.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
-        ax.set_axis_off()
-        ax.text(-0.01, 0.5, text, transform=ax.transAxes, ha="right", va="center", fontsize=7)
-    figure.subplots_adjust(left=0.3, right=1.0, top=1.0, bottom=0.0, hspace=0.06)
-    save_figure(figure, path)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.6 + 0.7 * columns, 0.78 * len(strips)))
+        axes = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
+        for ax, (text, images) in zip(axes, strips, strict=True):
+            grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
+            ax.imshow(grid.permute(1, 2, 0).clamp(0, 1).numpy(), interpolation="nearest")
+            ax.set_axis_off()
+            ax.text(-0.01, 0.5, text, transform=ax.transAxes, ha="right", va="center", fontsize=7)
+        figure.subplots_adjust(left=0.3, right=1.0, top=1.0, bottom=0.0, hspace=0.06)
+        save_figure(figure, path)
 
 
 def _describe(row: VaeRow) -> str:
