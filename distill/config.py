@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive, refuse_repeats
+from vae.flags import (
+    MOST_STEPS,
+    refuse_above,
+    refuse_bad_seeds,
+    refuse_below,
+    refuse_not_positive,
+    refuse_repeats,
+)
 from vae.run_folder import CHANGES_NO_NUMBER
 
 # What equal training means: equally long for every merge, as in [OM], or for every plan in all.
@@ -61,6 +68,7 @@ class CompareConfig:
         refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
         refuse_repeats(self, "epochs", "budgets")
         refuse_below(self, 1, "epochs")
+        refuse_above(self, MOST_STEPS, "epochs")
         refuse_bad_seeds(self, "seed")
         refuse_below(self, 1, "workers")
         if self.workers is not None and self.scheduler is not None:

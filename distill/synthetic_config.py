@@ -7,7 +7,14 @@ from typing import Literal
 import numpy as np
 
 from diffusion.gaussian import check_variances
-from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive, refuse_repeats
+from vae.flags import (
+    MOST_STEPS,
+    refuse_above,
+    refuse_bad_seeds,
+    refuse_below,
+    refuse_not_positive,
+    refuse_repeats,
+)
 from vae.run_folder import CHANGES_NO_NUMBER
 
 Strategy = Literal[
@@ -84,6 +91,7 @@ class SimulateConfig(SyntheticConfig):
         super().__post_init__()
         refuse_repeats(self, "num_steps")
         refuse_below(self, 1, "num_steps", "epochs")
+        refuse_above(self, MOST_STEPS, "epochs")
         if self.plan is not None and len(self.num_steps) > 1:
             raise ValueError(f"--plan is for one T; give one --num-steps, not {self.num_steps}")
 
@@ -130,3 +138,4 @@ class ConvergenceConfig(SyntheticConfig):
             )
         refuse_repeats(self, "epochs")
         refuse_below(self, 1, "epochs")
+        refuse_above(self, MOST_STEPS, "epochs")

@@ -1,19 +1,31 @@
-"""The commands. The one package that does something when it is imported: hush Ctrl-C.
+"""The commands. The one package that does something when it is imported: see to Ctrl-C.
 
-A command imports for seconds before ``scripts.cli.main`` is there to take an interruption.
+A command imports for seconds before ``scripts.cli.main`` is there to take an interruption. And
+where Python cannot raise one, in a destructor, it would print a traceback and go on.
 """
 
+import signal
 import sys
+import threading
 from types import TracebackType
 
-_shown = sys.excepthook
+_SOON = 0.05  # seconds; long enough for a destructor to end
+_show, _show_ignored = sys.excepthook, sys.unraisablehook
 
 
 def _hush(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted before it began", file=sys.stderr)
     else:
-        _shown(kind, error, trace)
+        _show(kind, error, trace)
 
 
-sys.excepthook = _hush
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    if issubclass(ignored.exc_type, KeyboardInterrupt):
+        main = threading.main_thread().ident  # the one whose sleep or read it has to end
+        threading.Timer(_SOON, signal.pthread_kill, [main, signal.SIGINT]).start()
+    else:
+        _show_ignored(ignored)
+
+
+sys.excepthook, sys.unraisablehook = _hush, _interrupt_again

@@ -36,6 +36,24 @@ def test_the_table_in_docs_is_what_the_sweep_found(trials):
     assert written == document(trials), "run python -m tests.robustness"
 
 
+def test_an_interruption_that_falls_into_a_destructor_is_not_lost():
+    code = """
+import scripts, signal, time, weakref
+class Thing: pass
+thing = Thing()
+weakref.finalize(thing, signal.raise_signal, signal.SIGINT).atexit = False
+try:
+    del thing
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20
+    )
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
 def test_an_interruption_while_a_command_still_imports_is_one_line():
     moments = random.Random(0)
     for _ in range(4):

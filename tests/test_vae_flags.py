@@ -2,7 +2,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from vae.flags import refuse_below, refuse_not_positive, refuse_repeats
+from vae.flags import (
+    SEEDS,
+    refuse_above,
+    refuse_bad_seeds,
+    refuse_below,
+    refuse_not_positive,
+    refuse_repeats,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,19 @@ def test_what_is_not_positive_and_finite_is_refused(lr):
 def test_what_lies_below_is_refused_wherever_it_stands(config, found):
     with pytest.raises(ValueError, match=rf"--[\w-]+ must be at least 1, got {found}"):
         refuse_below(config, 1, "batch_size", "lr", "epochs")
+
+
+def test_what_lies_above_is_refused_wherever_it_stands():
+    refuse_above(Config(), 3, "batch_size", "lr", "epochs")
+    with pytest.raises(ValueError, match="--epochs must be at most 2, got 3"):
+        refuse_above(Config(), 2, "batch_size", "lr", "epochs")
+
+
+@pytest.mark.parametrize("seed", [-1, SEEDS.stop])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    refuse_bad_seeds(Config(batch_size=SEEDS.stop - 1), "batch_size", "lr")
+    with pytest.raises(ValueError, match=f"--batch-size must be from 0 to 4294967295, got {seed}"):
+        refuse_bad_seeds(Config(batch_size=seed), "batch_size")
 
 
 @pytest.mark.parametrize("epochs", [(), (2, 5, 2)])

@@ -1,5 +1,6 @@
 """Values that a config refuses, told by the flags that the user typed."""
 
+MOST_STEPS = 10**12  # gradient steps of a merge; those of all merges are counted in 64 bits
 SEEDS = range(2**32)  # as NumPy takes them; what is derived from them stays below 2**63
 
 
@@ -23,6 +24,15 @@ def refuse_below(config: object, least: int, *names: str) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if number is not None and not number >= least:
                 raise ValueError(f"{flag(name)} must be at least {least}, got {number}")
+
+
+def refuse_above(config: object, most: int, *names: str) -> None:
+    """Refuse fields above ``most``, or with an element that is; None is fine."""
+    for name in names:
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is not None and not number <= most:
+                raise ValueError(f"{flag(name)} must be at most {most}, got {number}")
 
 
 def refuse_bad_seeds(config: object, *names: str) -> None:
