@@ -28,7 +28,7 @@ def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panel
     places = [row[x] for row in rows]
     colours = list(COLOURS.values())
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * len(panels), 2.5), layout="constrained")
+        figure = Figure(figsize=(max(3.6, 2.6 * len(panels)), 2.8), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for panel, (quantity, lines) in zip(axes, panels.items(), strict=True):
             for (name, label), colour in zip(lines.items(), colours, strict=False):
@@ -39,5 +39,5 @@ def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panel
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             panel.set_ylabel(quantity)
             if any(lines.values()):
-                panel.legend(fontsize=7, frameon=False)
+                panel.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0))
         save_figure(figure, path)
