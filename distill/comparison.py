@@ -19,10 +19,11 @@ from planner.problem import Problem, pose
 from reading.files import expect, field, number, reading, whole
 from vae.checkpoint import load_vae, weights_path
 from vae.device import pick_device
-from vae.files import fact, pick, read_tensors, sha256, write_tensors
+from vae.files import sha256
 from vae.latents import Latents
 from vae.model import VAE
 from vae.run_folder import read_run
+from vae.tensors import fact, pick, read_tensors, write_tensors
 
 KIND = "mergelab comparison, format 2"
 INDEX_NAME = "comparison.safetensors"

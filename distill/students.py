@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from reading.files import finite_text, reading
-from vae.files import fact, pick, read_tensors, whole_number, write_tensors
+from vae.tensors import fact, pick, read_tensors, whole_number, write_tensors
 
 Array = NDArray[np.float64]
 KIND = "mergelab students, format 2"

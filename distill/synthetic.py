@@ -27,8 +27,8 @@ from planner.problem import Problem, pose
 from planner.value import per_dimension_operator
 from reading.files import reading
 from vae.device import pick_device
-from vae.files import pick, read_tensors, write_tensors
 from vae.run_folder import open_run
+from vae.tensors import pick, read_tensors, write_tensors
 
 Array = NDArray[np.float64]
 KIND = "mergelab synthetic cells, format 1"

@@ -12,7 +12,8 @@ from torch import Tensor
 from diffusion.covariance import Eigenbasis
 from diffusion.noise_estimator import NoiseEstimator
 from reading.files import reading
-from vae.files import fact, pick, read_tensors, sha256, whole_number, write_tensors
+from vae.files import sha256
+from vae.tensors import fact, pick, read_tensors, whole_number, write_tensors
 from vae.weights import check_weights
 
 KIND = "mergelab noise estimator, format 1"

@@ -25,9 +25,10 @@ from sampling.quality import Margin, margins
 from sampling.train_job import split
 from sampling.wasserstein import random_directions, sliced_w2_squared
 from vae.checkpoint import weights_path
-from vae.files import pick, read_tensors, sha256, write_rows, write_tensors
+from vae.files import sha256, write_rows
 from vae.latents import latents_path, load_latents, refuse_mismatch
 from vae.run_folder import RESULTS, open_run
+from vae.tensors import pick, read_tensors, write_tensors
 
 STEPS = (5, 10, 20, 50, 100)
 FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR

@@ -17,10 +17,11 @@ from sampling.checkpoint import estimator_path, load_estimator, refuse_other_vae
 from sampling.config import SampleConfig
 from vae.checkpoint import load_vae, weights_path
 from vae.device import pick_device
-from vae.files import sha256, write_tensors
+from vae.files import sha256
 from vae.model import VAE
 from vae.pixels import to_uint8
 from vae.run_folder import open_run
+from vae.tensors import write_tensors
 
 KIND = "mergelab samples, format 1"
 FILE_NAME = "samples.safetensors"

@@ -20,9 +20,10 @@ from sampling.config import TrainConfig
 from sampling.train import evaluate, train_updates
 from vae.data import SPLITS
 from vae.device import pick_device
-from vae.files import append_line, read_checkpoint, sha256, write_checkpoint, write_text
+from vae.files import append_line, sha256, write_text
 from vae.latents import Latents, latents_path, load_latents, moments
 from vae.run_folder import open_run
+from vae.tensors import read_checkpoint, write_checkpoint
 from vae.weights import check_adam, check_weights, restore_optimizer
 
 UPDATES_PER_SAVE = 250

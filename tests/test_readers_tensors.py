@@ -19,9 +19,9 @@ from distill.synthetic import Cells, load_cells, save_cells
 from sampling.checkpoint import Trained, load_estimator, save_estimator
 from tests.damage import READER, outcome, spoilt_safetensors
 from vae.checkpoint import load_vae, save_vae
-from vae.files import read_tensors, write_tensors
 from vae.latents import Latents, load_latents, moments, save_latents
 from vae.model import LATENT_DIM, VAE
+from vae.tensors import read_tensors, write_tensors
 
 DRAW = torch.Generator().manual_seed(0)
 

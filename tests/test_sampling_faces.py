@@ -21,10 +21,11 @@ from scripts import sample_faces as script
 from scripts.cli import main
 from vae.checkpoint import FILE_NAME as VAE_NAME
 from vae.checkpoint import load_vae
-from vae.files import read_tensors, sha256
+from vae.files import sha256
 from vae.latents import FILE_NAME as LATENTS_NAME
 from vae.latents import load_latents, save_latents
 from vae.pixels import to_uint8
+from vae.tensors import read_tensors
 
 
 @pytest.fixture

@@ -115,3 +115,9 @@ def test_a_script_without_a_main_guard_fails_instead_of_waiting_for_itself(image
     )
     assert done.returncode != 0
     assert 'put its work under if __name__ == "__main__":' in done.stderr
+
+
+def test_decoding_never_loads_torch():
+    """Every worker would, for seconds and hundreds of megabytes."""
+    code = "import vae.cache, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -4,7 +4,7 @@ from tqdm import tqdm
 
 from vae.checkpoint import embedded_vae, load_vae, save_vae
 from vae.encode import encode_in_parts
-from vae.files import sha256, write_json, write_tensors
+from vae.files import sha256, write_json
 from vae.latents import (
     FILE_NAME,
     Latents,
@@ -16,6 +16,7 @@ from vae.latents import (
     save_latents,
 )
 from vae.model import LATENT_DIM, VAE
+from vae.tensors import write_tensors
 
 
 def test_weights_survive_the_file_up_to_half_precision(tmp_path):

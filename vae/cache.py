@@ -33,6 +33,7 @@ from vae.data import (
     find_images,
     open_image,
 )
+from vae.files import write_text
 
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
 MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
@@ -192,7 +193,7 @@ def _decode_all(
 
     def save_progress() -> None:
         partial.flush()
-        _write_whole(progress, json.dumps({"done": done, "unreadable": unreadable}))
+        write_text(progress, json.dumps({"done": done, "unreadable": unreadable}))
 
     workers = min(workers or os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
     # Spawned, not forked: the parent may run torch threads, which a fork would copy mid-flight.
@@ -224,19 +225,12 @@ def _decode_all(
     if unreadable:
         _write_list(_unreadable_list(pixels), unreadable)
     os.replace(partial.name, pixels)
-    _write_whole(pixels.with_suffix(".json"), json.dumps(facts))
+    write_text(pixels.with_suffix(".json"), json.dumps(facts))
     progress.unlink()
 
 
 def _write_list(path: Path, unreadable: dict[str, str]) -> None:
-    _write_whole(path, "".join(f"{name}\t{why}\n" for name, why in unreadable.items()))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """As ``vae.files.write_text``, which would load torch into every process that decodes."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, "".join(f"{name}\t{why}\n" for name, why in unreadable.items()))
 
 
 def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path: Path) -> None:

@@ -7,8 +7,8 @@ import torch
 
 from reading.files import reading
 from vae.data import DEFAULT_IMAGE_SIZE, preprocessing_id
-from vae.files import read_tensors, whole_number, write_tensors
 from vae.model import VAE
+from vae.tensors import read_tensors, whole_number, write_tensors
 from vae.weights import check_weights
 
 KIND = "mergelab VAE weights, format 1"

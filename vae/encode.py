@@ -12,10 +12,11 @@ from vae.cache import load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import EncodeConfig
 from vae.device import pick_device
-from vae.files import pick, read_tensors, sha256, write_tensors
+from vae.files import sha256
 from vae.latents import FILE_NAME, Latents, encode, load_latents, moments, save_latents
 from vae.model import LATENT_DIM, VAE
 from vae.run_folder import open_run
+from vae.tensors import pick, read_tensors, write_tensors
 
 PARTS = "parts"  # folder; gone when all are one file
 PART_SIZE = 16_384  # images

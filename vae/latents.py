@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from reading.files import reading
 from vae.data import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
-from vae.files import fact, pick, read_tensors, sha256, whole_number, write_tensors
+from vae.files import sha256
 from vae.model import LATENT_DIM, VAE
 from vae.pixels import to_float
+from vae.tensors import fact, pick, read_tensors, whole_number, write_tensors
 
 KIND = "mergelab latents, format 1"
 FILE_NAME = "latents.safetensors"

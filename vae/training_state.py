@@ -8,9 +8,9 @@ from torch import Tensor
 
 from reading.files import field, number, reading, shown, whole
 from vae.data import preprocessing_id
-from vae.files import pick, read_checkpoint, write_checkpoint
 from vae.loss import VaeLoss
 from vae.model import VAE
+from vae.tensors import pick, read_checkpoint, write_checkpoint
 from vae.weights import check_adam, check_weights
 
 FORMAT = "mergelab VAE training state, format 2"
