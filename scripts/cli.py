@@ -48,6 +48,7 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
         _refuse(_one_line(error), error)
     except KeyboardInterrupt:
         print("interrupted; the same command again goes on from here", file=sys.stderr)
+        sys.unraisablehook = lambda _: None  # half-made objects of libraries complain as they go
         raise SystemExit(130) from None
 
 
