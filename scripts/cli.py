@@ -5,11 +5,13 @@ import difflib
 import io
 import itertools
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -35,29 +37,61 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     an interruption with status 130; both leave what was computed.
     """
     asked = None
+    with _interruptions() as interrupted:
+        try:
+            asked = _parse(config, description)
+            with _only_writer(asked):
+                job(asked)
+        except (KeyboardInterrupt, Exception) as error:
+            # Ctrl-C while a C extension is imported comes out as an ImportError.
+            if interrupted or isinstance(error, KeyboardInterrupt):
+                _take_leave()
+            _refuse_mistake(error, asked)
+            raise
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt on Ctrl-C as ever, and note that it came."""
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    former = signal.getsignal(signal.SIGINT)
+    if former is not signal.default_int_handler:  # ignored, as in the background of a shell
+        yield came
+        return
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        asked = _parse(config, description)
-        with _only_writer(asked):
-            job(asked)
-    except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
-        if any(said in str(error) for said in _OUT_OF_MEMORY) or isinstance(error, MemoryError):
-            most = _largest_number(asked)
-            _refuse(f"not enough memory ({_one_line(error)}); ask for less than {most}", error)
-        if isinstance(error, RuntimeError | ZeroDivisionError):
-            raise  # a mistake of ours
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+def _take_leave() -> NoReturn:
+    print("interrupted; the same command again goes on from here", file=sys.stderr)
+    sys.unraisablehook = lambda _: None  # half-made objects of libraries complain as they go
+    raise SystemExit(130) from None
+
+
+def _refuse_mistake(error: BaseException, asked: object) -> None:
+    """End with one line where the error is a mistake of the user's, or a lack of memory."""
+    lacking = isinstance(error, MemoryError) or any(part in str(error) for part in _OUT_OF_MEMORY)
+    if lacking and asked is not None:
+        most = _largest_number(asked)
+        _refuse(f"not enough memory ({_one_line(error)}); ask for less than {most}", error)
+    if isinstance(error, ValueError | OSError | FloatingPointError | OverflowError):
         _refuse(_one_line(error), error)
-    except KeyboardInterrupt:
-        print("interrupted; the same command again goes on from here", file=sys.stderr)
-        sys.unraisablehook = lambda _: None  # half-made objects of libraries complain as they go
-        raise SystemExit(130) from None
 
 
-def _refuse(message: str, error: Exception) -> NoReturn:
+def _refuse(message: str, error: BaseException) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2) from error
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
@@ -101,9 +135,11 @@ def _parse(config: type[Config], description: str | None) -> Config:
 
 
 def _first_paragraph(box: str) -> str:
-    """What tyro's framed message says above its first rule, as one line."""
+    """What tyro's framed message says below its title and above the next rule, as one line."""
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    above = itertools.takewhile(lambda line: line.strip("─"), lines)
+    # Where the terminal takes no Unicode, rules are dashes, and one is below the title too.
+    below = itertools.dropwhile(lambda line: not line.strip("-"), lines)
+    above = itertools.takewhile(lambda line: line.strip("─-"), below)
     return " ".join(" ".join(above).split())
 
 

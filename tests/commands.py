@@ -151,7 +151,8 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     (log / "out").write_text(out.getvalue(), encoding="utf-8")
     (log / "err").write_text(err.getvalue(), encoding="utf-8")
-    sys.exit(status)
+    # Threads that start processes reap those of others too, and may lose their exit status.
+    (log / "status").write_text(str(status), encoding="utf-8")
 
 
 def _limit_memory(more_bytes: int) -> None:
@@ -186,7 +187,8 @@ def finish(process: BaseProcess, log: Path, seconds: float | None = None) -> Out
         process.kill()
         process.join()
         return Outcome(None, *(_said(log, name) for name in ("out", "err")))
-    return Outcome(process.exitcode, *(_said(log, name) for name in ("out", "err")))
+    status = int(_said(log, "status") or process.exitcode)
+    return Outcome(status, *(_said(log, name) for name in ("out", "err")))
 
 
 def _said(log: Path, name: str) -> str:

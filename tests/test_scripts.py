@@ -1,3 +1,5 @@
+import io
+import signal
 import sys
 
 import pytest
@@ -52,6 +54,41 @@ def test_help_is_not_a_mistake(monkeypatch, capsys):
         run_cli(monkeypatch, CompareConfig, compare_strategies.run, "--help")
     assert stop.value.code == 0
     assert "Teacher steps T on the cosine schedule" in capsys.readouterr().out
+
+
+def test_where_the_terminal_takes_no_unicode_a_mistake_is_one_plain_line(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # has no encoding
+    for asked in (["--out", "a", "--num-steps", "many"], ["--out"], []):
+        line = fails(monkeypatch, capsys, CompareConfig, compare_strategies.run, *asked)
+        assert line.endswith("; see --help")
+        assert "---" not in line
+
+
+def test_an_interruption_that_comes_out_as_another_error_is_still_one(monkeypatch, capsys):
+    """As where a C extension is imported at that moment."""
+
+    def interrupted(_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    with pytest.raises(SystemExit) as stop:
+        run_cli(monkeypatch, CompareConfig, interrupted, "--out", "a")
+    assert stop.value.code == 130
+    assert "the same command again goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_of_ours_is_shown_whole(monkeypatch):
+    def broken(_):
+        raise KeyError("name")
+
+    with pytest.raises(KeyError):
+        run_cli(monkeypatch, CompareConfig, broken, "--out", "a")
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
