@@ -53,10 +53,10 @@ Written by `python -m tests.robustness`, which runs every command in small under
 - **–**: does not apply.
 
 Each file that a command reads is damaged by itself, and each flag that takes a number is tried by
-itself; a table or record of rows that is cut off between two of them, or within its last number, is
-still one, and passes. A full disk is a limit on the size of files that is met early, midway and late.
-Ctrl-C comes at random moments. Of two runs in one folder the second is refused while the first is at
-work.
+itself; a table or record of rows that is cut off between two of them, or within its last number,
+is still one, and passes. A full disk is a limit on the size of files that is met early, midway
+and late. Ctrl-C comes at random moments. Of two runs in one folder the second is refused while
+the first is at work.
 """
 GROUPS = {
     "What it reads": (
