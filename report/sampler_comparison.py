@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from report.sampler_style import SAMPLER_COLOURS, SAMPLER_DASHES, SAMPLER_LABELS
+from report.sampler_style import SAMPLER_LABELS, draw_sampler
 from report.style import STYLE, save_figure
 from report.summary import conclude
 from sampling.compare import FACE_STEPS, CompareRow, Comparison
@@ -31,9 +30,11 @@ def draw_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
         quality, distance = figure.subplots(1, 2)
         for name in SAMPLER_LABELS:
             here = [row for row in rows if row.name == name]
-            _line(quality, name, [row.steps for row in here], [row.w2 for row in here])
+            draw_sampler(quality, name, [row.steps for row in here], [row.w2 for row in here])
             if here[0].to_flow is not None:
-                _line(distance, name, [row.steps for row in here], [row.to_flow for row in here])
+                draw_sampler(
+                    distance, name, [row.steps for row in here], [row.to_flow for row in here]
+                )
         for row in rows:
             if row.name in REFERENCE_LABELS:
                 quality.axhline(
@@ -59,19 +60,6 @@ def draw_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
             handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=8
         )
         save_figure(figure, path)
-
-
-def _line(panel: Axes, name: str, x: Sequence[float], y: Sequence[float | None]) -> None:
-    panel.plot(
-        x,
-        y,
-        color=SAMPLER_COLOURS[name],
-        linestyle=SAMPLER_DASHES[name],
-        marker="o",
-        markersize=3,
-        linewidth=1.3,
-        label=SAMPLER_LABELS[name],
-    )
 
 
 def draw_faces_by_sampler(path: Path, rows: dict[str, Tensor], title: str) -> None:

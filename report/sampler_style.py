@@ -1,5 +1,10 @@
 """Names and colours of the samplers, the same in every figure."""
 
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
 SAMPLER_LABELS = {
     "ddim": "DDIM",
     "euler_log_snr": "Euler, log-SNR",
@@ -24,3 +29,19 @@ SAMPLER_DASHES = dict.fromkeys(SAMPLER_LABELS, "-") | {
     "dpm_2m": (0, (4, 1.5)),
     "euler_ancestral": (0, (1, 2)),
 }
+
+
+def draw_sampler(
+    panel: Axes, name: str, x: ArrayLike, y: ArrayLike | Sequence[float | None], more: str = ""
+) -> None:
+    """Draw a sampler's line, labelled by its name and ``more``."""
+    panel.plot(
+        x,
+        y,
+        color=SAMPLER_COLOURS[name],
+        linestyle=SAMPLER_DASHES[name],
+        marker="o",
+        markersize=2.5,
+        linewidth=1.4,
+        label=SAMPLER_LABELS[name] + more,
+    )

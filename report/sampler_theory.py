@@ -8,10 +8,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from diffusion.samplers import DETERMINISTIC, MARKOVIAN, SAMPLERS
-from report.sampler_style import SAMPLER_COLOURS, SAMPLER_DASHES, SAMPLER_LABELS
+from report.sampler_style import draw_sampler
 from report.style import STYLE, save_png_and_svg
 from sampling.claims import (
     KL_LENGTHS,
@@ -40,7 +39,7 @@ def draw_orders(stem: Path) -> list[Path]:
         for panel, (title, spacing) in zip(panels, spacings.items(), strict=True):
             for name, update in DETERMINISTIC.items():
                 errors = [endpoint_error(update, spacing(n)) for n in ORDER_STEPS]
-                _line(panel, name, ORDER_STEPS, errors)
+                draw_sampler(panel, name, ORDER_STEPS, errors)
             for order, factor, place, offset in ((1, 0.125, 3, (0, 5)), (2, 0.004, 3, (-3, -11))):
                 guide = factor * (ORDER_STEPS / 10.0) ** -order
                 panel.plot(ORDER_STEPS, guide, color="0.6", linewidth=0.8, linestyle=":")
@@ -69,7 +68,7 @@ def draw_local_kl(stem: Path) -> list[Path]:
         panel = figure.subplots()
         for name, update in SAMPLERS.items():
             values = [local_kl(update, KL_START, h, VARIANCE) for h in KL_LENGTHS]
-            _line(panel, name, KL_LENGTHS, values, f": {kl_exponent(name):.2f}")
+            draw_sampler(panel, name, KL_LENGTHS, values, f": {kl_exponent(name):.2f}")
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xticks(KL_LENGTHS, [f"{h:g}" for h in KL_LENGTHS])
@@ -90,7 +89,7 @@ def draw_marginals(stem: Path) -> list[Path]:
                 errors = [
                     relative_excess(end_variance_of(name), n, variance) for n in MARGINAL_STEPS
                 ]
-                _line(panel, name, MARGINAL_STEPS, np.maximum(np.abs(errors), ROUNDING))
+                draw_sampler(panel, name, MARGINAL_STEPS, np.maximum(np.abs(errors), ROUNDING))
             panel.set_xscale("log")
             panel.set_yscale("log")
             panel.set_title(f"data of variance {variance:g}")
@@ -108,19 +107,6 @@ def claims_table(claims: Sequence[Claim]) -> str:
     head = ("[SCH] eq.", "claim", "as printed", "corrected", "measured")
     rows = [head, (":---",) * len(head), *map(astuple, claims)]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
-
-
-def _line(panel: Axes, name: str, x: ArrayLike, y: ArrayLike, more: str = "") -> None:
-    panel.plot(
-        x,
-        y,
-        color=SAMPLER_COLOURS[name],
-        linestyle=SAMPLER_DASHES[name],
-        marker="o",
-        markersize=2.5,
-        linewidth=1.4,
-        label=SAMPLER_LABELS[name] + more,
-    )
 
 
 def _legend(figure: Figure, labelled: Axes, title: str, columns: int = 4) -> None:

@@ -22,11 +22,9 @@ from sampling.faces import (
     make_update,
 )
 from sampling.quality import Margin, margins
-from sampling.train_job import split
+from sampling.train_job import load_parts
 from sampling.wasserstein import random_directions, sliced_w2_squared
-from vae.checkpoint import weights_path
-from vae.files import sha256, write_rows
-from vae.latents import latents_path, load_latents, refuse_mismatch
+from vae.files import write_rows
 from vae.run_folder import RESULTS, open_run
 from vae.tensors import pick, read_tensors, write_tensors
 
@@ -73,11 +71,8 @@ def compare(config: SampleConfig) -> Comparison:
     models = load_models(config.estimator, config.vae, config.device)
     if config.latents is None:
         raise ValueError("--compare measures against held-out latents: give --latents")
-    path = latents_path(config.latents)
-    latents = load_latents(path)
-    refuse_mismatch(latents, path, weights_path(config.vae))
-    training, held_out = split(latents, path)
-    inputs = models.inputs | {"latents": sha256(path)}
+    training, held_out, digest = load_parts(config.latents, config.vae)
+    inputs = models.inputs | {"latents": digest}
     open_run(config.out, "sample_faces", config, inputs, str(models.device))
 
     table = config.out / RESULTS

@@ -4,10 +4,8 @@ from diffusion.schedule import cosine_schedule
 from sampling.config import OperatorConfig
 from sampling.faces import load_models
 from sampling.operators import Operators, StepRow, measure_operators
-from sampling.train_job import split
-from vae.checkpoint import weights_path
-from vae.files import sha256, write_rows
-from vae.latents import latents_path, load_latents, refuse_mismatch
+from sampling.train_job import load_parts
+from vae.files import write_rows
 from vae.run_folder import RESULTS, open_run
 
 
@@ -18,11 +16,8 @@ def compare_operators(config: OperatorConfig) -> Operators:
         FileNotFoundError, ValueError: models, latents or run folder will not do.
     """
     models = load_models(config.estimator, config.vae, config.device)
-    path = latents_path(config.latents)
-    latents = load_latents(path)
-    refuse_mismatch(latents, path, weights_path(config.vae))
-    _, held_out = split(latents, path)
-    inputs = models.inputs | {"latents": sha256(path)}
+    _, held_out, digest = load_parts(config.latents, config.vae)
+    inputs = models.inputs | {"latents": digest}
     open_run(config.out, "compare_operators", config, inputs, str(models.device))
     schedule = cosine_schedule(config.num_steps)
     found = measure_operators(models.estimator, held_out.to(models.device), schedule, config.seed)

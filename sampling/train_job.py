@@ -18,10 +18,11 @@ from sampling.calibrate import calibrate
 from sampling.checkpoint import CHECKPOINT, FILE_NAME, Trained, save_estimator
 from sampling.config import TrainConfig
 from sampling.train import evaluate, train_updates
+from vae.checkpoint import weights_path
 from vae.data import SPLITS
 from vae.device import pick_device
 from vae.files import append_line, sha256, write_text
-from vae.latents import Latents, latents_path, load_latents, moments
+from vae.latents import Latents, latents_path, load_latents, moments, refuse_mismatch
 from vae.run_folder import open_run
 from vae.tensors import read_checkpoint, write_checkpoint
 from vae.weights import check_adam, check_weights, restore_optimizer
@@ -88,6 +89,19 @@ def train(config: TrainConfig) -> None:
     )
     # Not before the end: weights that are not calibrated sample worse, and nothing tells them.
     save_estimator(config.out / FILE_NAME, averaged, trained)
+
+
+def load_parts(latents: Path, vae: Path | None) -> tuple[Tensor, Tensor, str]:
+    """Latents to train on and held-out ones, (N, d) each, of this VAE; the SHA-256 of their file.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: they are missing, damaged, another VAE's, or in
+            one part.
+    """
+    path = latents_path(latents)
+    found = load_latents(path)
+    refuse_mismatch(found, path, weights_path(vae))
+    return *split(found, path), sha256(path)
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:

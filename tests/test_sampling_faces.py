@@ -95,7 +95,7 @@ def test_the_script_leaves_faces_and_samples(models, tmp_path, monkeypatch, caps
     [
         (["--sampler", "dpm3"], "--sampler: no sampler 'dpm3'; known are ddim, euler_log_snr"),
         (["--steps", "0"], "--steps must be at least 1, got 0"),
-        (["--spacing", "t", "--steps", "2000"], "from 1 to the schedule's 1000, got 2000"),
+        (["--spacing", "t", "--steps", "2000"], "--steps 2000, but cosine has 1000"),
         (["--sampler", "euler_log_snr", "--spacing", "t"], "--spacing t starts at alpha = 0"),
         (["--eta", "0.5"], "--eta is of --sampler ddim alone"),
         (["--spacing", "karras", "--q-min", "90"], "--q-max must exceed --q-min"),
