@@ -5,17 +5,16 @@ import difflib
 import io
 import itertools
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn, TypeVar
 
 import tyro
 
+from scripts import INTERRUPTIONS
 from vae.flags import flag
 from vae.lock import only_writer
 
@@ -37,42 +36,20 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     an interruption with status 130; both leave what was computed.
     """
     asked = None
-    with _interruptions() as interrupted:
-        try:
-            asked = _parse(config, description)
-            with _only_writer(asked):
-                job(asked)
-        except (KeyboardInterrupt, Exception) as error:
-            # Ctrl-C while a C extension is imported comes out as an ImportError.
-            if interrupted or isinstance(error, KeyboardInterrupt):
-                _take_leave()
-            _refuse_mistake(error, asked)
-            raise
-
-
-@contextlib.contextmanager
-def _interruptions() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt on Ctrl-C as ever, and note that it came."""
-    came: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    former = signal.getsignal(signal.SIGINT)
-    if former is not signal.default_int_handler:  # ignored, as in the background of a shell
-        yield came
-        return
-    signal.signal(signal.SIGINT, interrupt)
+    INTERRUPTIONS.clear()
     try:
-        yield came
-    finally:
-        signal.signal(signal.SIGINT, former)
+        asked = _parse(config, description)
+        with _only_writer(asked):
+            job(asked)
+    except (KeyboardInterrupt, Exception) as error:
+        if INTERRUPTIONS or isinstance(error, KeyboardInterrupt):
+            _take_leave()
+        _refuse_mistake(error, asked)
+        raise
 
 
 def _take_leave() -> NoReturn:
     print("interrupted; the same command again goes on from here", file=sys.stderr)
-    sys.unraisablehook = lambda _: None  # half-made objects of libraries complain as they go
     raise SystemExit(130) from None
 
 

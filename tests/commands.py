@@ -178,7 +178,7 @@ def finish(process: BaseProcess, log: Path, seconds: float | None = None) -> Out
     """Wait for a command's end; ``seconds`` after its start interrupt it as Ctrl-C does."""
     while process.is_alive() and not (log / STARTED).exists():
         time.sleep(0.002)
-    process.join(120 if seconds is None else seconds)
+    process.join(300 if seconds is None else seconds)
     if process.is_alive() and seconds is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGINT)

@@ -80,7 +80,6 @@ def test_an_interruption_that_comes_out_as_another_error_is_still_one(monkeypatc
         run_cli(monkeypatch, CompareConfig, interrupted, "--out", "a")
     assert stop.value.code == 130
     assert "the same command again goes on" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_error_of_ours_is_shown_whole(monkeypatch):
