@@ -85,17 +85,17 @@ def draw_figures(
         f"{facts['largest_variance']:.3g}",
     )
     draw_latents(latents.path, comparison.covariance.numpy(), facts)
-    paths = draw_grids(folder, comparison, seed, first=0, columns=GRID_COLUMNS)
+    drawn = draw_grids(folder, comparison, seed, first=0, columns=GRID_COLUMNS)
     grids = [
         Picture(
-            path,
+            grid.path,
             f"{stage_label(stage, num_steps).capitalize()}: the same noise in every column, each "
             "strategy's faces left, their difference to the surrogate teacher's right.",
             f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
             f"difference to the teacher; mean pixel L2: {_pixels(rows, stage)}",
             is_photo=True,
         )
-        for stage, path in paths.items()
+        for stage, grid in drawn.items()
     ]
     return [
         Section("Error over training", [curves]),

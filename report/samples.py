@@ -1,24 +1,39 @@
 """A grid of sampled faces."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from diffusion.noise import bank_seeds
 from report.summary import conclude
 from sampling.config import SampleConfig
 from sampling.faces import FILE_NAME
-from vae.files import write_atomically
-from vae.run_folder import FIGURES
+from vae.files import write_atomically, write_rows
+from vae.run_folder import FIGURES, RESULTS
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """A row of ``results.csv``: the seed that a face's noise hangs on, alone."""
+
+    face: int
+    seed: int
 
 
 def conclude_samples(config: SampleConfig, images: Tensor) -> None:
     """Draw sampled faces (N, 3, H, W) in [0, 1] and sum up how they came about."""
     figure = config.out / FIGURES / "faces.png"
     draw_samples(figure, images)
+    seeds = bank_seeds(config.seed, len(images))
+    rows = [SampleRow(face, seed) for face, seed in enumerate(seeds)]
+    write_rows(config.out / RESULTS, rows, SampleRow)
     text = f"{len(images)} faces by {config.sampler} in {config.steps} steps."
-    conclude(config.out, "New faces", text, [figure], [config.out / FILE_NAME])
+    conclude(
+        config.out, "New faces", text, [figure], [config.out / RESULTS, config.out / FILE_NAME]
+    )
 
 
 def draw_samples(path: Path, images: Tensor) -> None:

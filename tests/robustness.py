@@ -366,9 +366,8 @@ def _holds_files(out: Path) -> bool:
     return out.is_dir() and any(out.iterdir())
 
 
-def sweep(folder: Path) -> list[Trial]:
+def sweep(swept: Sweep) -> list[Trial]:
     """Everything, as many commands at a time as there are cores."""
-    swept = Sweep(folder)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda command: list(swept.trials(command)), COMMANDS)
         return [trial for trials in found for trial in trials]
@@ -392,7 +391,7 @@ def document(trials: Sequence[Trial]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        trials = sweep(Path(temporary))
+        trials = sweep(Sweep(Path(temporary)))
     for trial in trials:
         if trial.wrong:
             print(trial)

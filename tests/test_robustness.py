@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import COMMANDS
-from tests.robustness import DOCUMENT, JOBS, Trial, document, sweep
+from tests.robustness import DOCUMENT, JOBS, Sweep, Trial, document, sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,8 +21,23 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="sweeps on Linux")
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory) -> list[Trial]:
-    return sweep(tmp_path_factory.mktemp("sweep"))
+def swept(tmp_path_factory) -> Sweep:
+    return Sweep(tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture(scope="module")
+def trials(swept) -> list[Trial]:
+    return sweep(swept)
+
+
+@on_linux
+@pytest.mark.parametrize("command", [name for name, args in COMMANDS.items() if "{out}" in args])
+def test_a_run_folder_always_has_the_same_files(swept, command):
+    found = {path.name for path in (swept.made / command).iterdir()}
+    assert {"config.json", "summary.md", "figures"} <= found
+    assert found & {"results.csv", "metrics.jsonl"}
+    assert any(path.suffix == ".png" for path in (swept.made / command / "figures").iterdir())
+    assert not any(path.suffix == ".png" for path in (swept.made / command).iterdir())
 
 
 def test_every_command_is_swept():
