@@ -367,8 +367,8 @@ def _holds_files(out: Path) -> bool:
 
 
 def sweep(swept: Sweep) -> list[Trial]:
-    """Everything, as many commands at a time as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    """Everything, a few commands at a time: each may take some gigabytes before it is refused."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         found = pool.map(lambda command: list(swept.trials(command)), COMMANDS)
         return [trial for trials in found for trial in trials]
 
