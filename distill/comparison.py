@@ -22,7 +22,7 @@ from vae.device import pick_device
 from vae.files import sha256
 from vae.latents import Latents
 from vae.model import VAE
-from vae.run_folder import read_run
+from vae.run_folder import CONFIG, read_run
 from vae.tensors import fact, pick, read_tensors, write_tensors
 
 KIND = "mergelab comparison, format 2"
@@ -104,7 +104,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
     found = read_index(index)
     record = read_run(run)
     config = record["config"]
-    with reading(run / "config.json", "one of compare_strategies", RUN_AGAIN):
+    with reading(run / CONFIG, "one of compare_strategies", RUN_AGAIN):
         num_steps = whole(config, "num_steps", least=1)
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
         seed = whole(config, "seed")

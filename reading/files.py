@@ -76,10 +76,15 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"holds {name}, which is no number")
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one a line; a last line that was cut off is left out."""
+def read_json_lines(path: Path, drop_cut_off: bool) -> list[dict[str, Any]]:
+    """The objects of a file with one a line.
+
+    Args:
+        drop_cut_off: Leave out a last line that was cut off, in place of refusing it.
+    """
     *whole, cut_off = path.read_text(encoding=TEXT).split("\n")
-    del cut_off  # empty where the last line is whole
+    if cut_off and not drop_cut_off:
+        raise ValueError("its last line is cut off")
     found = []
     for number, line in enumerate(whole, start=1):
         try:

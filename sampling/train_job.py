@@ -23,6 +23,7 @@ from vae.data import SPLITS
 from vae.device import pick_device
 from vae.files import append_line, sha256, write_text
 from vae.latents import Latents, latents_path, load_latents, moments, refuse_mismatch
+from vae.record import METRICS
 from vae.run_folder import open_run
 from vae.tensors import read_checkpoint, write_checkpoint
 from vae.weights import check_adam, check_weights, restore_optimizer
@@ -73,7 +74,7 @@ def train(config: TrainConfig) -> None:
                 "updates_per_second": len(updates) / seconds,
             }
             _refuse_non_finite(losses, row)
-            append_line(config.out / "metrics.jsonl", json.dumps(row))
+            append_line(config.out / METRICS, json.dumps(row))
             _save(config.out, model, average, optimizer, done)
             bar.set_postfix(
                 held_out=f"{row['held_out_loss']:.3f}",
@@ -157,7 +158,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
 ) -> int:
     """Load the last checkpoint in place, if any, and drop metrics written after it."""
-    path, metrics = config.out / CHECKPOINT, config.out / "metrics.jsonl"
+    path, metrics = config.out / CHECKPOINT, config.out / METRICS
     if not path.exists():
         metrics.unlink(missing_ok=True)
         return 0
@@ -174,7 +175,7 @@ def _resume(
     restore_optimizer(optimizer, gradients)
     if metrics.exists():
         with reading(metrics, "a record of this run", "remove it: a new one is begun"):
-            rows = read_json_lines(metrics)
+            rows = read_json_lines(metrics, drop_cut_off=True)
             kept = [row for row in rows if whole(row, "update") <= done]
         write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
     return done

@@ -12,6 +12,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from scripts.jobs import Job, find_jobs
 from vae.cache import DEFAULT_CACHE
+from vae.flags import flag
 
 PLACEHOLDERS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
 INTRODUCTION = """\
@@ -54,11 +55,11 @@ def flags(config: type) -> Iterator[tuple[str, str, str]]:
     hints = get_type_hints(config)
     meanings = field_docs(config)
     for field in fields(config):
-        flag = "--" + field.name.replace("_", "-")
+        spelt = flag(field.name)
         if hints[field.name] is bool:
-            spelling = f"{flag}, --no{flag[1:]}"
+            spelling = f"{spelt}, --no{spelt[1:]}"
         else:
-            spelling = f"{flag} {values(hints[field.name])}"
+            spelling = f"{spelt} {values(hints[field.name])}"
         meaning = " ".join(meanings[field.name].split())
         yield f"`{spelling}`", _default(field), meaning
 

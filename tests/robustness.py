@@ -34,6 +34,7 @@ from tests.commands import (
     run,
     start,
 )
+from vae.flags import flag as spell
 from vae.lock import only_writer
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "robustness.md"
@@ -157,7 +158,7 @@ class Sweep:
 
     def flags(self, command: str) -> Iterator[Trial]:
         for name, kind in number_flags(JOBS[command]):
-            flag = "--" + name.replace("_", "-")
+            flag = spell(name)
             for fault, value, patience, names in (
                 ("flag: wrong type", "many", None, [flag]),
                 # Another flag may be the one that it does not go with.

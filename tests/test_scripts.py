@@ -111,6 +111,9 @@ def test_the_way_of_a_users_images_from_folder_to_grid(
     encode = ["--data", image_folder, "--vae", vae, "--out", tmp_path / "codes", "--cache", cache]
     run_cli(monkeypatch, EncodeConfig, encode_latents.run, *encode)
     assert (tmp_path / "codes/figures/covariance.png").is_file()
+    (tmp_path / "codes/parts").mkdir()  # as of a run cut off just before it removed them
+    run_cli(monkeypatch, EncodeConfig, encode_latents.run, *encode)
+    assert not (tmp_path / "codes/parts").exists()
     shape = ["--num-steps", 4, "--epochs", 2, "--batch-size", 64, "--num-images", 3]
     shape += ["--engine", "exact"]
     source = ["--vae", vae, "--latents", tmp_path / "codes", "--out", tmp_path / "run"]

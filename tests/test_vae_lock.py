@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
+from vae.config import EncodeConfig
 from vae.lock import LOCK, only_writer
+from vae.run_folder import open_run
 
 HOLDS = """
 import sys
@@ -45,3 +47,16 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     for folder in (tmp_path / "run", tmp_path / "run" / "deeper"):
         with pytest.raises((ValueError, OSError), match="run"), only_writer(folder):
             pass
+
+
+def test_what_a_killed_run_left_goes_but_not_what_a_run_inside_is_writing(tmp_path):
+    config = EncodeConfig(data=tmp_path, out=tmp_path / "outer")
+    inner = tmp_path / "outer" / "grids" / "inner"
+    for out in (config.out, inner):
+        open_run(out, "job", config, {}, "cpu")
+        (out / "figures").mkdir()
+        (out / "figures" / ".faces.png.1.tmp").touch()
+    open_run(config.out, "job", config, {}, "cpu")
+    assert list(config.out.rglob("*.tmp")) == [inner / "figures" / ".faces.png.1.tmp"]
+    open_run(inner, "job", config, {}, "cpu")
+    assert not list(config.out.rglob("*.tmp"))

@@ -36,9 +36,10 @@ def encode_latents(config: EncodeConfig) -> Latents:
     inputs = {"data": data.fingerprint, "vae": sha256(weights)}
     open_run(config.out, "encode_latents", config, inputs, str(device))
 
-    if (config.out / FILE_NAME).exists():
-        return load_latents(config.out / FILE_NAME)
     parts = config.out / PARTS
+    if (config.out / FILE_NAME).exists():
+        shutil.rmtree(parts, ignore_errors=True)  # of a run cut off just before it removed them
+        return load_latents(config.out / FILE_NAME)
     codes = encode_in_parts(model, torch.from_numpy(data.images), config.batch_size, parts)
     mean, covariance = moments(codes)
     keep = not config.moments_only

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from reading.files import TEXT, read_json_lines, reading
+from reading.files import read_json_lines, reading
 from vae.evaluate import Quality
 from vae.files import append_line, keep_lines
 
@@ -27,11 +27,9 @@ def read_metrics(run: Path, columns: Iterable[str]) -> list[dict[str, float]]:
     """
     path = run / METRICS
     with reading(path, "a whole record of a training", "give the folder of a whole training"):
-        rows = read_json_lines(path)
+        rows = read_json_lines(path, drop_cut_off=False)
         if not rows:
             raise ValueError("holds no row")
-        if not path.read_text(encoding=TEXT).endswith("\n"):
-            raise ValueError("its last line is cut off")
         for name in columns:
             for line, row in enumerate(rows, start=1):
                 if not isinstance(row.get(name), int | float):

@@ -73,7 +73,10 @@ def open_run(
 def _remove_leftovers(out: Path) -> None:
     """Remove what a run that was killed while it wrote has left, and no one will finish."""
     for leftover in out.rglob(".*.tmp"):
-        leftover.unlink()
+        inside = leftover.relative_to(out).parents[:-1]
+        # A run folder inside, as of decode_grids, may have a command at work in it.
+        if not any((out / folder / CONFIG).exists() for folder in inside):
+            leftover.unlink()
 
 
 def _refuse_another(path: Path, found: dict, asked: dict) -> None:
