@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ class Trained:
 
 def embedded_estimator() -> Path:
     """The trained model that comes with the package, for the embedded VAE."""
-    return Path(str(resources.files("sampling") / "pretrained" / FILE_NAME))
+    return Path(__file__).parent / "pretrained" / FILE_NAME
 
 
 def estimator_path(estimator: Path | None) -> Path:

@@ -1,6 +1,5 @@
 """VAE weights as a file: half-precision safetensors that name their preprocessing."""
 
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ BEST_NAME = "best.safetensors"  # of the epochs of a run, by validation
 
 def embedded_vae() -> Path:
     """The pretrained model that comes with the package."""
-    return Path(str(resources.files("vae") / "pretrained" / FILE_NAME))
+    return Path(__file__).parent / "pretrained" / FILE_NAME
 
 
 def weights_path(vae: Path | None) -> Path:
