@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from scripts import INTERRUPTIONS
+from scripts import INTERRUPTIONS, begin
 from vae.flags import flag
 from vae.lock import only_writer
 
@@ -36,7 +36,7 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     an interruption with status 130; both leave what was computed.
     """
     asked = None
-    INTERRUPTIONS.clear()
+    begin()
     try:
         asked = _parse(config, description)
         with _only_writer(asked):
