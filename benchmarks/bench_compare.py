@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distill.compare import compare
+from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig
 from distill.descent import fit_operators
 from distill.results import tabulate
+from experiment.device import pick_device
 from report.comparison import write_report
 from scripts.cli import main
-from vae.device import pick_device
 from vae.model import LATENT_DIM
 
 BATCH_SIZE = 2560  # rows of a gradient step, as CompareConfig's
@@ -54,7 +54,7 @@ def run(config: BenchConfig) -> None:
 def time_run(config: CompareConfig) -> None:
     """Seconds of a whole comparison, with and without its images and figures."""
     started, worked = time.perf_counter(), time.process_time()
-    comparison = compare(config)
+    comparison = compare_strategies(config)
     trained = time.perf_counter() - started
     rows = tabulate(comparison, config.num_images, config.seed)
     write_report(config.out, comparison, rows, config.seed)

@@ -16,12 +16,12 @@ import numpy as np
 from benchmarks.numpy_planner import best_choices
 from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
+from planner.per_dimension import optimal_values, per_dimension_plans, table_bytes
 from planner.plan import Plan, merges
-from planner.problem import MergeProblem, pose
-from planner.search import optimal_values, per_dimension_plans, table_bytes
-from planner.sweep import sweep
-from report.sweeps import VARIANCES
-from report.theory import SWEEPS
+from planner.problem import MergeProblem, make_problem
+from planner.regimes import sweep
+from report.plot_theory import SWEEPS
+from report.theory_figures import VARIANCES
 from scripts.cli import main
 
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ def run(config: BenchConfig) -> None:
     splits = (config.num_steps**3 - config.num_steps) / 6 * config.width
     seconds = float(np.median([timed(lambda: plans(problem))[1] for _ in range(config.repeats)]))
     (_, baseline), slow = timed(
-        lambda: best_choices(problem.operators, problem.shrinkage, problem.towards)
+        lambda: best_choices(problem.operators, problem.shrinkage, problem.direction)
     )
     best = optimal_values(problem.operators, problem.shrinkage, problem.variances, full_search=True)
     print(
@@ -65,11 +65,11 @@ def run(config: BenchConfig) -> None:
     _, seconds = timed(sweeps)
     print(f"sweeps of Figs. 2 and 7 to 12, {len(VARIANCES)} variances each: {seconds:.2f} s")
 
-    long = pose(cosine_schedule(4096), np.array([1.5])).with_training(TRAIN_TIME)
+    long = make_problem(cosine_schedule(4096), np.array([1.5])).with_training(TRAIN_TIME)
     print(f"T = 4096, one variance: {table_bytes(4096, 1) / 1e6:.0f} MB stated beforehand")
     (plan,), seconds = timed(lambda: plans(long))
     print(f"T = 4096, lambda = 1.5: {seconds:.1f} s, {sum(1 for _ in merges(plan))} merges")
-    settled = pose(cosine_schedule(4096), np.array([0.5])).with_training(TRAIN_TIME)
+    settled = make_problem(cosine_schedule(4096), np.array([0.5])).with_training(TRAIN_TIME)
     _, seconds = timed(
         lambda: per_dimension_plans(settled.operators, settled.shrinkage, settled.variances)
     )
@@ -85,7 +85,7 @@ def run(config: BenchConfig) -> None:
 
 def posed(num_steps: int, width: int) -> MergeProblem:
     """The benchmark's problem."""
-    return pose(cosine_schedule(num_steps), np.geomspace(0.05, 3.0, width)).with_training(
+    return make_problem(cosine_schedule(num_steps), np.geomspace(0.05, 3.0, width)).with_training(
         TRAIN_TIME
     )
 

@@ -16,10 +16,10 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from diffusion.grid import TimeGrid, uniform_log_snr_grid
-from diffusion.noise import walk_noise
-from diffusion.noise_estimator import NoiseEstimator
 from diffusion.samplers import SAMPLERS, sample
-from sampling.checkpoint import embedded_estimator, load_estimator
+from experiment.seeds import walk_noise
+from sampling.estimator_file import embedded_estimator, load_estimator
+from sampling.noise_estimator import NoiseEstimator
 from scripts.cli import main
 
 Scheduler: TypeAlias = DDIMScheduler | DDPMScheduler | DPMSolverMultistepScheduler

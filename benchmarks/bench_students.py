@@ -15,17 +15,17 @@ from scipy import stats
 from torch.nn.functional import mse_loss
 
 from diffusion.schedule import cosine_schedule
-from distill.embedding import least_norm_parameters, time_embedding
-from distill.paper import compare_with_published, published_cells_of
-from distill.simulate import SyntheticRow, simulate
-from distill.synthetic import TRAINED_AS, finish_cells
-from distill.synthetic_config import SimulateConfig
+from distill.config import SimulateConfig
+from distill.published import compare_with_published, published_cells_of
+from distill.simulate_students import SyntheticRow, simulate_students
+from distill.student import least_norm_parameters, time_embedding
+from distill.synthetic import TRAINED_AS, load_or_compute_cells
+from experiment.device import pick_device
 from planner.plan import Plan, merges
-from planner.problem import pose
+from planner.problem import make_problem
 from planner.strategies import CANONICAL
-from report.students import comparison_verdict
+from report.synthetic import published_verdict
 from scripts.cli import main
-from vae.device import pick_device
 
 PUBLISHED_TRIALS = 10
 MANY_TRIALS = 4_000
@@ -70,7 +70,7 @@ def run(config: BenchConfig) -> None:
 def timed(config: SimulateConfig) -> tuple[list[SyntheticRow], float]:
     """Rows of a run and the seconds it took."""
     started = time.perf_counter()
-    return simulate(config), time.perf_counter() - started
+    return simulate_students(config), time.perf_counter() - started
 
 
 def furthest(rows: list[SyntheticRow]) -> str:
@@ -86,7 +86,7 @@ def plain_loop(config: SimulateConfig) -> float:
         The furthest mean from the closed form, in standard errors, over strategies and variances.
     """
     (num_steps,) = config.num_steps
-    problem = pose(cosine_schedule(num_steps), np.array(config.variances))
+    problem = make_problem(cosine_schedule(num_steps), np.array(config.variances))
     scales = torch.from_numpy(problem.second_moments).sqrt()
     embeddings = time_embedding(torch.arange(1, num_steps + 1, dtype=TRAINED_AS) / num_steps)
     furthest = 0.0
@@ -100,7 +100,9 @@ def plain_loop(config: SimulateConfig) -> float:
         )
         errors = finals.numpy() - problem.surrogate
         device = torch.device("cpu")
-        predicted = finish_cells(config, num_steps, strategy, config.epochs, device).predicted
+        predicted = load_or_compute_cells(
+            config, num_steps, strategy, config.epochs, device
+        ).predicted
         standard_error = errors.std(axis=0, ddof=1) / config.trials**0.5
         furthest = max(furthest, (np.abs(errors.mean(axis=0) - predicted) / standard_error).max())
     return furthest
@@ -137,9 +139,9 @@ def compare(config: SimulateConfig, folder: Path) -> None:
     """Means and spreads beside the published ones, over the paper's trials and over many."""
     published = published_cells_of(config)
     for trials in (config.trials, MANY_TRIALS):
-        rows = simulate(replace(config, out=folder / f"published_{trials}", trials=trials))
+        rows = simulate_students(replace(config, out=folder / f"published_{trials}", trials=trials))
         cells = compare_with_published(rows, published)
-        print(f"exact, {trials} trials: {comparison_verdict(cells)}")
+        print(f"exact, {trials} trials: {published_verdict(cells)}")
     for strategy in config.strategies:
         ratios = np.array([cell.std_ratio for cell in cells if cell.strategy == strategy])
         # A published std is of ten trials: freedom / ratio**2 ~ chi2(freedom) if the laws agree.
@@ -164,7 +166,7 @@ def compare_engines(folder: Path) -> None:
     device = torch.device("cpu")
     for strategy in config.strategies:
         pair = [
-            finish_cells(asked, KS_NUM_STEPS, strategy, config.epochs, device).errors
+            load_or_compute_cells(asked, KS_NUM_STEPS, strategy, config.epochs, device).errors
             for asked in (config, exact)
         ]
         for i, variance in enumerate(KS_VARIANCES):

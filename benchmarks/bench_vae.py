@@ -27,17 +27,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.padded_ms_ssim import padded_ms_ssim
+from experiment.device import keep_freed_memory
+from experiment.metrics import METRICS
 from vae.cache import load_images
 from vae.config import PretrainConfig
-from vae.data import find_images
-from vae.job import Job, convolves_in_bf16, prepare
+from vae.images import find_images
 from vae.loss import kl_to_standard_normal
-from vae.memory import keep_freed_memory
 from vae.model import VAE
 from vae.parallel import World
-from vae.pretrain import pretrain
-from vae.record import METRICS
-from vae.train import train_steps
+from vae.pretrain_vae import pretrain_vae
+from vae.train import Job, convolves_in_bf16, prepare, train_steps
 
 BATCH_SIZE = 128
 EPOCH_OF_CELEBA = 162_770
@@ -261,7 +260,7 @@ def bench_gpu(faces: Path, folder: Path) -> None:
         data=many, out=folder / "run", cache=folder / "cache", epochs=30, device="cuda"
     )
     started = time.perf_counter()
-    pretrain(config)
+    pretrain_vae(config)
     report("30 epochs with preprocessing, cuda", f"{time.perf_counter() - started:.0f} s")
     rows = [json.loads(row) for row in (config.out / METRICS).read_text().splitlines()]
     speed = statistics.median(row["images_per_second"] for row in rows)

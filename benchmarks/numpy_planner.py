@@ -7,7 +7,7 @@ Array = NDArray[np.float64]
 
 
 def best_choices(
-    operators: Array, shrinkage: Array, towards: Array
+    operators: Array, shrinkage: Array, direction: Array
 ) -> tuple[NDArray[np.int32], Array]:
     """Chosen candidate of every block [a..b]: 0 the direct merge, k the split m = a + k - 1.
 
@@ -27,7 +27,7 @@ def best_choices(
             direct = (1.0 - g) * products[a] + g * operators[b]
             splits = values[a + 1 : b + 1, b] * ((1.0 - g) * values[a, a:b] + g)
             candidates = np.concatenate([direct[None], splits])  # (length, d)
-            chosen = np.argmax(towards * candidates, axis=0)
+            chosen = np.argmax(direction * candidates, axis=0)
             choices[a, b] = chosen
             values[a, b] = np.take_along_axis(candidates, chosen[None], axis=0)[0]
     return choices, values[0, -1]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
-from vae.ssim import CONTRAST_FLOOR, LUMINANCE_FLOOR, SCALE_WEIGHTS, gaussian_taps
+from vae.ms_ssim import CONTRAST_FLOOR, LUMINANCE_FLOOR, SCALE_WEIGHTS, gaussian_taps
 
 WINDOW = 11
 

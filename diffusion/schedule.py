@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reading.files import numbers, read_json, reading
+from experiment.read import numbers, read_json, reading
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by

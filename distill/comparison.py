@@ -1,31 +1,99 @@
-"""A finished comparison: all its students, and what it takes to decode them."""
+"""A comparison on disk: trained students, the index that marks it as finished, reopening."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.gaussian import check_variances
 from diffusion.schedule import cosine_schedule
-from distill.config import BUDGETS
 from distill.jobs import Case
-from distill.stages import Stage, read_stages
-from distill.students import Students, load_students
-from planner.plan_file import PlanSet, refuse_unsafe_name
-from planner.problem import Problem, pose
-from reading.files import expect, field, number, reading, whole
+from distill.stage_plans import Stage, read_stages
+from experiment.device import pick_device
+from experiment.folder import CONFIG, read_run
+from experiment.read import expect, field, finite_text, integer, number, reading
+from experiment.tensors import (
+    checked_tensor,
+    metadata_integer,
+    metadata_value,
+    read_tensors,
+    write_tensors,
+)
+from experiment.write import sha256
+from planner.budget import budget_kind
+from planner.plan_set import PlanSet, refuse_unsafe_name
+from planner.problem import Problem, make_problem
 from vae.checkpoint import load_vae, weights_path
-from vae.device import pick_device
-from vae.files import sha256
 from vae.latents import Latents
 from vae.model import VAE
-from vae.run_folder import CONFIG, read_run
-from vae.tensors import fact, pick, read_tensors, write_tensors
 
-KIND = "mergelab comparison, format 2"
+Array = NDArray[np.float64]
+STUDENTS_KIND = "mergelab students, format 2"
+_ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
+
+
+@dataclass(frozen=True, eq=False)
+class Students:
+    """The one-step student that one job of training ends with."""
+
+    engine: str  # sgd or exact
+    merges: int  # of the coordinate that makes most
+    rounds: int  # of merges that wait for each other
+    gradient_steps: int  # of all merges together, of the coordinate that takes most
+    seconds: float  # of training
+    operator: Array  # measured, (d,)
+    predicted: Array  # closed form with the expected shrinkage, (d,)
+    expected: Array  # mean over simulated runs, (d,)
+    spread: Array  # standard deviation over simulated runs, (d,)
+    w2_squared_runs: Array  # to the surrogate, of each simulated run
+
+
+def save_students(path: Path, students: Students) -> None:
+    """Write them, whole or not at all."""
+    facts = asdict(students)
+    tensors = {name: torch.from_numpy(facts.pop(name)) for name in _ARRAYS}
+    metadata = {name: str(value) for name, value in facts.items()}
+    write_tensors(path, tensors, {"kind": STUDENTS_KIND} | metadata)
+
+
+def load_students(path: Path) -> Students:
+    """Read what ``save_students`` wrote.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged or incomplete.
+    """
+    tensors, metadata = read_tensors(path, STUDENTS_KIND)
+    with reading(path, "whole students", "remove it and run again"):
+        width = len(checked_tensor(tensors, "operator", torch.float64, (None,)))
+        shapes = dict.fromkeys(_ARRAYS, (width,)) | {"w2_squared_runs": (None,)}
+        found = {
+            name: checked_tensor(tensors, name, torch.float64, shapes[name]) for name in _ARRAYS
+        }
+        for name in ("spread", "w2_squared_runs"):
+            if (found[name] < 0).any():
+                raise ValueError(f"{name} must be at least 0")
+        if not width or len(found["w2_squared_runs"]) < 2:
+            raise ValueError("no coordinate, or fewer than two simulated runs")
+        return Students(
+            engine=metadata_value(metadata, "engine"),
+            merges=metadata_integer(metadata, "merges"),
+            rounds=metadata_integer(metadata, "rounds"),
+            gradient_steps=metadata_integer(metadata, "gradient_steps"),
+            seconds=finite_text(metadata_value(metadata, "seconds"), "seconds", least=0.0),
+            operator=found["operator"].numpy(),
+            predicted=found["predicted"].numpy(),
+            expected=found["expected"].numpy(),
+            spread=found["spread"].numpy(),
+            w2_squared_runs=found["w2_squared_runs"].numpy(),
+        )
+
+
+COMPARISON_KIND = "mergelab comparison, format 2"
 INDEX_NAME = "comparison.safetensors"
 RUN_AGAIN = "run its command again"
 STUDENTS, PLANS = "students", "plans"  # folders
@@ -80,7 +148,7 @@ def save_index(run: Path, latents: Latents, job_names: Mapping[Case, str]) -> No
     cases = [asdict(case) | {"job": name} for case, name in job_names.items()]
     tensors = {"mean": latents.mean, "covariance": latents.covariance}
     facts = {
-        "kind": KIND,
+        "kind": COMPARISON_KIND,
         "data_fingerprint": latents.data_fingerprint,
         "cases": json.dumps(cases),
     }
@@ -101,13 +169,13 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         raise FileNotFoundError(
             f"{index}: no such file; {run} is no finished run of compare_strategies"
         )
-    found = read_index(index)
+    found = read_comparison_index(index)
     record = read_run(run)
     config = record["config"]
     with reading(run / CONFIG, "one of compare_strategies", RUN_AGAIN):
-        num_steps = whole(config, "num_steps", least=1)
+        num_steps = integer(config, "num_steps", least=1)
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
-        seed = whole(config, "seed")
+        seed = integer(config, "seed")
         vae_sha256 = field(record["inputs"], "vae", str)
         named = field(record["paths"], "vae", str) if "vae" in record["paths"] else None
     weights = weights_path(vae or (Path(named) if named else None))
@@ -125,7 +193,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         if case.strategy not in plans[case.budget, case.epochs].strategies:
             raise ValueError(f"{index}: no plan of {case.strategy} is kept; {RUN_AGAIN}")
     return Comparison(
-        problem=pose(cosine_schedule(num_steps), found.covariance.diagonal().numpy()),
+        problem=make_problem(cosine_schedule(num_steps), found.covariance.diagonal().numpy()),
         students={case: loaded[job] for case, job in found.jobs.items()},
         plans=plans,
         mean=found.mean,
@@ -138,27 +206,28 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
     )
 
 
-def read_index(path: Path) -> Index:
+def read_comparison_index(path: Path) -> Index:
     """What ``save_index`` wrote.
 
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable or damaged.
     """
-    tensors, facts = read_tensors(path, KIND)
+    tensors, facts = read_tensors(path, COMPARISON_KIND)
     with reading(path, "a whole index of a comparison", RUN_AGAIN):
-        mean = pick(tensors, "mean", torch.float64, (None,))
-        covariance = pick(tensors, "covariance", torch.float64, (len(mean), len(mean)))
+        mean = checked_tensor(tensors, "mean", torch.float64, (None,))
+        covariance = checked_tensor(tensors, "covariance", torch.float64, (len(mean), len(mean)))
         check_variances(covariance.diagonal().numpy())
-        listed = expect(json.loads(fact(facts, "cases")), list, "cases")
+        listed = expect(json.loads(metadata_value(facts, "cases")), list, "cases")
         jobs = {_case(case): field(case, "job", str) for case in listed}
         for job in jobs.values():
             refuse_unsafe_name(job)
-        return Index(mean, covariance, jobs, fact(facts, "data_fingerprint"))
+        return Index(mean, covariance, jobs, metadata_value(facts, "data_fingerprint"))
 
 
 def _case(found: object) -> Case:
-    budget = next((known for known in BUDGETS if known == field(found, "budget", str)), None)
-    if budget is None:
-        raise ValueError(f"a case's budget is none of {', '.join(BUDGETS)}")
-    strategy = field(found, "strategy", str)
-    return Case(strategy, budget, whole(found, "epochs", least=1), whole(found, "seed"))
+    return Case(
+        strategy=field(found, "strategy", str),
+        budget=budget_kind(field(found, "budget", str)),
+        epochs=integer(found, "epochs", least=1),
+        seed=integer(found, "seed"),
+    )

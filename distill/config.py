@@ -1,10 +1,13 @@
-"""What the strategy comparison and its pictures can be asked, checked when built."""
+"""The flags of the commands in this package, checked when built."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vae.flags import (
+import numpy as np
+
+from diffusion.gaussian import check_variances
+from experiment.flags import (
     MOST_STEPS,
     refuse_above,
     refuse_bad_seeds,
@@ -12,11 +15,8 @@ from vae.flags import (
     refuse_not_positive,
     refuse_repeats,
 )
-from vae.run_folder import CHANGES_NO_NUMBER
-
-# What equal training means: equally long for every merge, as in [OM], or for every plan in all.
-Budget = Literal["per_merge", "total"]
-BUDGETS: tuple[Budget, ...] = ("per_merge", "total")
+from experiment.folder import CHANGES_NO_NUMBER
+from planner.budget import BUDGETS, BudgetKind
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CompareConfig:
     epochs: tuple[int, ...] = (10, 100, 1_000, 10_000)
     """Training stages: gradient steps of each merge. Under the total budget, those of each merge
     of a plan that makes T - 1; a plan of fewer merges shares the same total among them."""
-    budgets: tuple[Budget, ...] = BUDGETS
+    budgets: tuple[BudgetKind, ...] = BUDGETS
     """per_merge trains every merge equally long, as the paper does; total every plan."""
     engine: Literal["auto", "sgd", "exact"] = "auto"
     """sgd takes every gradient step; exact evaluates in closed form what the steps on the very
@@ -98,3 +98,127 @@ class DecodeConfig:
         if not 1 <= self.columns <= 16:
             raise ValueError(f"--columns must be from 1 to 16, got {self.columns}")
         refuse_bad_seeds(self, "first", "seed")
+
+
+Strategy = Literal[
+    "vanilla",
+    "progressive",
+    "sequential_consistency",
+    "sequential_boot",
+    "per_dimension",
+    "optimal",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """Students of scalar Gaussians: what the table and the convergence study have in common."""
+
+    out: Path
+    """Run folder; the same command again goes on where it stopped."""
+    variances: tuple[float, ...] = (0.2, 0.5, 1.0, 1.02, 2.0, 5.0)
+    """Data variances lambda, a coordinate each."""
+    strategies: tuple[Strategy, ...] = (
+        "vanilla",
+        "progressive",
+        "sequential_consistency",
+        "sequential_boot",
+    )
+    """Merge strategies; per_dimension (also: optimal) plans each variance optimally by itself."""
+    trials: int = 10
+    """Training runs of every cell."""
+    engine: Literal["sgd", "exact"] = "sgd"
+    """sgd trains; exact draws from the law of the same training, with no batch and no step."""
+    batches: Literal["fixed", "fresh"] = "fixed"
+    """fixed keeps a trial's batches for all epochs, as the paper did; fresh draws every step."""
+    batch_size: int = 2560
+    """Inputs of a gradient step."""
+    lr: float = 1e-3
+    """Learning rate of plain gradient descent."""
+    seed: int = 0
+    """Decides every draw."""
+    recompute: bool = field(default=False, metadata=CHANGES_NO_NUMBER)
+    """Compute finished cells of the run folder again."""
+    device: str = "auto"
+    """Of engine sgd: auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        one_name = {"optimal": "per_dimension"}
+        strategies = tuple(one_name.get(name, name) for name in self.strategies)
+        object.__setattr__(self, "strategies", strategies)  # frozen, and still being built
+        try:
+            check_variances(np.array(self.variances))
+        except ValueError as error:
+            raise ValueError(f"--variances: {error}") from error
+        refuse_repeats(self, "variances", "strategies")
+        if self.trials < 2:
+            raise ValueError(f"--trials must be at least 2, to have a spread, got {self.trials}")
+        refuse_not_positive(self, "batch_size", "lr")
+        refuse_bad_seeds(self, "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig(SyntheticConfig):
+    """Reproduce the paper's tables of synthetic experiments."""
+
+    num_steps: tuple[int, ...] = (32, 64, 128, 256, 512)
+    """Teacher steps T on the cosine schedule, a block of the table each."""
+    epochs: int = 100
+    """Gradient steps a merge."""
+    plan: Path | None = None
+    """plans.json of plan_merges for the one T and these variances: train under its plans."""
+    compare: Path | None = None
+    """Published table to compare with: CSV with the columns T,lambda,strategy,mean,std."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_repeats(self, "num_steps")
+        refuse_below(self, 1, "num_steps", "epochs")
+        refuse_above(self, MOST_STEPS, "epochs")
+        if self.plan is not None and len(self.num_steps) > 1:
+            raise ValueError(f"--plan is for one T; give one --num-steps, not {self.num_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvergenceConfig(SyntheticConfig):
+    """Study how the error falls with the epochs, per merge and in total."""
+
+    variances: tuple[float, ...] = (0.2, 1.0, 2.0, 5.0)
+    """Data variances lambda, a panel each."""
+    num_steps: int = 32
+    """Teacher steps T on the cosine schedule."""
+    epochs: tuple[int, ...] = (
+        1,
+        2,
+        5,
+        10,
+        20,
+        30,
+        50,
+        70,
+        100,
+        150,
+        200,
+        300,
+        500,
+        1000,
+        2000,
+        5000,
+        10000,
+    )
+    """Gradient steps a merge; at equal totals, what a plan of T - 1 merges spends on each."""
+    engine: Literal["sgd", "exact"] = "exact"
+    """sgd trains; exact draws from the law of the same training, with no batch and no step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_steps < 2:
+            raise ValueError(f"--num-steps must be at least 2, to merge, got {self.num_steps}")
+        if "per_dimension" in self.strategies:
+            raise ValueError(
+                "--strategies per_dimension makes another plan at every epoch count; the study "
+                "follows plans that stay"
+            )
+        refuse_repeats(self, "epochs")
+        refuse_below(self, 1, "epochs")
+        refuse_above(self, MOST_STEPS, "epochs")

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion.noise import bank_seeds, seeded_noise
+from experiment.seeds import bank_seeds, seeded_noise
 from vae.model import VAE
-from vae.ssim import ssim
+from vae.ms_ssim import ssim
 
 Array = NDArray[np.float64]
 RESAMPLES = 10_000

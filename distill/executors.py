@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import torch
 
+from distill.comparison import Students
+from distill.engines import Training, do_job
 from distill.jobs import Job
-from distill.students import Students
-from distill.worker import Training, do_job
 
 CONNECT_SECONDS = 10
 # A gradient step is too short for two threads to share. And with one, its sums, and so the

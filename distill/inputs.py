@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffusion.gaussian import noised_variances
 from diffusion.schedule import NoiseSchedule
+from experiment.seeds import student_generator
 from planner.plan import Plan
 
 Array = NDArray[np.float64]
@@ -46,7 +47,7 @@ def gaussian_inputs(
     scales = torch.from_numpy(np.sqrt(moments)).float()
 
     def draw(t: int) -> Tensor:
-        generator = _generator(seed, t)
+        generator = student_generator(seed, t)
         return torch.randn(batch_size, len(variances), generator=generator) * scales[t - 1]
 
     return Inputs(draw, moments, np.full(moments.shape, 2.0), batch_size)
@@ -63,7 +64,7 @@ def shared_gaussian_inputs(
     deviations = torch.from_numpy(np.sqrt(variances)).float()
 
     def draw(t: int) -> Tensor:
-        generator = _generator(seed, 0)  # no batch of its own is drawn at t = 0
+        generator = student_generator(seed, 0)  # no batch of its own is drawn at t = 0
         x_0 = torch.randn(batch_size, len(variances), generator=generator) * deviations
         eps = torch.randn(batch_size, len(variances), generator=generator)
         return float(schedule.alpha[t]) * x_0 + float(schedule.sigma[t]) * eps
@@ -84,7 +85,7 @@ def redrawn_gaussian_inputs(
     scales = torch.from_numpy(np.sqrt(fixed.second_moments)).float().to(device)
 
     def redraw(jump: Plan, update: int) -> Tensor:
-        generator = _generator(seed, jump.start, jump.stop, update, device=device)
+        generator = student_generator(seed, jump.start, jump.stop, update, device=device)
         size = (batch_size, len(variances))
         return torch.randn(size, generator=generator, device=device) * scales[jump.start - 1]
 
@@ -102,7 +103,7 @@ def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: i
     moments = noised_variances(schedule, variances)
 
     def draw(t: int) -> Tensor:
-        generator = _generator(seed, t)
+        generator = student_generator(seed, t)
         rows = torch.randint(len(x_0), (batch_size,), generator=generator)
         eps = torch.randn(batch_size, x_0.shape[1], generator=generator)
         return float(schedule.alpha[t]) * x_0[rows] + float(schedule.sigma[t]) * eps
@@ -119,7 +120,7 @@ def mean_squares(inputs: Inputs) -> Array:
     return np.stack([inputs.draw(t).double().square().mean(dim=0).numpy() for t in steps])
 
 
-def narrowed(inputs: Inputs, coordinates: NDArray[np.intp]) -> Inputs:
+def select_coordinates(inputs: Inputs, coordinates: NDArray[np.intp]) -> Inputs:
     """The same batches, of those coordinates alone; for inputs that merges share."""
     columns = torch.from_numpy(coordinates)
     return replace(
@@ -128,10 +129,3 @@ def narrowed(inputs: Inputs, coordinates: NDArray[np.intp]) -> Inputs:
         second_moments=inputs.second_moments[:, coordinates],
         relative_spreads=inputs.relative_spreads[:, coordinates],
     )
-
-
-def _generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    # As in vae/batches.py but for the shift, which stays: the published students were trained on
-    # these batches, the embedded VAE on those.
-    return torch.Generator(device).manual_seed(int(state) >> 1)

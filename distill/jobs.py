@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.config import Budget
 from distill.train import count_fits
+from planner.budget import BudgetKind
 from planner.plan import Plan, merges, outline, rounds
 
 Plans = tuple[Plan, ...]  # one a coordinate
@@ -23,7 +23,7 @@ class Case:
     """One strategy at one stage of training, under one budget, on one seed's batches."""
 
     strategy: str
-    budget: Budget
+    budget: BudgetKind
     epochs: int  # gradient steps a merge; under "total", of a plan of T - 1 merges
     seed: int
 
@@ -73,7 +73,7 @@ class Job:
 
 
 def list_jobs(
-    plans: Mapping[tuple[Budget, int], Mapping[str, Plans]], seeds: Iterable[int]
+    plans: Mapping[tuple[BudgetKind, int], Mapping[str, Plans]], seeds: Iterable[int]
 ) -> dict[Case, Job]:
     """Case -> the job that serves it, by seed, then as ``plans`` has them.
 
@@ -93,7 +93,7 @@ def list_jobs(
     return cases
 
 
-def steps_per_merge(plans: Sequence[Plan], budget: Budget, epochs: int) -> NDArray[np.int64]:
+def steps_per_merge(plans: Sequence[Plan], budget: BudgetKind, epochs: int) -> NDArray[np.int64]:
     """Gradient steps of each merge of each coordinate's plan, (d,).
 
     Under ``total`` a coordinate has (T - 1) ``epochs`` for its merges to share, so that plans of

@@ -1,16 +1,18 @@
-"""Which strategy to take, and whether the paper's claim holds: what the rows of a run say."""
+"""Which strategy to take, whether the paper's claim holds, and what each dimension's plan is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from distill.config import Budget
-from distill.results import ROUNDING, ResultRow
+from distill.comparison import Students
+from distill.results import STUDENT_ROUNDING, ResultRow
+from experiment.write import write_json
+from planner.budget import BudgetKind
 from planner.strategies import CANONICAL
 from planner.value import OPERATOR_ROUNDING
-from vae.files import write_json
 from vae.model import LATENT_DIM
 
 # Expected W2 this near to the best is as good: no image shows it, and fewer merges are less work.
@@ -23,7 +25,7 @@ BOOT = "sequential_boot"
 class Recommendation:
     """The strategy to take at one budget and stage."""
 
-    budget: Budget
+    budget: BudgetKind
     epochs: int
     strategy: str  # of those as good as the best, the one of fewest merges
     gradient_steps: int
@@ -114,9 +116,32 @@ def _standing(
 
 def _w2_slack(row: ResultRow) -> float:
     """How far the rounding e of 128 operators near 1 may move W2**2: by 2 W2 |e| + |e|**2."""
-    error = (ROUNDING if row.engine == "sgd" else OPERATOR_ROUNDING) * LATENT_DIM**0.5
+    error = (STUDENT_ROUNDING if row.engine == "sgd" else OPERATOR_ROUNDING) * LATENT_DIM**0.5
     return 2.0 * row.w2_squared**0.5 * error + error**2
 
 
 def _pixel_slack(row: ResultRow) -> float:
     return PIXEL_ROUNDING
+
+
+HYBRID, TIE = "hybrid", "tie"
+
+
+def plan_kinds(of_stage: Mapping[str, Students]) -> NDArray[np.str_]:
+    """The canonical strategy that is worth as much as each coordinate's own plan, (d,).
+
+    By worth, not by shape, since plans of unlike shape may be equal: ``tie`` where several are,
+    within rounding; ``hybrid`` where the own plan is worth more than each.
+
+    Args:
+        of_stage: Strategy -> students of one stage and budget, among them ``per_dimension``.
+    """
+    own = of_stage["per_dimension"].predicted
+    scale = np.maximum(np.abs(own), np.finfo(float).tiny)
+    names = [name for name in CANONICAL if name in of_stage]
+    matches = np.stack(
+        [np.abs(of_stage[name].predicted - own) <= OPERATOR_ROUNDING * scale for name in names]
+    )
+    count = matches.sum(axis=0)
+    single = np.array(names)[matches.argmax(axis=0)]
+    return np.where(count == 0, HYBRID, np.where(count > 1, TIE, single))

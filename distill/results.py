@@ -8,16 +8,15 @@ from statistics import fmean
 import numpy as np
 from torch import Tensor
 
-from distill.comparison import Comparison
-from distill.config import Budget
+from distill.comparison import Comparison, Students
 from distill.decode import Likeness, decode_operator, likeness, noise_bank
 from distill.jobs import Case
-from distill.students import Students
+from experiment.write import write_rows
+from planner.budget import BudgetKind
 from planner.value import w2_squared
-from vae.files import write_rows
 
 # Students are float32: where a simulated spread falls below this, rounding is what is measured.
-ROUNDING = 1e-6
+STUDENT_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class ResultRow:
     """One strategy at one stage, under one budget, on one seed's batches."""
 
     strategy: str
-    budget: Budget
+    budget: BudgetKind
     epochs: int  # gradient steps a merge; under total, of a plan of T - 1 merges
     seed: int
     engine: str  # sgd or exact
@@ -68,7 +67,7 @@ def tabulate(comparison: Comparison, num_images: int, seed: int) -> list[ResultR
 
 def _row(comparison: Comparison, case: Case, students: Students, images: Likeness) -> ResultRow:
     problem = comparison.problem
-    spread = np.hypot(students.spread, ROUNDING)
+    spread = np.hypot(students.spread, STUDENT_ROUNDING)
     deviations = (students.operator - students.expected) / spread
 
     def distance(target: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from diffusion.schedule import cosine_schedule
-from distill.exact import exact_operators
+from distill.config import SyntheticConfig
 from distill.inputs import (
     BatchRule,
     Inputs,
@@ -18,20 +18,20 @@ from distill.inputs import (
     redrawn_gaussian_inputs,
     shared_gaussian_inputs,
 )
-from distill.law import refuse_unstable, sgd_shrinkage
-from distill.plans import plan_strategy
-from distill.synthetic_config import SyntheticConfig
+from distill.law import refuse_unstable, sgd_shrinkage, simulated_batch_operators
+from distill.stage_plans import plan_strategy
 from distill.train import count_fits, train_students
+from experiment.device import pick_device
+from experiment.folder import open_run
+from experiment.read import reading
+from experiment.seeds import problem_seed
+from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from planner.plan import Plan
-from planner.problem import Problem, pose
+from planner.problem import Problem, make_problem
 from planner.value import per_dimension_operator
-from reading.files import reading
-from vae.device import pick_device
-from vae.run_folder import open_run
-from vae.tensors import pick, read_tensors, write_tensors
 
 Array = NDArray[np.float64]
-KIND = "mergelab synthetic cells, format 1"
+CELLS_KIND = "mergelab synthetic cells, format 1"
 # In float32 a student stops about 1e-6 short of its target, where its steps fall below the
 # resolution of theta: a sixth of the spread of the cells near variance 1.
 TRAINED_AS = torch.float64
@@ -60,7 +60,7 @@ def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
     return "fresh" if batches == "fresh" else FIXED_RULES.get(strategy, "per_time")
 
 
-def begin(
+def open_synthetic_run(
     config: SyntheticConfig, job: str, num_steps: list[int], fingerprints: dict[str, str]
 ) -> torch.device:
     """Refuse what cannot train, then open the run folder.
@@ -73,13 +73,13 @@ def begin(
     """
     device = pick_device(config.device) if config.engine == "sgd" else torch.device("cpu")
     for steps in num_steps:
-        problem = pose(cosine_schedule(steps), np.array(config.variances))
+        problem = make_problem(cosine_schedule(steps), np.array(config.variances))
         refuse_unstable(config.lr, problem.second_moments, problem.variances)
     open_run(config.out, job, config, fingerprints, str(device))
     return device
 
 
-def finish_cells(
+def load_or_compute_cells(
     config: SyntheticConfig,
     num_steps: int,
     strategy: str,
@@ -98,7 +98,7 @@ def finish_cells(
     """
     path = config.out / "cells" / f"{num_steps}_{strategy}_{epochs}.safetensors"
     if config.recompute or not path.exists():
-        problem = pose(cosine_schedule(num_steps), np.array(config.variances))
+        problem = make_problem(cosine_schedule(num_steps), np.array(config.variances))
         save_cells(path, _compute(config, problem, strategy, epochs, device, given))
     return load_cells(path, config.trials, len(config.variances))
 
@@ -117,7 +117,7 @@ def _compute(
     if config.engine == "sgd":
         operators = _train(config, problem, plans, rule, epochs, device)
     else:
-        operators = exact_operators(
+        operators = simulated_batch_operators(
             problem,
             plans,
             rule,
@@ -125,7 +125,7 @@ def _compute(
             config.lr,
             epochs,
             config.trials,
-            _seed(config, problem),
+            problem_seed(config.seed, problem.num_steps),
         )
     return Cells(
         errors=operators - problem.surrogate,
@@ -168,7 +168,7 @@ def _inputs(
     rule: BatchRule,
     device: torch.device,
 ) -> Inputs:
-    seed = _seed(config, problem)
+    seed = problem_seed(config.seed, problem.num_steps)
     if rule in ("per_merge", "fresh"):
         return redrawn_gaussian_inputs(
             problem.schedule, variances, config.batch_size, seed, device, fresh=rule == "fresh"
@@ -177,16 +177,10 @@ def _inputs(
     return make(problem.schedule, variances, config.batch_size, seed)
 
 
-def _seed(config: SyntheticConfig, problem: Problem) -> int:
-    """One seed a T, whatever other T the run has; strategies share it, and so their batches."""
-    key = [config.seed, problem.num_steps]
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
-
-
 def save_cells(path: Path, cells: Cells) -> None:
     """Write them, whole or not at all."""
     tensors = {name: torch.from_numpy(getattr(cells, name)) for name in ("errors", "predicted")}
-    write_tensors(path, tensors, {"kind": KIND})
+    write_tensors(path, tensors, {"kind": CELLS_KIND})
 
 
 def load_cells(path: Path, trials: int, width: int) -> Cells:
@@ -195,9 +189,9 @@ def load_cells(path: Path, trials: int, width: int) -> Cells:
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or of others.
     """
-    tensors, _ = read_tensors(path, KIND)
+    tensors, _ = read_tensors(path, CELLS_KIND)
     with reading(path, "these cells", "remove it and run again, or give --recompute"):
         return Cells(
-            errors=pick(tensors, "errors", torch.float64, (trials, width)).numpy(),
-            predicted=pick(tensors, "predicted", torch.float64, (width,)).numpy(),
+            errors=checked_tensor(tensors, "errors", torch.float64, (trials, width)).numpy(),
+            predicted=checked_tensor(tensors, "predicted", torch.float64, (width,)).numpy(),
         )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.descent import fit_operators
-from distill.embedding import least_norm_parameters, time_embedding
 from distill.inputs import Inputs
+from distill.student import least_norm_parameters, time_embedding
 from planner.plan import Plan, rounds
 
 Array = NDArray[np.float64]

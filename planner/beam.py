@@ -1,13 +1,23 @@
-"""Beam search: every block keeps a few values that look best from different sides."""
+"""Joint planning by beam search: blocks keep a few candidates, then local improvement."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.fronts import Block, Keep, Rows, best_blocks, interval_fronts, nearest_to
-from planner.improve import improve
-from planner.plan import Plan
+from planner.fronts import (
+    Block,
+    Front,
+    Fronts,
+    Keep,
+    Rows,
+    best_blocks,
+    build,
+    interval_fronts,
+    join,
+    nearest_to,
+)
+from planner.plan import Plan, merge, merges, step
 from planner.problem import MergeProblem
-from planner.value import product_operator, w2_squared
+from planner.value import plan_operator, product_operator, w2_rounding, w2_squared
 
 Array = NDArray[np.float64]
 
@@ -64,7 +74,7 @@ def directions(problem: MergeProblem, operator: Array) -> Array:
     waves = np.cos(np.pi * frequency[:, None] * place)
     heights = SPREAD * np.random.default_rng(0).standard_normal((WIDTH, len(frequency)))
     heights[0] = 0.0
-    weights: Array = problem.towards * gradient * np.exp(heights @ waves)
+    weights: Array = problem.direction * gradient * np.exp(heights @ waves)
     return weights
 
 
@@ -78,3 +88,103 @@ def best_along(weights: Array) -> Keep:
         return np.unique(np.argmax(candidates @ relative.T, axis=0))
 
     return keep
+
+
+def improve(blocks: tuple[Plan, ...], problem: MergeProblem, fronts: Fronts) -> tuple[Plan, ...]:
+    """Re-plan every block, wholes before parts, out of kept parts until no block gains.
+
+    Args:
+        blocks: Plans that tile all steps, noisiest first; the student is their product.
+        fronts: What every block of steps keeps, as the material for new parts.
+    """
+    while True:
+        before = blocks
+        for k, plan in enumerate(blocks):
+            others = product_operator(
+                blocks[:k] + blocks[k + 1 :], problem.operators, problem.shrinkage
+            )
+            blocks = (*blocks[:k], _improve_one(plan, others, problem, fronts), *blocks[k + 1 :])
+        if all(new is old for new, old in zip(blocks, before, strict=True)):
+            return blocks
+
+
+def _improve_one(plan: Plan, others: Array, problem: MergeProblem, fronts: Fronts) -> Plan:
+    """One pass over the merges of ``plan``, whose operator the student multiplies by others."""
+    waiting = [plan] if plan.parts else []
+    while waiting:
+        old = waiting.pop()
+        new = _replanned(plan, old, others, problem, fronts)
+        changed = _replace(plan, old, new)
+        if _gains(changed, plan, others, problem):
+            plan = changed
+        else:
+            new = old
+        waiting += [part for part in new.parts if part.parts]
+    return plan
+
+
+def _gains(new: Plan, old: Plan, others: Array, problem: MergeProblem) -> bool:
+    """Whether ``new`` is nearer the surrogate by more than rounding, both valued in one way.
+
+    Plans that tie would else take turns for ever.
+    """
+    operators, shrinkage, surrogate = problem.operators, problem.shrinkage, problem.surrogate
+    found, before = (
+        float(w2_squared(others * plan_operator(plan, operators, shrinkage), surrogate))
+        for plan in (new, old)
+    )
+    return before - found > w2_rounding(before, surrogate)
+
+
+def _replanned(
+    plan: Plan, part: Plan, others: Array, problem: MergeProblem, fronts: Fronts
+) -> Plan:
+    """The best of all merges of kept blocks for the place that ``part`` has in ``plan``."""
+    a, b = block = (part.stop + 1, part.start)
+    values = _values(plan, problem)
+    whole = others * values[plan.stop + 1, plan.start]
+    slope = others * _slope(plan, block, values, problem)
+    # The student is affine in the block: its error is error - slope x for the block's value x.
+    error = problem.surrogate - (whole - slope * values[block])
+
+    g = problem.shrinkage[b - 1]
+    steps = problem.operators[a - 1 : b]
+    direct = (1.0 - g) * steps.prod(axis=0) + g * steps[-1]
+    start = Front(direct[None], np.zeros((1, 3), np.int32))
+    sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in range(a, b)]
+    best = join(block, sides, g, nearest_to(error, slope), start)
+    return build({**fronts, block: best}, block, 0)
+
+
+def _values(plan: Plan, problem: MergeProblem) -> dict[Block, Array]:
+    """The operator of every merge and step of ``plan``."""
+    values = {(t + 1, t + 1): operator for t, operator in enumerate(problem.operators)}
+    for jump in merges(plan):
+        parts = [values[part.stop + 1, part.start] for part in jump.parts]
+        g = problem.shrinkage[jump.start - 1]
+        values[jump.stop + 1, jump.start] = parts[0] * ((1.0 - g) * np.prod(parts[1:], axis=0) + g)
+    return values
+
+
+def _slope(plan: Plan, block: Block, values: dict[Block, Array], problem: MergeProblem) -> Array:
+    """Derivative of the whole plan's operator by that of one of its blocks, (d,)."""
+    slope = np.ones_like(problem.surrogate)
+    jump = plan
+    while (jump.stop + 1, jump.start) != block:
+        inside = next(k for k, part in enumerate(jump.parts) if part.stop < block[1] <= part.start)
+        parts = [values[part.stop + 1, part.start] for part in jump.parts]
+        g = problem.shrinkage[jump.start - 1]
+        others = np.prod(parts[:inside] + parts[inside + 1 :], axis=0)
+        slope = slope * ((1.0 - g) * others + (g if inside == 0 else 0.0))
+        jump = jump.parts[inside]
+    return slope
+
+
+def _replace(plan: Plan, old: Plan, new: Plan) -> Plan:
+    """``plan`` with ``new`` in the place of its part ``old``."""
+    done: dict[Block, Plan] = {(t, t): step(t) for t in range(plan.stop + 1, plan.start + 1)}
+    for jump in merges(plan):
+        parts = [done[part.stop + 1, part.start] for part in jump.parts]
+        same_place = (jump.start, jump.stop) == (old.start, old.stop)
+        done[jump.stop + 1, jump.start] = new if same_place else merge(*parts)
+    return done[plan.stop + 1, plan.start]

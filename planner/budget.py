@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,21 @@ from planner.value import plan_operator
 
 Array = NDArray[np.float64]
 
-BUDGETS = ("per_merge", "total")
+BudgetKind = Literal["per_merge", "total"]
+"""What equal training means: equally long for every merge, as in [OM], or for every plan in all."""
+BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
+
+
+def budget_kind(name: str) -> BudgetKind:
+    """The budget of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for kind in BUDGETS:
+        if kind == name:
+            return kind
+    raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {name!r}")
 
 
 @dataclass(frozen=True)
@@ -20,13 +35,12 @@ class Budget:
     """How long the merges of a plan train."""
 
     train_time: float
-    kind: str = "per_merge"
+    kind: BudgetKind = "per_merge"
     """``per_merge``: every merge gets the whole time, as in [OM]; ``total``: the merges of a plan
     share it equally."""
 
     def __post_init__(self) -> None:
-        if self.kind not in BUDGETS:
-            raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {self.kind!r}")
+        budget_kind(self.kind)
 
     def time_of_one(self, num_merges: int) -> float:
         """Training time of each merge in a plan of ``num_merges``."""

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.beam import beam_blocks
-from planner.dominance import undominated
-from planner.fronts import best_blocks, interval_fronts, nearest_to
+from planner.fronts import best_blocks, interval_fronts, nearest_to, undominated
+from planner.per_dimension import check_num_operators, few_step_plans, optimal_values
 from planner.plan import Plan
 from planner.problem import MergeProblem
-from planner.search import check_num_operators, few_step_plans, optimal_values
 from planner.value import product_operator, w2_rounding, w2_squared
 
 Array = NDArray[np.float64]
@@ -66,7 +65,7 @@ def plan_jointly(
         blocks = beam_blocks(problem, num_operators)
     else:
         exact = solver == "pareto"
-        keep = undominated(problem.towards) if exact else nearest_to(problem.surrogate)
+        keep = undominated(problem.direction) if exact else nearest_to(problem.surrogate)
         limit = memory_limit if exact else None
         fronts = interval_fronts(problem.operators, problem.shrinkage, keep, limit)
         blocks = best_blocks(fronts, num_operators, problem.surrogate, keep)

@@ -27,7 +27,7 @@ class Problem:
         return len(self.operators)
 
     @property
-    def towards(self) -> Array:
+    def direction(self) -> Array:
         """Which way a value is better, (d,); see ``better_direction``."""
         return better_direction(self.variances)
 
@@ -49,7 +49,7 @@ class MergeProblem(Problem):
     shrinkage: Array  # g_t of a merge that starts at t, (T, d)
 
 
-def pose(schedule: NoiseSchedule, variances: Array) -> Problem:
+def make_problem(schedule: NoiseSchedule, variances: Array) -> Problem:
     """The problem of data with these variances, (d,).
 
     Raises:

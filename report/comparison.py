@@ -6,6 +6,8 @@ from pathlib import Path
 from distill.comparison import Comparison
 from distill.recommend import write_recommendations
 from distill.results import ResultRow, over_seeds
+from experiment.folder import describe_run, read_run
+from experiment.write import write_text
 from report.comparison_figures import draw_figures
 from report.page import Page, write_page
 from report.style import stage_label
@@ -17,8 +19,6 @@ from report.verdict import (
     recommendation_sentence,
     recommendations,
 )
-from vae.files import write_text
-from vae.run_folder import describe_run, read_run
 
 TITLE = "Strategy comparison"
 CLAIM = "[OM] reports sequential BOOT lowest of its four strategies at every stage."

@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.comparison import Comparison
-from distill.kinds import plan_kinds
+from distill.recommend import plan_kinds
 from distill.results import ResultRow
-from distill.stages import Stage
-from planner.plan_file import PER_DIMENSION
+from distill.stage_plans import Stage
+from planner.plan_set import PER_DIMENSION
 from planner.strategies import CANONICAL
+from report.decode_grids import draw_grids
 from report.error_curves import draw_error_curves
-from report.grids import draw_grids
 from report.latents import draw_latents
-from report.page import Section
-from report.pictures import Picture
-from report.plan_arcs import draw_plan_arcs
-from report.plan_kinds import draw_plan_kinds
+from report.page import Picture, Section
+from report.plan_figures import draw_plan_arcs, draw_plan_kinds
 from report.style import label, stage_label
 from report.verdict import BUDGET_NAMES
 from vae.latents import describe

@@ -7,19 +7,19 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distill.config import BUDGETS
-from distill.convergence import ConvergenceRow
-from report.errors import draw_errors_of, draw_legend, finish_log_axis
+from distill.study_convergence import ConvergenceRow
+from experiment.folder import FIGURES, RESULTS
+from experiment.write import write_rows
+from planner.budget import BUDGETS
 from report.style import STYLE, label, save_figure
-from report.summary import conclude, markdown_table
-from vae.files import write_rows
-from vae.run_folder import FIGURES, RESULTS
+from report.summary import markdown_table, write_summary
+from report.synthetic import draw_errors_of, draw_legend, finish_log_axis
 
 SMALLEST_DRAWN = 1e-9  # far below the spread of any trials worth telling apart
 AXIS_LABELS = {"per_merge": "epochs a merge", "total": "epochs in total"}
 
 
-def conclude_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
+def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
     """Tabulate, draw and sum up the study in the run folder ``out``."""
     write_rows(out / RESULTS, rows, ConvergenceRow)
     figure = out / FIGURES / "convergence.png"
@@ -34,7 +34,7 @@ def conclude_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
     ]
     table = markdown_table(["strategy", *(f"λ = {variance:g}" for variance in variances)], lines)
     text = f"Mean of a - S, operator less surrogate, after {most:,} epochs a merge:\n\n{table}"
-    conclude(out, "Error against training", text, [figure], [out / RESULTS])
+    write_summary(out, "Error against training", text, [figure], [out / RESULTS])
 
 
 def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:

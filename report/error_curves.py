@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from distill.config import Budget
 from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
 from distill.results import ResultRow
+from planner.budget import BudgetKind
 from planner.problem import Problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, w2_squared
@@ -125,7 +125,7 @@ def _draw_panel(
 
 
 def _predicted(
-    name: str, budget: Budget, epochs: Array, target: Array, problem: Problem, lr: float
+    name: str, budget: BudgetKind, epochs: Array, target: Array, problem: Problem, lr: float
 ) -> Array:
     """W2**2 of a canonical strategy to ``target`` in closed form, (n,) -> (n,)."""
     plan = CANONICAL[name](problem.schedule.num_steps)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from report.style import LABELS, STYLE, save_figure
-from vae.pixels import to_uint8
+from vae.model import to_uint8
 
 HEAT = "RdYlBu_r"  # small differences blue, large ones red
 CELL = 0.72  # inches

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from experiment.folder import FIGURES, RESULTS
+from experiment.write import write_rows
 from report.style import STYLE, save_figure
-from report.summary import conclude, markdown_table
-from vae.files import write_rows
-from vae.latents import FILE_NAME, Latents, describe
-from vae.run_folder import FIGURES, RESULTS
+from report.summary import markdown_table, write_summary
+from vae.latents import LATENTS_FILE, Latents, describe
 
 # Name for a reader, name in what ``vae.latents.describe`` returns, format.
 COVARIANCE_FACTS = (
@@ -34,7 +34,7 @@ class CoordinateRow:
     variance: float
 
 
-def conclude_latents(out: Path, latents: Latents) -> None:
+def report_latents(out: Path, latents: Latents) -> None:
     """Tabulate, draw and sum up the latents in the run folder ``out``."""
     columns = (latents.mean.tolist(), latents.variances.tolist())
     rows = [CoordinateRow(i, *pair) for i, pair in enumerate(zip(*columns, strict=True))]
@@ -44,8 +44,8 @@ def conclude_latents(out: Path, latents: Latents) -> None:
     draw_latents(figure, latents.covariance.numpy(), facts)
     lines = [["images", f"{latents.count:,}"]]
     lines += [[name, shape.format(facts[field])] for name, field, shape in COVARIANCE_FACTS]
-    files = [out / RESULTS, out / FILE_NAME]
-    conclude(out, "Encoded latents", markdown_table(["", ""], lines), [figure], files)
+    files = [out / RESULTS, out / LATENTS_FILE]
+    write_summary(out, "Encoded latents", markdown_table(["", ""], lines), [figure], files)
 
 
 def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, float]) -> None:

@@ -6,15 +6,15 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiment.folder import FIGURES, RESULTS
 from report.style import COLOURS, STYLE, save_figure
-from report.summary import conclude, markdown_table
-from sampling.operators import Operators
-from vae.run_folder import FIGURES, RESULTS
+from report.summary import markdown_table, write_summary
+from sampling.compare_operators import Operators
 
 SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # quantiles of the eigenvalues drawn
 
 
-def conclude_operators(out: Path, found: Operators) -> None:
+def report_operators(out: Path, found: Operators) -> None:
     """Draw and sum up the operators of every step in the run folder ``out``."""
     figure = out / FIGURES / "operators.png"
     draw_operators(figure, found)
@@ -23,7 +23,7 @@ def conclude_operators(out: Path, found: Operators) -> None:
         "What the noise estimator adds to a linear step, of the squared error that this leaves:\n\n"
         + markdown_table(["t", "full covariance", "planner's variances"], lines)
     )
-    conclude(out, "How Gaussian latents are for a sampler", text, [figure], [out / RESULTS])
+    write_summary(out, "How Gaussian latents are for a sampler", text, [figure], [out / RESULTS])
 
 
 def draw_operators(path: Path, found: Operators) -> None:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.plan_job import PLANS
+from distill.plan_merges import PLANS
+from experiment.folder import FIGURES, RESULTS
+from experiment.write import write_rows
 from planner.plan import merges
-from planner.plan_file import PlanSet
-from report.plan_arcs import draw_plan_arcs
+from planner.plan_set import PlanSet
+from report.plan_figures import draw_plan_arcs
 from report.style import label
-from report.summary import conclude, markdown_table
-from vae.files import write_rows
-from vae.run_folder import FIGURES, RESULTS
+from report.summary import markdown_table, write_summary
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PlanRow:
     num_merges: int  # of all its plans together; shared ones count once
 
 
-def conclude_plans(out: Path, plan_set: PlanSet) -> None:
+def report_plans(out: Path, plan_set: PlanSet) -> None:
     """Tabulate, draw and sum up what was planned in the run folder ``out``."""
     rows = [
         PlanRow(
@@ -40,7 +40,7 @@ def conclude_plans(out: Path, plan_set: PlanSet) -> None:
     write_rows(out / RESULTS, rows, PlanRow)
     figure = out / FIGURES / "plan_arcs.png"
     draw_plan_arcs(figure, {_trained(plan_set): plan_set}, plan_set.variances)
-    conclude(out, "Merge plans", _text(plan_set, rows), [figure], [out / RESULTS, out / PLANS])
+    write_summary(out, "Merge plans", _text(plan_set, rows), [figure], [out / RESULTS, out / PLANS])
 
 
 def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:

@@ -7,12 +7,11 @@ import matplotlib
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from report.sampler_style import SAMPLER_LABELS, draw_sampler
-from report.style import STYLE, save_figure
-from report.summary import conclude
-from sampling.compare import FACE_STEPS, CompareRow, Comparison
-from vae.pixels import to_uint8
-from vae.run_folder import FIGURES, RESULTS
+from experiment.folder import FIGURES, RESULTS
+from report.style import SAMPLER_LABELS, STYLE, draw_sampler, save_figure
+from report.summary import write_summary
+from sampling.compare_samplers import FACE_STEPS, CompareRow, SamplerComparison
+from vae.model import to_uint8
 
 REFERENCE_LABELS = {
     "gaussian": "fitted Gaussian",
@@ -23,7 +22,7 @@ REFERENCE_DASHES = {"gaussian": "--", "flow": "-", "training": ":"}
 CELL = 0.72  # inches
 
 
-def draw_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
+def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
     """Sliced W2 to held-out latents, and distance to the exact flow, against steps."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
@@ -97,7 +96,7 @@ def draw_faces_by_sampler(path: Path, rows: dict[str, Tensor], title: str) -> No
         save_figure(figure, path)
 
 
-def comparison_table(rows: Sequence[CompareRow]) -> str:
+def sampler_table(rows: Sequence[CompareRow]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| | steps | sliced W2 to held-out | distance to the exact flow | ms a sample |",
@@ -111,16 +110,18 @@ def comparison_table(rows: Sequence[CompareRow]) -> str:
     return "\n".join(lines)
 
 
-def conclude_comparison(out: Path, comparison: Comparison, faces: dict[str, Tensor]) -> None:
+def report_sampler_comparison(
+    out: Path, comparison: SamplerComparison, faces: dict[str, Tensor]
+) -> None:
     """Draw, tabulate and sum up a comparison in the run folder ``out``."""
     figure, grid = (out / FIGURES / name for name in ("samplers.png", "faces.png"))
-    draw_comparison(figure, comparison.rows)
+    draw_sampler_comparison(figure, comparison.rows)
     draw_faces_by_sampler(grid, faces, f"{FACE_STEPS} steps; the same noise in every column")
-    table = comparison_table(comparison.rows)
+    table = sampler_table(comparison.rows)
     verdict = "Sliced W2² to the held-out latents:\n\n" + "\n".join(
         f"- {name}: fitted Gaussian {found.reference:.3e}, samples {found.samples:.3e}, difference "
         f"{found.reference - found.samples:.1e} with standard error {found.standard_error:.1e}"
         for name, found in comparison.margins.items()
     )
     text = f"{table}\n\n{verdict}"
-    conclude(out, "Samplers compared", text, [figure, grid], [out / RESULTS])
+    write_summary(out, "Samplers compared", text, [figure, grid], [out / RESULTS])

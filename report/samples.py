@@ -7,12 +7,12 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
-from diffusion.noise import bank_seeds
-from report.summary import conclude
+from experiment.folder import FIGURES, RESULTS
+from experiment.seeds import bank_seeds
+from experiment.write import write_atomically, write_rows
+from report.summary import write_summary
 from sampling.config import SampleConfig
-from sampling.faces import FILE_NAME
-from vae.files import write_atomically, write_rows
-from vae.run_folder import FIGURES, RESULTS
+from sampling.sample_faces import SAMPLES_FILE
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SampleRow:
     seed: int
 
 
-def conclude_samples(config: SampleConfig, images: Tensor) -> None:
+def report_samples(config: SampleConfig, images: Tensor) -> None:
     """Draw sampled faces (N, 3, H, W) in [0, 1] and sum up how they came about."""
     figure = config.out / FIGURES / "faces.png"
     draw_samples(figure, images)
@@ -31,8 +31,8 @@ def conclude_samples(config: SampleConfig, images: Tensor) -> None:
     rows = [SampleRow(face, seed) for face, seed in enumerate(seeds)]
     write_rows(config.out / RESULTS, rows, SampleRow)
     text = f"{len(images)} faces by {config.sampler} in {config.steps} steps."
-    conclude(
-        config.out, "New faces", text, [figure], [config.out / RESULTS, config.out / FILE_NAME]
+    write_summary(
+        config.out, "New faces", text, [figure], [config.out / RESULTS, config.out / SAMPLES_FILE]
     )
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vae.files import write_text
-from vae.run_folder import SUMMARY, describe_run
+from experiment.folder import SUMMARY, describe_run
+from experiment.write import write_text
 
 
-def conclude(
+def write_summary(
     out: Path, title: str, text: str, figures: Sequence[Path], others: Sequence[Path] = ()
 ) -> None:
     """Write ``summary.md`` in the run folder ``out``; print what it says and where things lie.
@@ -22,10 +22,10 @@ def conclude(
     parts = [f"# {title}", text, *shown, "## Provenance", "\n".join(record)]
     write_text(out / SUMMARY, "\n\n".join(parts) + "\n")
     print(f"\n{text}\n")
-    tell([out / SUMMARY, *others, *figures])
+    list_files([out / SUMMARY, *others, *figures])
 
 
-def tell(paths: Iterable[Path]) -> None:
+def list_files(paths: Iterable[Path]) -> None:
     """Name files on the terminal, one a line."""
     print("\n".join(map(str, paths)))
 

@@ -1,4 +1,4 @@
-"""The course of a training, from its ``metrics.jsonl``."""
+"""How a training went, from its ``metrics.jsonl``: the VAE's and the noise estimator's."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,13 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from experiment.folder import FIGURES
+from experiment.metrics import METRICS, read_metrics
+from report.latents import COVARIANCE_FACTS
 from report.style import COLOURS, STYLE, save_figure
+from report.summary import markdown_table, write_summary
+from sampling.estimator_file import ESTIMATOR_FILE
+from vae.checkpoint import BEST_VAE_FILE, VAE_FILE
 
 Panels = Mapping[str, Mapping[str, str]]
 
@@ -41,3 +47,65 @@ def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panel
             if any(lines.values()):
                 panel.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0))
         save_figure(figure, path)
+
+
+SHOWN = (
+    ("MS-SSIM", "ms_ssim", "{:.4f}"),
+    ("PSNR in dB", "psnr", "{:.2f}"),
+    ("KL in nats", "kl", "{:.1f}"),
+    ("active units", "active_units", "{:.0f}"),
+    *COVARIANCE_FACTS,
+)
+VAE_PANELS = {
+    "1 - MS-SSIM of training images": {"train_reconstruction": ""},
+    "MS-SSIM, held out": {"ms_ssim": ""},
+    "PSNR in dB, held out": {"psnr": ""},
+    "latents' covariance, held out": {
+        "off_diagonal_energy": "off-diagonal energy",
+        "largest_correlation": "largest correlation",
+    },
+}
+
+
+def report_pretraining(out: Path) -> None:
+    """Draw the course of the run folder ``out``, summarise it, and say where things lie."""
+    shown = [name for _, name, _ in SHOWN]
+    rows = read_metrics(out, ["epoch", *shown, *names_of(VAE_PANELS)])
+    course = out / FIGURES / "training.png"
+    draw_training(course, rows, "epoch", VAE_PANELS)
+    last_picture = out / FIGURES / f"epoch_{len(rows):04d}.png"
+    files = [out / name for name in (VAE_FILE, BEST_VAE_FILE, METRICS)]
+    write_summary(out, "Pretrained VAE", _text(rows), [course, last_picture], files)
+
+
+def _text(rows: Sequence[dict[str, float]]) -> str:
+    last, best = rows[-1], max(rows, key=lambda row: row["ms_ssim"])
+    columns = (("last", last), ("best MS-SSIM", best))
+    header = ["held-out images", *(f"{name}: epoch {row['epoch']}" for name, row in columns)]
+    lines = [
+        [name, *(shape.format(row[field]) for _, row in columns)] for name, field, shape in SHOWN
+    ]
+    return markdown_table(header, lines)
+
+
+ESTIMATOR_PANELS = {
+    "squared error of the noise": {
+        "train_loss": "training, with dropout",
+        "held_out_loss": "held out",
+        "held_out_loss_gaussian": "held out, exact for the Gaussian",
+    }
+}
+
+
+def report_estimator_training(out: Path) -> None:
+    """Draw the course of the run folder ``out``, summarise it, and say where things lie."""
+    rows = read_metrics(out, ["update", *names_of(ESTIMATOR_PANELS)])
+    figure = out / FIGURES / "training.png"
+    draw_training(figure, rows, "update", ESTIMATOR_PANELS)
+    last = rows[-1]
+    text = (
+        f"After {last['update']:,} updates the squared error of the noise on held-out latents is "
+        f"{last['held_out_loss']:.3f}; the denoiser that is exact for a Gaussian of the training "
+        f"latents' moments has {last['held_out_loss_gaussian']:.3f}."
+    )
+    write_summary(out, "Noise estimator", text, [figure], [out / ESTIMATOR_FILE, out / METRICS])

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from experiment.folder import FIGURES, RESULTS
 from report.style import STYLE, save_figure
-from report.summary import conclude, markdown_table
-from vae.compare import ComparedVaes, VaeRow
-from vae.run_folder import FIGURES, RESULTS
+from report.summary import markdown_table, write_summary
+from vae.compare_vaes import ComparedVaes, VaeRow
 
 HEADER = (
     "run",
@@ -26,13 +26,13 @@ HEADER = (
 )
 
 
-def conclude_vaes(out: Path, compared: ComparedVaes, originals: bool) -> None:
+def report_vaes(out: Path, compared: ComparedVaes, originals: bool) -> None:
     """Draw and sum up a comparison in the run folder ``out``."""
     figure = out / FIGURES / "reconstructions.png"
     draw_vaes(figure, compared, originals)
     table = markdown_table(HEADER, [_line(row) for row in compared.rows])
     text = "Reconstruction is of held-out images, the covariance of all.\n\n" + table
-    conclude(out, "Trained VAEs compared", text, [figure], [out / RESULTS])
+    write_summary(out, "Trained VAEs compared", text, [figure], [out / RESULTS])
 
 
 def _line(row: VaeRow) -> list[str]:

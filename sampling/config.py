@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffusion.samplers import find_sampler
-from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
+from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 
 
 @dataclass(frozen=True)

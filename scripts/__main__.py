@@ -2,7 +2,7 @@
 
 import sys
 
-from scripts.jobs import find_jobs
+from scripts.commands import find_jobs
 
 
 def listing() -> str:

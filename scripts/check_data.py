@@ -5,7 +5,7 @@ Example:
 """
 
 from scripts.cli import main
-from vae.check import CheckConfig, check_data
+from vae.check_data import CheckConfig, check_data
 
 if __name__ == "__main__":
     main(CheckConfig, check_data, __doc__)

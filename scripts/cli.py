@@ -14,9 +14,9 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
+from experiment.flags import flag
+from experiment.folder import only_writer
 from scripts import INTERRUPTIONS, begin
-from vae.flags import flag
-from vae.lock import only_writer
 
 Config = TypeVar("Config")
 # What torch says, on a CPU and on CUDA, and NumPy, where they raise no MemoryError.

@@ -4,15 +4,15 @@ Example:
     python -m scripts.compare_operators --latents runs/latents --out runs/operators
 """
 
-from report.operators import conclude_operators
+from report.operators import report_operators
+from sampling.compare_operators import compare_operators
 from sampling.config import OperatorConfig
-from sampling.operators_job import compare_operators
 from scripts.cli import main
 
 
 def run(config: OperatorConfig) -> None:
     """Measure, draw, and tell one line a step."""
-    conclude_operators(config.out, compare_operators(config))
+    report_operators(config.out, compare_operators(config))
 
 
 if __name__ == "__main__":

@@ -6,24 +6,24 @@ Example:
     python -m scripts.compare_strategies --vae runs/vae --latents runs/latents --out runs/compare
 """
 
-from distill.compare import compare
+from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig
 from distill.results import tabulate, write_results
+from experiment.folder import RESULTS
 from report.comparison import write_report
-from report.summary import tell
+from report.summary import list_files
 from scripts.cli import main
-from vae.run_folder import RESULTS
 
 
 def run(config: CompareConfig) -> None:
     """Compare, tabulate, draw and report."""
-    comparison = compare(config)
+    comparison = compare_strategies(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     results = config.out / RESULTS
     write_results(results, rows)
     text, files = write_report(config.out, comparison, rows, config.seed)
     print(f"\n{text}\n")
-    tell([results, *files])
+    list_files([results, *files])
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ Example:
         --out runs/vaes
 """
 
-from report.vaes import conclude_vaes
+from report.vaes import report_vaes
 from scripts.cli import main
-from vae.compare import CompareVaesConfig, compare_vaes
+from vae.compare_vaes import CompareVaesConfig, compare_vaes
 
 
 def run(config: CompareVaesConfig) -> None:
     """Compare and draw."""
-    conclude_vaes(config.out, compare_vaes(config), config.originals)
+    report_vaes(config.out, compare_vaes(config), config.originals)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Example:
 """
 
 from distill.config import DecodeConfig
-from report.grids import decode_grids
+from report.decode_grids import decode_grids
 from scripts.cli import main
 
 if __name__ == "__main__":

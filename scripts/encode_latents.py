@@ -4,15 +4,15 @@ Example:
     python -m scripts.encode_latents --data data/celeba --vae runs/vae --out runs/latents
 """
 
-from report.latents import conclude_latents
+from report.latents import report_latents
 from scripts.cli import main
 from vae.config import EncodeConfig
-from vae.encode import encode_latents
+from vae.encode_latents import encode_latents
 
 
 def run(config: EncodeConfig) -> None:
     """Encode, describe and draw."""
-    conclude_latents(config.out, encode_latents(config))
+    report_latents(config.out, encode_latents(config))
 
 
 if __name__ == "__main__":

@@ -13,19 +13,19 @@ from torch import Tensor
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import SAMPLERS
 from diffusion.schedule import cosine_schedule
-from planner.problem import pose
-from planner.search import optimal_values
+from experiment.device import pick_device
+from experiment.folder import provenance
+from experiment.read import TEXT, reading, short_repr
+from experiment.write import sha256
+from planner.per_dimension import optimal_values
+from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
-from reading.files import TEXT, reading, shown
-from sampling.faces import draw_latents, load_models
+from sampling.sample_faces import load_models, sample_latents
 from vae.checkpoint import embedded_vae, load_vae
-from vae.device import pick_device
-from vae.files import sha256
-from vae.latents import FILE_NAME, load_latents, refuse_mismatch
-from vae.run_folder import provenance
+from vae.latents import LATENTS_FILE, load_latents, refuse_mismatch
 
-PACKAGES = ("diffusion", "distill", "planner", "reading", "report", "sampling", "vae")
+PACKAGES = ("sampling", "vae")
 SUMS = "SHA256SUMS"
 
 
@@ -70,7 +70,7 @@ def examine_device(device: torch.device) -> Finding:
 
 def examine_planner() -> Finding:
     """Whether the compiled search finds what theory proves: BOOT at 0.5, vanilla at 3."""
-    problem = pose(cosine_schedule(8), np.array([0.5, 3.0])).with_training(train_time=1.6)
+    problem = make_problem(cosine_schedule(8), np.array([0.5, 3.0])).with_training(train_time=1.6)
     steps, shrinkage, variances = problem.operators, problem.shrinkage, problem.variances
     searched = optimal_values(steps, shrinkage, variances, full_search=True)
     proven = [
@@ -111,7 +111,7 @@ def read_sums(path: Path) -> dict[str, str]:
         for number, line in enumerate(path.read_text(encoding=TEXT).splitlines(), start=1):
             found = re.fullmatch(r"([0-9a-f]{64})  ([\w.-]+)", line)
             if found is None or found[2] in sums:
-                raise ValueError(f"line {number} reads {shown(line)}")
+                raise ValueError(f"line {number} reads {short_repr(line)}")
             sums[found[2]] = found[1]
         return sums
 
@@ -121,8 +121,8 @@ def examine_vae(device: torch.device) -> Finding:
 
     def decode() -> Tensor:
         weights = embedded_vae()
-        latents = load_latents(weights.with_name(FILE_NAME))
-        refuse_mismatch(latents, weights.with_name(FILE_NAME), weights)
+        latents = load_latents(weights.with_name(LATENTS_FILE))
+        refuse_mismatch(latents, weights.with_name(LATENTS_FILE), weights)
         return load_vae(weights).to(device).decode(latents.mean.float()[None].to(device))
 
     return _try("embedded VAE", "decodes", decode)
@@ -133,7 +133,9 @@ def examine_estimator(device: torch.device) -> Finding:
 
     def denoise() -> Tensor:
         models = load_models(None, None, str(device))
-        return draw_latents(SAMPLERS["ddim"], models, uniform_log_snr_grid(2, 20.0, 0.02), range(2))
+        return sample_latents(
+            SAMPLERS["ddim"], models, uniform_log_snr_grid(2, 20.0, 0.02), range(2)
+        )
 
     return _try("embedded noise estimator", "samples", denoise)
 

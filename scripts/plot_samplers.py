@@ -4,7 +4,7 @@ Example:
     python -m scripts.plot_samplers --out runs/sampler_theory
 """
 
-from report.sampler_report import SamplerTheoryConfig, draw_sampler_theory
+from report.plot_samplers import SamplerTheoryConfig, draw_sampler_theory
 from scripts.cli import main
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Example:
     python -m scripts.plot_theory --out runs/theory
 """
 
-from report.theory import TheoryConfig, draw_theory
+from report.plot_theory import TheoryConfig, draw_theory
 from scripts.cli import main
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ Examples:
     torchrun --nproc-per-node 4 -m scripts.pretrain_vae --data data/celeba --out runs/vae
 """
 
-from report.pretraining import conclude_pretraining
+from report.training import report_pretraining
 from scripts.cli import main
 from vae.config import PretrainConfig
-from vae.pretrain import pretrain
+from vae.pretrain_vae import pretrain_vae
 
 
 def run(config: PretrainConfig) -> None:
     """Pretrain, and sum up what is done."""
-    if pretrain(config):
-        conclude_pretraining(config.out)
+    if pretrain_vae(config):
+        report_pretraining(config.out)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
-from scripts.jobs import Job, find_jobs
+from experiment.flags import flag
+from scripts.commands import Job, find_jobs
 from vae.cache import DEFAULT_CACHE
-from vae.flags import flag
 
 PLACEHOLDERS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
 INTRODUCTION = """\

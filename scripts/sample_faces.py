@@ -5,22 +5,22 @@ Example:
     python -m scripts.sample_faces --compare --latents runs/latents --out runs/samplers
 """
 
-from report.sampler_comparison import conclude_comparison
-from report.samples import conclude_samples
-from sampling.compare import compare, faces_by_sampler
+from report.sampler_comparison import report_sampler_comparison
+from report.samples import report_samples
+from sampling.compare_samplers import compare_samplers, faces_by_sampler
 from sampling.config import SampleConfig
-from sampling.faces import sample_faces
+from sampling.sample_faces import sample_faces
 from scripts.cli import main
 
 
 def run(config: SampleConfig) -> None:
     """Sample and draw, or compare, tabulate and draw."""
     if config.compare:
-        comparison = compare(config)
+        comparison = compare_samplers(config)
         faces = faces_by_sampler(config, comparison.models)
-        conclude_comparison(config.out, comparison, faces)
+        report_sampler_comparison(config.out, comparison, faces)
     else:
-        conclude_samples(config, sample_faces(config))
+        report_samples(config, sample_faces(config))
 
 
 if __name__ == "__main__":

@@ -4,18 +4,18 @@ Example:
     python -m scripts.simulate_students --engine exact --compare tables.csv --out runs/tables
 """
 
-from distill.paper import compare_with_published, published_cells_of
-from distill.simulate import simulate
-from distill.synthetic_config import SimulateConfig
-from report.students import conclude_tables
+from distill.config import SimulateConfig
+from distill.published import compare_with_published, published_cells_of
+from distill.simulate_students import simulate_students
+from report.synthetic import report_tables
 from scripts.cli import main
 
 
 def run(config: SimulateConfig) -> None:
     """Finish all cells, tabulate, draw and compare."""
     published = published_cells_of(config)
-    rows = simulate(config)
-    conclude_tables(config.out, rows, compare_with_published(rows, published))
+    rows = simulate_students(config)
+    report_tables(config.out, rows, compare_with_published(rows, published))
 
 
 if __name__ == "__main__":

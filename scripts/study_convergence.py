@@ -4,15 +4,15 @@ Example:
     python -m scripts.study_convergence --num-steps 32 --out runs/convergence
 """
 
-from distill.convergence import study_convergence
-from distill.synthetic_config import ConvergenceConfig
-from report.convergence import conclude_convergence
+from distill.config import ConvergenceConfig
+from distill.study_convergence import study_convergence
+from report.convergence import report_convergence
 from scripts.cli import main
 
 
 def run(config: ConvergenceConfig) -> None:
     """Finish all points, tabulate and draw."""
-    conclude_convergence(config.out, study_convergence(config))
+    report_convergence(config.out, study_convergence(config))
 
 
 if __name__ == "__main__":

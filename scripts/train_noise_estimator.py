@@ -4,16 +4,16 @@ Example:
     python -m scripts.train_noise_estimator --latents runs/latents --out runs/estimator
 """
 
-from report.estimator import conclude_training
+from report.training import report_estimator_training
 from sampling.config import TrainConfig
-from sampling.train_job import train
+from sampling.train_noise_estimator import train_noise_estimator
 from scripts.cli import main
 
 
 def run(config: TrainConfig) -> None:
     """Train, and sum up the course."""
-    train(config)
-    conclude_training(config.out)
+    train_noise_estimator(config)
+    report_estimator_training(config.out)
 
 
 if __name__ == "__main__":

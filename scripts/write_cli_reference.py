@@ -7,9 +7,9 @@ Example:
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiment.write import write_text
 from scripts.cli import main
 from scripts.reference import cli_reference
-from vae.files import write_text
 
 
 @dataclass(frozen=True)

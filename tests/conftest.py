@@ -8,11 +8,10 @@ import torch
 from PIL import Image
 
 from distill.config import CompareConfig
-from vae.checkpoint import FILE_NAME, save_vae
-from vae.data import DEFAULT_IMAGE_SIZE
-from vae.files import sha256
-from vae.latents import FILE_NAME as LATENTS_NAME
-from vae.latents import Latents, moments, save_latents
+from experiment.write import sha256
+from vae.checkpoint import VAE_FILE, save_vae
+from vae.images import DEFAULT_IMAGE_SIZE
+from vae.latents import LATENTS_FILE, Latents, moments, save_latents
 from vae.model import LATENT_DIM, VAE
 
 
@@ -42,7 +41,7 @@ def model_run(tmp_path: Path) -> tuple[Path, Path]:
 def make_model_run(folder: Path, image_size: int = DEFAULT_IMAGE_SIZE) -> tuple[Path, Path]:
     """The same in ``folder``, for images of that size."""
     torch.manual_seed(0)
-    weights = folder / "vae" / FILE_NAME
+    weights = folder / "vae" / VAE_FILE
     save_vae(weights, VAE(image_size))
     scales = torch.linspace(0.2, 1.3, LATENT_DIM).sqrt()
     codes = torch.randn(500, LATENT_DIM) * scales + 0.3
@@ -57,7 +56,7 @@ def make_model_run(folder: Path, image_size: int = DEFAULT_IMAGE_SIZE) -> tuple[
         image_size=image_size,
         splits=torch.zeros(len(codes), dtype=torch.uint8),
     )
-    save_latents(folder / "latents" / LATENTS_NAME, latents)
+    save_latents(folder / "latents" / LATENTS_FILE, latents)
     return weights.parent, folder / "latents"
 
 

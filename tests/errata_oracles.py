@@ -11,13 +11,13 @@ import torch
 
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
 from diffusion.schedule import cosine_schedule
-from distill.embedding import time_embedding
 from distill.law import sgd_shrinkage
+from distill.student import time_embedding
 from planner.joint import plan_jointly
+from planner.per_dimension import optimal_values
 from planner.plan import merges, rounds
-from planner.problem import pose
+from planner.problem import make_problem
 from planner.regimes import consistency_threshold, vanilla_threshold
-from planner.search import optimal_values
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, w2_squared
 from tests.brute_force import every_algorithm_1_plan
@@ -105,7 +105,9 @@ def splits(row: Row) -> dict[str, float]:
 @shows("P-3")
 def joint_plans(row: Row) -> dict[str, float]:
     num_steps, train_time = int(row["T"]), float(row["s"])
-    posed = pose(cosine_schedule(num_steps), np.array(variances_of(row))).with_training(train_time)
+    posed = make_problem(cosine_schedule(num_steps), np.array(variances_of(row))).with_training(
+        train_time
+    )
     heuristic = plan_jointly(posed, "greedy").w2_squared
     exact = plan_jointly(posed, "pareto").w2_squared
     if num_steps <= 7:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from vae.config import PretrainConfig
-from vae.pretrain import pretrain
+from vae.pretrain_vae import pretrain_vae
 
 
 def config(data: Path, cache: Path, out: Path) -> PretrainConfig:
@@ -34,7 +34,7 @@ def main(data: Path, cache: Path, out: Path, seed: int, kills: int) -> None:
     for attempt in range(kills + 1):
         child = os.fork()
         if child == 0:
-            pretrain(config(data, cache, out))
+            pretrain_vae(config(data, cache, out))
             os._exit(0)
         if attempt < kills:
             if attempt % 2 == 0:  # while a file is being written; the first time there is one

@@ -21,7 +21,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from scripts.jobs import Job, find_jobs
+from experiment.flags import flag as spell
+from experiment.folder import only_writer
+from scripts.commands import Job, find_jobs
 from tests.commands import (
     COMMANDS,
     READS,
@@ -34,8 +36,6 @@ from tests.commands import (
     run,
     start,
 )
-from vae.flags import flag as spell
-from vae.lock import only_writer
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "robustness.md"
 INTRODUCTION = """\

@@ -3,9 +3,9 @@ import pytest
 
 from diffusion.covariance import affine_jump, eigenbasis
 from diffusion.schedule import cosine_schedule
+from planner.per_dimension import per_dimension_plans
 from planner.plan import merges
-from planner.problem import pose
-from planner.search import per_dimension_plans
+from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator, plan_operator, w2_squared
 
@@ -29,7 +29,7 @@ def denoising_step(schedule, t):
 @pytest.mark.parametrize(("start", "stop"), [(8, 0), (8, 3), (5, 2), (1, 0)])
 def test_steps_in_the_eigenbasis_are_those_of_the_full_denoiser(start, stop):
     schedule, data = cosine_schedule(8), eigenbasis(MEAN, COVARIANCE)
-    problem = pose(schedule, data.variances).with_training(1.0)
+    problem = make_problem(schedule, data.variances).with_training(1.0)
     operator = problem.operators[stop:start].prod(axis=0)
     matrix, offset = affine_jump(data, schedule, operator, start, stop)
 
@@ -43,7 +43,7 @@ def test_steps_in_the_eigenbasis_are_those_of_the_full_denoiser(start, stop):
 def test_merges_of_full_matrices_leave_what_the_plan_says():
     """[OM] eq. 16 with matrices: train from the noisiest part towards the product of the parts."""
     schedule, data, train_time = cosine_schedule(6), eigenbasis(MEAN, COVARIANCE), 0.7
-    problem = pose(schedule, data.variances).with_training(train_time)
+    problem = make_problem(schedule, data.variances).with_training(train_time)
     plan = CANONICAL["progressive"](6)
     matrices = {(t, t - 1): denoising_step(schedule, t)[0] for t in range(1, 7)}
     for jump in merges(plan):
@@ -64,7 +64,7 @@ def test_merges_of_full_matrices_leave_what_the_plan_says():
 def test_the_loss_in_the_eigenbasis_is_the_distance_of_the_full_gaussians():
     """Bures: W2**2 = tr(P + Q - 2 (P^1/2 Q P^1/2)^1/2) for covariances P and Q, equal means."""
     data = eigenbasis(MEAN, COVARIANCE)
-    problem = pose(cosine_schedule(8), data.variances).with_training(0.4)
+    problem = make_problem(cosine_schedule(8), data.variances).with_training(0.4)
     plans = per_dimension_plans(problem.operators, problem.shrinkage, data.variances)
     operator = per_dimension_operator(plans, problem.operators, problem.shrinkage)
     outputs = []

@@ -22,10 +22,10 @@ from diffusers import (
 from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import denoiser_of
 from diffusion.grid import TimeGrid, grid_at, karras_grid, uniform_log_snr_grid, uniform_t_grid
-from diffusion.noise import seeded_noise, walk_noise
-from diffusion.noise_estimator import NoiseEstimator
 from diffusion.samplers import SAMPLERS, ddim, sample
 from diffusion.schedule import linear_beta_schedule
+from experiment.seeds import seeded_noise, walk_noise
+from sampling.noise_estimator import NoiseEstimator
 
 # diffusers asks NumPy for arrays in an old way, and will drop the noise form of DPM-Solver in time.
 pytestmark = [

@@ -8,7 +8,6 @@ from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import gaussian_denoiser, mixture_denoiser
 from diffusion.gaussian import ddim_operators
 from diffusion.grid import TimeGrid, grid_at, karras_grid, uniform_t_grid
-from diffusion.noise import seeded_noise, walk_noise
 from diffusion.samplers import (
     DETERMINISTIC,
     MARKOVIAN,
@@ -19,6 +18,7 @@ from diffusion.samplers import (
     walk,
 )
 from diffusion.schedule import cosine_schedule
+from experiment.seeds import seeded_noise, walk_noise
 
 ORDERS = {"ddim": 1, "euler_log_snr": 1, "dpmpp_2m": 2, "dpm_2m": 2}
 

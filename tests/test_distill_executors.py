@@ -8,13 +8,13 @@ import distributed
 import numpy as np
 import pytest
 
-import distill.compare
-from distill.compare import compare
+import distill.compare_strategies
+from distill.compare_strategies import compare_strategies
+from distill.comparison import save_students
 from distill.config import CompareConfig
+from distill.engines import Training
 from distill.executors import default_workers, do_jobs, open_executor
 from distill.jobs import Job, steps_per_merge
-from distill.students import save_students
-from distill.worker import Training
 from planner.strategies import CANONICAL
 from tests.conftest import small_comparison
 
@@ -52,15 +52,15 @@ def assert_equal_students(ours, theirs):
 
 
 def test_local_processes_give_the_numbers_of_one(config):
-    here = compare(config)
-    spread = compare(replace(config, out=config.out.with_name("spread"), workers=2))
+    here = compare_strategies(config)
+    spread = compare_strategies(replace(config, out=config.out.with_name("spread"), workers=2))
     assert_equal_students(spread, here)
 
 
 def test_a_cluster_that_loses_a_worker_midway_gives_the_numbers_of_one_process(
     config, tmp_path, monkeypatch
 ):
-    here = compare(config)
+    here = compare_strategies(config)
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
@@ -75,10 +75,10 @@ def test_a_cluster_that_loses_a_worker_midway_gives_the_numbers_of_one_process(
             if len(saved) == 1:
                 os.kill(victim, signal.SIGKILL)
 
-        monkeypatch.setattr(distill.compare, "save_students", save_and_kill)
+        monkeypatch.setattr(distill.compare_strategies, "save_students", save_and_kill)
         out = tmp_path / "cluster"
         address = cluster.scheduler_address
-        spread = compare(replace(config, out=out, workers=None, scheduler=address))
+        spread = compare_strategies(replace(config, out=out, workers=None, scheduler=address))
     assert len(saved) > 10  # all but the first after the kill
     assert_equal_students(spread, here)
 
@@ -86,7 +86,7 @@ def test_a_cluster_that_loses_a_worker_midway_gives_the_numbers_of_one_process(
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(config, monkeypatch):
     monkeypatch.setattr("distill.executors.CONNECT_SECONDS", 0.5)
     with pytest.raises(OSError, match=r"127\.0\.0\.1:9"):
-        compare(replace(config, workers=None, scheduler="tcp://127.0.0.1:9"))
+        compare_strategies(replace(config, workers=None, scheduler="tcp://127.0.0.1:9"))
 
 
 def test_errors_of_jobs_keep_their_kind_and_a_lost_process_is_told_with_the_way_on(training):

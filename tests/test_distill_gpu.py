@@ -8,11 +8,11 @@ import torch
 
 from diffusion.schedule import cosine_schedule
 from distill.descent import fit_operators
+from distill.engines import Training, do_job
 from distill.inputs import gaussian_inputs
 from distill.jobs import Job, steps_per_merge
 from distill.train import train_students
-from distill.worker import Training, do_job
-from planner.problem import pose
+from planner.problem import make_problem
 from planner.strategies import CANONICAL
 
 pytestmark = [
@@ -56,7 +56,7 @@ def test_a_captured_step_sees_every_new_batch():
 
 @pytest.mark.parametrize("name", CANONICAL)
 def test_the_device_changes_nothing(name):
-    problem = pose(cosine_schedule(8), np.array([0.3, 1.0, 4.0]))
+    problem = make_problem(cosine_schedule(8), np.array([0.3, 1.0, 4.0]))
     plans = (CANONICAL[name](8),) * 3
     inputs = gaussian_inputs(problem.schedule, problem.variances, batch_size=100, seed=0)
     cpu, cuda = (

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from diffusion.schedule import cosine_schedule
-from distill.embedding import SQUARED_NORM, least_norm_parameters, time_embedding
 from distill.inputs import gaussian_inputs, latent_inputs
 from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
-from distill.stages import plan_stage
+from distill.stage_plans import plan_stage
+from distill.student import SQUARED_NORM, least_norm_parameters, time_embedding
 from distill.train import train_students
 from planner.plan import merge, step
-from planner.problem import pose
+from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
 
@@ -46,7 +46,7 @@ def test_initial_parameters_are_the_smallest_that_give_the_operators():
 def test_gradient_descent_ends_where_the_recursion_with_its_own_batches_says(strategy, kind):
     """No statistics here: given the batches, plain gradient descent is the merge rule exactly."""
     variances = np.array([0.1, 0.6, 0.97, 1.0, 1.05, 1.4, 3.0])
-    problem = pose(cosine_schedule(9), variances)
+    problem = make_problem(cosine_schedule(9), variances)
     if kind == "gaussian":
         inputs = gaussian_inputs(problem.schedule, variances, batch_size=64, seed=3)
     else:
@@ -70,7 +70,7 @@ def test_mean_operators_agree_with_the_closed_form_within_5_standard_errors(stra
     """
     trials, levels = 60, np.array([0.2, 0.9, 1.02, 2.0])
     variances = np.repeat(levels, trials)
-    problem = pose(cosine_schedule(8), variances)
+    problem = make_problem(cosine_schedule(8), variances)
     inputs = gaussian_inputs(problem.schedule, variances, batch_size=2560, seed=0)
     shrinkage = sgd_shrinkage(inputs.second_moments, LR, epochs=10)
     plans = plan_stage(("per_merge", 10), problem, LR).plans[strategy]
@@ -86,7 +86,7 @@ def test_simulated_runs_have_the_law_of_trained_ones():
     """Means and spreads over 400 trials, against 400 simulated runs; 5 standard errors each."""
     trials, epochs = 400, 100
     variances = np.repeat([0.3, 1.5], trials)
-    problem = pose(cosine_schedule(4), variances)
+    problem = make_problem(cosine_schedule(4), variances)
     inputs = gaussian_inputs(problem.schedule, variances, batch_size=256, seed=5)
     plans = (CANONICAL["progressive"](4),) * len(variances)
     trained = train_students(plans, problem.operators, inputs, epochs, LR, CPU).reshape(2, trials)
@@ -127,7 +127,7 @@ def test_a_batch_hangs_on_seed_and_time_alone():
 
 
 def test_coordinates_do_not_feel_each_others_plans():
-    problem = pose(cosine_schedule(3), np.array([0.5, 0.5]))
+    problem = make_problem(cosine_schedule(3), np.array([0.5, 0.5]))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 32, seed=0)
     early, late = merge(step(3), merge(step(2), step(1))), merge(merge(step(3), step(2)), step(1))
 
@@ -140,14 +140,14 @@ def test_coordinates_do_not_feel_each_others_plans():
 
 
 def test_one_teacher_step_is_its_own_student():
-    problem = pose(cosine_schedule(1), np.array([0.5, 2.0]))
+    problem = make_problem(cosine_schedule(1), np.array([0.5, 2.0]))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 4, seed=0)
     trained = train_students((step(1), step(1)), problem.operators, inputs, 5, LR, CPU)
     np.testing.assert_allclose(trained, problem.operators[0], atol=1e-7)
 
 
 def test_above_the_stable_rate_students_diverge_and_are_refused():
-    problem = pose(cosine_schedule(2), np.array([4.0]))
+    problem = make_problem(cosine_schedule(2), np.array([4.0]))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 1000, seed=0)
     limit = largest_stable_lr(inputs.second_moments)
     assert abs(sgd_shrinkage(inputs.second_moments, 0.99 * limit, 1)).max() < 1
@@ -160,7 +160,7 @@ def test_above_the_stable_rate_students_diverge_and_are_refused():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_trains_the_same_students():
-    problem = pose(cosine_schedule(8), np.linspace(0.1, 2, 16))
+    problem = make_problem(cosine_schedule(8), np.linspace(0.1, 2, 16))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 256, seed=0)
     plans = (CANONICAL["sequential_boot"](8),) * 16
     on_cpu = train_students(plans, problem.operators, inputs, 20, LR, CPU)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from experiment.folder import read_run
 from scripts.health import examine_files
-from vae.run_folder import read_run
 
 ROOT = Path(__file__).parents[1]
 NOT_PACKAGED = shutil.ignore_patterns(".*", "build", "runs", "tests", "*.egg-info", "__pycache__")

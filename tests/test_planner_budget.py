@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget, operator_under
-from planner.counted import plans_under_total
 from planner.plan import merges
-from planner.problem import pose
+from planner.problem import make_problem
 from planner.split import best_split, onto_simplex, split_loss
 from planner.strategies import CANONICAL, sequential_boot
+from planner.total_budget import plans_under_total
 from planner.value import w2_squared
 from tests.brute_force import every_algorithm_1_plan
 
@@ -17,7 +17,7 @@ VARIANCES = np.array([0.0, 0.3, 0.9, 1.0, 1.1, 1.5, 3.0])
 
 
 def test_a_total_budget_is_shared_by_the_merges_and_a_per_merge_one_is_not():
-    problem = pose(cosine_schedule(8), np.array([0.5, 1.5]))
+    problem = make_problem(cosine_schedule(8), np.array([0.5, 1.5]))
     plan = CANONICAL["progressive"](8)  # seven merges
     for kind, time in (("total", 0.3), ("per_merge", 2.1)):
         expected = operator_under(Budget(0.3), [plan] * 2, problem)
@@ -40,9 +40,9 @@ def test_an_unknown_budget_is_refused():
 @pytest.mark.parametrize("total_time", [0.05, 0.8, 6.4, 60.0])
 def test_no_plan_beats_the_optimal_one_under_a_total_budget(num_steps, total_time):
     budget = Budget(total_time, "total")
-    problem = pose(cosine_schedule(num_steps), VARIANCES)
+    problem = make_problem(cosine_schedule(num_steps), VARIANCES)
     plans = plans_under_total(
-        problem.operators, problem.second_moments, problem.towards, total_time
+        problem.operators, problem.second_moments, problem.direction, total_time
     )
     found = operator_under(budget, plans, problem)
     rivals = [
@@ -55,7 +55,7 @@ def test_no_plan_beats_the_optimal_one_under_a_total_budget(num_steps, total_tim
 
 def test_at_equal_total_training_vanilla_overtakes_boot():
     """Per merge BOOT is best for lam <= 1, with T - 1 times the training of vanilla."""
-    problem = pose(cosine_schedule(32), np.array([0.2, 0.5, 0.9]))
+    problem = make_problem(cosine_schedule(32), np.array([0.2, 0.5, 0.9]))
     errors = {
         (name, kind): np.abs(
             problem.surrogate
@@ -69,9 +69,9 @@ def test_at_equal_total_training_vanilla_overtakes_boot():
 
 
 def test_too_many_steps_for_a_total_budget_are_refused():
-    problem = pose(cosine_schedule(65), np.array([0.5]))
+    problem = make_problem(cosine_schedule(65), np.array([0.5]))
     with pytest.raises(ValueError, match="num_steps = 65 is too many"):
-        plans_under_total(problem.operators, problem.second_moments, problem.towards, 1.0)
+        plans_under_total(problem.operators, problem.second_moments, problem.direction, 1.0)
 
 
 def split_of(plan, problem, total_time):
@@ -89,7 +89,7 @@ def split_of(plan, problem, total_time):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_the_gradient_of_a_split_is_that_of_finite_differences(name):
     plan = CANONICAL[name](7)
-    times, loss = split_of(plan, pose(cosine_schedule(7), np.array([0.4, 1.3])), 2.0)
+    times, loss = split_of(plan, make_problem(cosine_schedule(7), np.array([0.4, 1.3])), 2.0)
     point = times * 0.5 + 0.1
     _, gradient = loss(point)
     nudges = 1e-6 * np.eye(len(point))
@@ -100,7 +100,7 @@ def test_the_gradient_of_a_split_is_that_of_finite_differences(name):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_no_random_split_beats_the_best_one(name):
     plan, total = CANONICAL[name](9), 3.0
-    problem = pose(cosine_schedule(9), np.array([0.3, 0.8, 1.4]))
+    problem = make_problem(cosine_schedule(9), np.array([0.3, 0.8, 1.4]))
     times, loss = split_of(plan, problem, total)
     assert times.sum() == pytest.approx(total, rel=1e-12)
     assert (times >= 0).all()
@@ -121,7 +121,7 @@ def test_the_best_split_of_boot_equalises_what_more_training_would_gain():
     for every merge that is trained at all, and c is found here by bisection.
     """
     num_steps, total = 12, 4.0
-    problem = pose(cosine_schedule(num_steps), np.array([0.4]))
+    problem = make_problem(cosine_schedule(num_steps), np.array([0.4]))
     times, _ = split_of(sequential_boot(num_steps), problem, total)
     kept = problem.operators[-2::-1, 0]  # absorbed A_{T-1}, ..., A_1
     low, high = 1e-12, 1.0

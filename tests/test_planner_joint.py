@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
+from planner.beam import improve
 from planner.fronts import build, interval_fronts, nearest_to
-from planner.improve import improve
 from planner.joint import SOLVERS, plan_jointly
 from planner.plan import merges
-from planner.problem import pose
+from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, product_operator, w2_squared
 from tests.brute_force import compositions, every_algorithm_1_plan
@@ -33,7 +33,7 @@ train_times = st.sampled_from([0.2, 0.8, 1.6, 6.4])
 
 
 def posed(num_steps, variances, train_time):
-    return pose(cosine_schedule(num_steps), np.array(variances)).with_training(train_time)
+    return make_problem(cosine_schedule(num_steps), np.array(variances)).with_training(train_time)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_an_unknown_solver_and_too_many_operators_are_refused():
 @pytest.mark.parametrize("train_time", [3.2, 6.4])
 def test_plans_that_tie_but_for_rounding_do_not_take_turns_for_ever(train_time):
     """Long plans with a tiny loss: the rounding of W2**2 is then a large share of it."""
-    problem = pose(cosine_schedule(64), np.array([0.5, 1.4])).with_training(train_time)
+    problem = make_problem(cosine_schedule(64), np.array([0.5, 1.4])).with_training(train_time)
     beam, pareto = (plan_jointly(problem, solver) for solver in ("beam", "pareto"))
     assert beam.w2_squared <= pareto.w2_squared * 1.001
 

@@ -4,9 +4,9 @@ import importlib.util
 import subprocess
 from pathlib import Path
 
-import vae.run_folder
+import experiment.folder
 
-SOURCE = Path(vae.run_folder.__file__)
+SOURCE = Path(experiment.folder.__file__)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -54,4 +54,4 @@ def test_code_installed_inside_another_checkout_is_not_of_its_commit(tmp_path):
 def test_without_a_checkout_or_without_git_there_is_no_commit(tmp_path, monkeypatch):
     assert commit_of(tmp_path / "vae") is None
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert vae.run_folder.provenance("cpu")["git_commit"] is None
+    assert experiment.folder.provenance("cpu")["git_commit"] is None

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from distill.compare import compare
+from distill.compare_strategies import compare_strategies
 from distill.comparison import open_comparison
-from distill.kinds import plan_kinds
+from distill.recommend import plan_kinds
 from distill.results import over_seeds, tabulate
 from report.comparison import write_report
-from report.page import Page, Section, write_page
-from report.pictures import Picture
+from report.page import Page, Picture, Section, write_page
 from report.tables import Cell, Table
 from report.verdict import claim_sentences
 from tests.chromium import CHROMIUM, run_chromium
@@ -34,7 +33,7 @@ def finished(tmp_path_factory) -> tuple[Path, list, str]:
     """Run folder, rows and terminal text of a small comparison."""
     folder = tmp_path_factory.mktemp("comparison")
     config = small_comparison(folder / "run & <b>co</b>", make_model_run(folder), num_images=3)
-    comparison = compare(config)
+    comparison = compare_strategies(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     text, _ = write_report(config.out, comparison, rows, config.seed)
     return config.out, rows, text

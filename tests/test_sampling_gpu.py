@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from diffusion.grid import uniform_log_snr_grid
-from diffusion.noise import walk_noise
 from diffusion.samplers import SAMPLERS, sample
-from sampling.checkpoint import embedded_estimator, load_estimator
+from experiment.seeds import walk_noise
+from sampling.estimator_file import embedded_estimator, load_estimator
 
 pytestmark = [
     pytest.mark.gpu,

@@ -5,21 +5,20 @@ import numpy as np
 import pytest
 import torch
 
-from sampling import train_job
-from sampling.checkpoint import (
-    FILE_NAME,
+from sampling import train_noise_estimator as job
+from sampling.config import TrainConfig
+from sampling.estimator_file import (
+    ESTIMATOR_FILE,
     embedded_estimator,
     load_estimator,
     refuse_other_vae,
     save_estimator,
 )
-from sampling.config import TrainConfig
 from sampling.train import eps_errors, noise_levels
-from sampling.train_job import train
+from sampling.train_noise_estimator import train_noise_estimator
 from scripts.cli import main
 from vae.checkpoint import embedded_vae
-from vae.latents import FILE_NAME as LATENTS_NAME
-from vae.latents import Latents, load_latents, save_latents
+from vae.latents import LATENTS_FILE, Latents, load_latents, save_latents
 
 SMALL = {"num_updates": 12, "batch_size": 32, "width": 16, "depth": 1, "device": "cpu"}
 
@@ -27,32 +26,32 @@ SMALL = {"num_updates": 12, "batch_size": 32, "width": 16, "depth": 1, "device":
 @pytest.fixture
 def latents(model_run, monkeypatch):
     """Folder of 500 latents of which the last 100 are held out; calibration on few samples."""
-    monkeypatch.setattr("sampling.calibrate.COUNT", 32)
+    monkeypatch.setattr("sampling.train.COUNT", 32)
     folder = model_run[1]
     found = load_latents(folder)
     found.splits[400:] = 1
-    save_latents(folder / LATENTS_NAME, found)
+    save_latents(folder / LATENTS_FILE, found)
     return folder
 
 
 def test_a_run_that_was_interrupted_ends_where_an_uninterrupted_one_does(
     latents, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train_job, "UPDATES_PER_SAVE", 4)
+    monkeypatch.setattr(job, "UPDATES_PER_SAVE", 4)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(TrainConfig(latents=latents, out=whole, **SMALL))
+    train_noise_estimator(TrainConfig(latents=latents, out=whole, **SMALL))
 
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    kept = train_job.train_updates
+    kept = job.train_updates
     calls = iter([kept, kept, stop])
-    monkeypatch.setattr(train_job, "train_updates", lambda *a: next(calls)(*a))
+    monkeypatch.setattr(job, "train_updates", lambda *a: next(calls)(*a))
     with pytest.raises(KeyboardInterrupt):
-        train(TrainConfig(latents=latents, out=broken, **SMALL))
-    monkeypatch.setattr(train_job, "train_updates", kept)
-    train(TrainConfig(latents=latents, out=broken, **SMALL))
-    expected, found = (load_estimator(folder / FILE_NAME)[0] for folder in (whole, broken))
+        train_noise_estimator(TrainConfig(latents=latents, out=broken, **SMALL))
+    monkeypatch.setattr(job, "train_updates", kept)
+    train_noise_estimator(TrainConfig(latents=latents, out=broken, **SMALL))
+    expected, found = (load_estimator(folder / ESTIMATOR_FILE)[0] for folder in (whole, broken))
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], tensor, rtol=0, atol=0)
     rows = [json.loads(row) for row in (broken / "metrics.jsonl").read_text().splitlines()]
@@ -82,21 +81,25 @@ def test_moments_alone_cannot_be_trained_on(latents, tmp_path):
     moments = Latents(
         found.mean, found.covariance, found.count, found.vae_sha256, found.data_fingerprint
     )
-    save_latents(tmp_path / "moments" / LATENTS_NAME, moments)
+    save_latents(tmp_path / "moments" / LATENTS_FILE, moments)
     with pytest.raises(ValueError, match="encode again without --moments-only"):
-        train(TrainConfig(latents=tmp_path / "moments", out=tmp_path / "run", **SMALL))
+        train_noise_estimator(
+            TrainConfig(latents=tmp_path / "moments", out=tmp_path / "run", **SMALL)
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_training_needs_held_out_latents(model_run, tmp_path):
     with pytest.raises(ValueError, match="500 latents to train on and 0 held out"):
-        train(TrainConfig(latents=model_run[1], out=tmp_path / "run", **SMALL))
+        train_noise_estimator(TrainConfig(latents=model_run[1], out=tmp_path / "run", **SMALL))
 
 
 def test_a_loss_that_explodes_stops_the_run_and_names_the_update(latents, tmp_path):
     with pytest.raises(FloatingPointError, match=r"update \d+: loss .* try a smaller --lr"):
-        train(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL | {"lr": 1e30}))
-    assert not (tmp_path / "run" / FILE_NAME).exists()
+        train_noise_estimator(
+            TrainConfig(latents=latents, out=tmp_path / "run", **SMALL | {"lr": 1e30})
+        )
+    assert not (tmp_path / "run" / ESTIMATOR_FILE).exists()
 
 
 @pytest.mark.parametrize(
@@ -111,14 +114,14 @@ def test_bad_flags_are_one_line(flags, message, latents, tmp_path, monkeypatch, 
     given = ["--latents", str(latents), "--out", str(tmp_path / "run"), *flags]
     monkeypatch.setattr(sys, "argv", ["train_noise_estimator.py", *given])
     with pytest.raises(SystemExit) as stop:
-        main(TrainConfig, train, "A job.")
+        main(TrainConfig, train_noise_estimator, "A job.")
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_saved_estimator_says_the_same_within_half_precision(latents, tmp_path):
-    train(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL))
-    model, trained = load_estimator(tmp_path / "run" / FILE_NAME)
+    train_noise_estimator(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL))
+    model, trained = load_estimator(tmp_path / "run" / ESTIMATOR_FILE)
     assert (trained.updates, trained.width, trained.latent_dim) == (12, 16, 128)
     save_estimator(tmp_path / "again.safetensors", model, trained)
     again, _ = load_estimator(tmp_path / "again.safetensors")
@@ -127,8 +130,8 @@ def test_a_saved_estimator_says_the_same_within_half_precision(latents, tmp_path
 
 
 def test_a_damaged_estimator_is_refused(latents, tmp_path):
-    train(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL))
-    path = tmp_path / "run" / FILE_NAME
+    train_noise_estimator(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL))
+    path = tmp_path / "run" / ESTIMATOR_FILE
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         load_estimator(path)
@@ -137,8 +140,8 @@ def test_a_damaged_estimator_is_refused(latents, tmp_path):
 
 
 def test_an_estimator_is_refused_beside_another_vae(latents, model_run, tmp_path):
-    train(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL))
-    path = tmp_path / "run" / FILE_NAME
+    train_noise_estimator(TrainConfig(latents=latents, out=tmp_path / "run", **SMALL))
+    path = tmp_path / "run" / ESTIMATOR_FILE
     _, trained = load_estimator(path)
     refuse_other_vae(trained, path, model_run[0] / "vae.safetensors")
     with pytest.raises(ValueError, match=r"give --vae that model, or train an estimator"):

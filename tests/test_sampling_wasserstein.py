@@ -4,8 +4,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from sampling.quality import margin
-from sampling.wasserstein import random_directions, sliced_w2_squared
+from sampling.wasserstein import margin, random_directions, sliced_w2_squared
 
 
 def transport_cost(a: torch.Tensor, b: torch.Tensor) -> float:

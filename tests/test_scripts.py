@@ -5,10 +5,10 @@ import sys
 import pytest
 
 from distill.config import CompareConfig, DecodeConfig
-from report.grids import decode_grids
+from report.decode_grids import decode_grids
 from scripts import compare_strategies, encode_latents
 from scripts.cli import main
-from vae.check import CheckConfig, check_data
+from vae.check_data import CheckConfig, check_data
 from vae.config import EncodeConfig
 
 

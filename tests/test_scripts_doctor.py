@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sampling.checkpoint import embedded_estimator
+from sampling.estimator_file import embedded_estimator
 from scripts import health
 from scripts.doctor import DoctorConfig, run
 from vae.checkpoint import embedded_vae
@@ -59,7 +59,7 @@ def test_a_changed_estimator_is_found(tmp_path):
 def test_a_model_that_raises_or_is_not_finite_does_not_work(monkeypatch):
     cpu = torch.device("cpu")
     assert health.examine_estimator(cpu) == health.Finding("embedded noise estimator", "samples")
-    monkeypatch.setattr(health, "draw_latents", lambda *_: torch.tensor([1.0, float("nan")]))
+    monkeypatch.setattr(health, "sample_latents", lambda *_: torch.tensor([1.0, float("nan")]))
     assert health.examine_estimator(cpu).wrong == "its values are not finite"
     monkeypatch.setattr(health, "embedded_vae", lambda: Path("nowhere") / "vae.safetensors")
     assert "no such file" in health.examine_vae(cpu).wrong

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from distill.plan_job import PlanConfig
-from distill.plans import read_plan_set
-from planner.plan_file import read_plans
+from distill.plan_merges import PlanConfig
+from distill.stage_plans import read_plan_set
+from planner.plan_set import read_plans
 from scripts.cli import main
 from scripts.plan_merges import run
-from vae.latents import FILE_NAME, Latents, save_latents
+from vae.latents import LATENTS_FILE, Latents, save_latents
 
 
 def call(monkeypatch, *arguments):
@@ -35,7 +35,7 @@ def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys,
 def test_variances_come_from_latents_too(monkeypatch, tmp_path):
     covariance = torch.diag(torch.linspace(0.2, 1.6, 128, dtype=torch.float64))
     latents = Latents(torch.zeros(128, dtype=torch.float64), covariance, 1000, "vae", "data")
-    save_latents(tmp_path / "latents" / FILE_NAME, latents)
+    save_latents(tmp_path / "latents" / LATENTS_FILE, latents)
     out = tmp_path / "run"
     call(monkeypatch, "--latents", tmp_path / "latents", "--num-steps", 4, "--out", out)
     np.testing.assert_array_equal(

@@ -14,10 +14,10 @@ import torch
 
 from tests.conftest import draw_image
 from vae.cache import load_images
-from vae.check import CheckConfig, check_data
+from vae.check_data import CheckConfig, check_data
 from vae.config import PretrainConfig
-from vae.data import MOST_MEMBER_BYTES, find_images, open_image
-from vae.pretrain import pretrain
+from vae.images import MOST_MEMBER_BYTES, find_images, open_image
+from vae.pretrain_vae import pretrain_vae
 
 ROOT = Path(__file__).parents[1]
 OUR_OWN = {"tests", "benchmarks"}
@@ -84,11 +84,11 @@ class Payload:
 def test_a_checkpoint_with_orders_in_it_is_refused_and_none_is_carried_out(image_folder, tmp_path):
     small = {"data": image_folder, "out": tmp_path / "run", "cache": tmp_path / "cache"}
     config = PretrainConfig(**small, epochs=1, batch_size=16, device="cpu")
-    pretrain(config)
+    pretrain_vae(config)
     for checkpoint in [path for path in config.out.rglob("*") if path.suffix in (".pt", ".pth")]:
         torch.save(Payload(tmp_path / "done"), checkpoint)
     with pytest.raises(ValueError, match="not a whole checkpoint"):
-        pretrain(config)
+        pretrain_vae(config)
     assert not (tmp_path / "done").exists()
     # The order itself works: a loader that obeys carries it out.
     pickle.loads(pickle.dumps(Payload(tmp_path / "done")))

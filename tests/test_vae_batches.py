@@ -10,7 +10,7 @@ from vae.batches import (
     resident_batches,
     streamed_batches,
 )
-from vae.pixels import to_float, to_uint8
+from vae.model import to_float, to_uint8
 
 CPU = torch.device("cpu")
 

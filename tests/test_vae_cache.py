@@ -9,7 +9,7 @@ from PIL import Image
 
 import vae.cache
 from vae.cache import load_images
-from vae.data import crop_to_square
+from vae.images import crop_to_square
 
 
 def test_the_cache_holds_every_crop_and_opens_without_decoding_again(

@@ -2,11 +2,12 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from experiment.tensors import write_tensors
+from experiment.write import sha256, write_json
 from vae.checkpoint import embedded_vae, load_vae, save_vae
-from vae.encode import encode_in_parts
-from vae.files import sha256, write_json
+from vae.encode_latents import encode_in_parts
 from vae.latents import (
-    FILE_NAME,
+    LATENTS_FILE,
     Latents,
     describe,
     encode,
@@ -16,7 +17,6 @@ from vae.latents import (
     save_latents,
 )
 from vae.model import LATENT_DIM, VAE
-from vae.tensors import write_tensors
 
 
 def test_weights_survive_the_file_up_to_half_precision(tmp_path):
@@ -128,7 +128,7 @@ def test_latents_survive_the_file_and_name_their_vae(model_run):
 def test_impossible_latents_are_refused(model_run, name, value, message):
     from dataclasses import replace
 
-    path = model_run[1] / FILE_NAME
+    path = model_run[1] / LATENTS_FILE
     save_latents(path, replace(load_latents(path), **{name: value}))
     with pytest.raises(ValueError, match=message):
         load_latents(path)
@@ -147,7 +147,7 @@ def test_moments_alone_are_latents_too(model_run):
 
 def test_the_embedded_model_is_small_whole_and_has_the_latents_it_was_used_for():
     weights = embedded_vae()
-    latents = load_latents(weights.with_name(FILE_NAME))
+    latents = load_latents(weights.with_name(LATENTS_FILE))
     refuse_mismatch(latents, weights, weights)
     assert sum(path.stat().st_size for path in weights.parent.iterdir()) < 9e6
     assert latents.codes is None  # nothing about single CelebA images is published

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from vae.config import PretrainConfig
-from vae.job import Job, prepare
 from vae.parallel import World
-from vae.train import train_steps
+from vae.train import Job, prepare, train_steps
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,12 +10,12 @@ import torch.multiprocessing as mp
 
 from tests.conftest import draw_image
 from vae.cache import load_images
+from vae.checkpoint import load_state
 from vae.config import PretrainConfig
 from vae.loss import vae_loss
 from vae.model import VAE
 from vae.parallel import World, distribute, join_world
-from vae.pretrain import pretrain
-from vae.training_state import load_state
+from vae.pretrain_vae import pretrain_vae
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +45,7 @@ def one_of_two(rank: int, port: int, out: str) -> None:
         model, images, eps = a_model_and_batch()
         own = world.share(len(images))
         found = gradients(model, distribute(model, world), images[own], eps[own])
-        if world.leads:
+        if world.is_main:
             torch.save(found, out)
 
 
@@ -93,7 +93,7 @@ def test_torchrun_trains_as_one_process_does_and_the_first_alone_writes(tmp_path
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("figures/training.png") == 1
-    pretrain(PretrainConfig(**values, out=tmp_path / "one"))
+    pretrain_vae(PretrainConfig(**values, out=tmp_path / "one"))
     rows = [
         [json.loads(row) for row in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
         for run in ("one", "two")

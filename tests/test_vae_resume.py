@@ -15,8 +15,8 @@ import torch
 from tests.conftest import draw_image
 from tests.resume_driver import config
 from vae.cache import load_images
-from vae.pretrain import pretrain
-from vae.training_state import FOLDER, load_state
+from vae.checkpoint import FOLDER, load_state
+from vae.pretrain_vae import pretrain_vae
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,7 +47,7 @@ def data(tmp_path_factory) -> Path:
 def whole(data) -> Path:
     """A run that nothing cut off."""
     out = data.parent / "whole"
-    pretrain(config(data, data.parent / "cache", out))
+    pretrain_vae(config(data, data.parent / "cache", out))
     return out
 
 
@@ -122,10 +122,10 @@ def test_signals_and_a_time_limit_stop_after_a_step_and_the_same_command_goes_on
         assert "Traceback" not in said
     run = config(data, data.parent / "cache", out)
     before = progress()
-    pretrain(replace(run, max_minutes=0.0001))  # returns: exit status 0
+    pretrain_vae(replace(run, max_minutes=0.0001))  # returns: exit status 0
     assert "0.0001 minutes are up: saved; the same command again" in capsys.readouterr().out
     assert progress() > before
-    pretrain(run)
+    pretrain_vae(run)
     assert_same_run(out, whole)
 
 
@@ -143,15 +143,15 @@ def test_only_the_newest_states_are_kept_and_the_best_weights(data, whole):
 def assert_survives(data: Path, whole: Path, out: Path, fill, empty) -> None:
     """Fill the disk after a few steps; nothing saved is lost, and with room the run goes on."""
     run = config(data, data.parent / "cache", out)
-    pretrain(replace(run, max_minutes=1e-9))  # one step
+    pretrain_vae(replace(run, max_minutes=1e-9))  # one step
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     fill()
     with pytest.raises(OSError, match=r"cannot be written .*make room, then give the same command"):
-        pretrain(run)
+        pretrain_vae(run)
     empty()
     kept = {path: path.read_bytes() for path in before}
     assert kept == before
-    pretrain(run)
+    pretrain_vae(run)
     assert_same_run(out, whole)
 
 

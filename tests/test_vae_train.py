@@ -3,17 +3,15 @@ import json
 import pytest
 import torch
 
-from vae.checkpoint import load_vae
+from vae.checkpoint import FOLDER, load_vae
 from vae.config import EncodeConfig, PretrainConfig
-from vae.encode import encode_latents
-from vae.evaluate import Quality, evaluate
+from vae.encode_latents import encode_latents
+from vae.evaluate import Quality, evaluate_vae
 from vae.latents import load_latents, moments
 from vae.loss import kl_to_standard_normal
-from vae.model import VAE
-from vae.pixels import to_float, to_uint8
-from vae.pretrain import pretrain
+from vae.model import VAE, to_float, to_uint8
+from vae.pretrain_vae import pretrain_vae
 from vae.train import learning_rate
-from vae.training_state import FOLDER
 
 
 def config(image_folder, out, **changes) -> PretrainConfig:
@@ -24,13 +22,13 @@ def config(image_folder, out, **changes) -> PretrainConfig:
 @pytest.fixture
 def one_held_out(monkeypatch):
     """Of the forty test images none would be held out by chance; take a larger share."""
-    monkeypatch.setattr("vae.data.HOLDOUT", 0.2)
+    monkeypatch.setattr("vae.images.HOLDOUT", 0.2)
 
 
 @pytest.mark.usefixtures("one_held_out")
 def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_and_batch(image_folder, tmp_path):
     with pytest.raises(FloatingPointError, match=r"epoch 1, batch 1: loss .*MS-SSIM nan"):
-        pretrain(config(image_folder, tmp_path / "run", lr=1e30))
+        pretrain_vae(config(image_folder, tmp_path / "run", lr=1e30))
     assert not (tmp_path / "run" / FOLDER).exists()
 
 
@@ -39,17 +37,17 @@ def test_another_runs_folder_is_left_alone(image_folder, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds files of something else"):
-        pretrain(config(image_folder, tmp_path / "run"))
-    pretrain(config(image_folder, tmp_path / "other", epochs=1))
+        pretrain_vae(config(image_folder, tmp_path / "run"))
+    pretrain_vae(config(image_folder, tmp_path / "other", epochs=1))
     before = (tmp_path / "other/vae.safetensors").read_bytes()
     with pytest.raises(ValueError, match=r"config.beta is 0.0003 there, 0.5 here"):
-        pretrain(config(image_folder, tmp_path / "other", epochs=1, beta=0.5))
+        pretrain_vae(config(image_folder, tmp_path / "other", epochs=1, beta=0.5))
     assert (tmp_path / "other/vae.safetensors").read_bytes() == before
 
 
 @pytest.mark.usefixtures("one_held_out")
 def test_training_lowers_the_loss_on_real_gradients(image_folder, tmp_path):
-    pretrain(config(image_folder, tmp_path / "run", epochs=12))
+    pretrain_vae(config(image_folder, tmp_path / "run", epochs=12))
     rows = [json.loads(row) for row in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_reconstruction"] < 0.9 * rows[0]["train_reconstruction"]
 
@@ -71,7 +69,7 @@ def test_bytes_survive_the_way_to_floats_and_back():
 @pytest.mark.parametrize("size", [32, 128])
 def test_another_image_size_is_named_by_the_weights_and_read_back(image_folder, tmp_path, size):
     cache = image_folder.parent / "cache"
-    pretrain(config(image_folder, tmp_path / "run", epochs=1, image_size=size))
+    pretrain_vae(config(image_folder, tmp_path / "run", epochs=1, image_size=size))
     assert load_vae(tmp_path / "run/vae.safetensors").image_size == size
     latents = encode_latents(
         EncodeConfig(data=image_folder, out=tmp_path / "codes", vae=tmp_path / "run", cache=cache)
@@ -83,7 +81,7 @@ def test_another_image_size_is_named_by_the_weights_and_read_back(image_folder, 
     assert facts["preprocessing"].endswith(f"_{size}px_v1")
     assert facts["ms_ssim"]["window"] == {32: 3, 128: 7}[size]
     with pytest.raises(ValueError, match=f"config.image_size is {size} there, 64 here"):
-        pretrain(config(image_folder, tmp_path / "run", epochs=1))
+        pretrain_vae(config(image_folder, tmp_path / "run", epochs=1))
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 96, 128])
@@ -105,7 +103,7 @@ def test_validation_measures_what_it_says():
     torch.manual_seed(0)
     model = VAE(32).eval()
     images = torch.randint(0, 256, (300, 32, 32, 3), dtype=torch.uint8)  # more than one batch
-    quality = evaluate(model, images)
+    quality = evaluate_vae(model, images)
     with torch.no_grad():
         mu, log_var = model.encode(to_float(images))
         error = (model.decode(mu) - to_float(images)).square().mean((1, 2, 3))
@@ -135,7 +133,7 @@ def test_every_epoch_is_recorded_also_for_tensorboard(image_folder, tmp_path):
         "tensorboard.backend.event_processing.event_accumulator"
     )
     out = tmp_path / "run"
-    pretrain(config(image_folder, out, image_size=32, track="tensorboard", l1=0.1))
+    pretrain_vae(config(image_folder, out, image_size=32, track="tensorboard", l1=0.1))
     rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(row["train_l1"] > 0 for row in rows)

@@ -6,7 +6,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # threads do not survive a fork
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from scripts.jobs import find_jobs
+from scripts.commands import find_jobs
 
 for job in find_jobs():
     importlib.import_module(f"scripts.{job.name}")

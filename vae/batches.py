@@ -7,12 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vae.model import LATENT_DIM
-from vae.pixels import to_float
+from experiment.seeds import keyed_generator
+from vae.model import LATENT_DIM, to_float
 
 _ORDER, _FIRST_STEP = 0, 1  # what an epoch draws: its order, then one draw for every step
 _RESIDENT_SHARE = 0.5  # of the device's free memory that the training images may take
@@ -32,19 +31,13 @@ class Draws:
         return Draws(self.rows[places], self.columns[places], self.eps[places])
 
 
-def _generator(device: torch.device | str, *key: int) -> torch.Generator:
-    (state,) = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    # Another stream than that of distill/inputs.py, which says why.
-    return torch.Generator(device).manual_seed(int(state))
-
-
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> Tensor:
     """Places of the images of every batch of an epoch, (steps, B), on the CPU.
 
     The last, short batch is left out where there is another: batch norm is noisy on a few images.
     """
     size = min(batch_size, count)
-    order = torch.randperm(count, generator=_generator("cpu", seed, epoch, _ORDER))
+    order = torch.randperm(count, generator=keyed_generator(seed, epoch, _ORDER))
     return order[: count // size * size].view(-1, size)
 
 
@@ -58,7 +51,7 @@ def draw(
         size: Images in the batch.
     """
     seed, epoch, step = key
-    generator = _generator(device, seed, epoch, _FIRST_STEP + step)
+    generator = keyed_generator(seed, epoch, _FIRST_STEP + step, device=device)
     shift = torch.randint(
         -max_shift, max_shift + 1, (2, size, 1), generator=generator, device=device
     )

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from reading.files import field, read_json, reading, shown, whole
-from vae.data import (
+from experiment.read import field, integer, read_json, reading, short_repr
+from experiment.write import write_text
+from vae.images import (
     DEFAULT_IMAGE_SIZE,
     SPLITS,
     ImageSource,
@@ -33,7 +34,6 @@ from vae.data import (
     find_images,
     open_image,
 )
-from vae.files import write_text
 
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
 MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
@@ -96,7 +96,7 @@ def load_images(
         with _locked(pixels.with_suffix(".part")) as partial:
             if not index.exists():
                 _decode_all(source, partial, pixels, image_size, workers)
-    skipped, digest = read_index(index)
+    skipped, digest = read_cache_index(index)
     names = tuple(name for name in source.names if name not in skipped)
     shape = (len(names), image_size, image_size, 3)
     with reading(pixels, "all the decoded images", f"remove {index} to decode them again"):
@@ -115,7 +115,7 @@ def load_images(
     )
 
 
-def read_index(path: Path) -> tuple[dict[str, str], str]:
+def read_cache_index(path: Path) -> tuple[dict[str, str], str]:
     """Images of a cache that could not be read, each with the reason, and the pixels' SHA-256.
 
     Raises:
@@ -125,7 +125,7 @@ def read_index(path: Path) -> tuple[dict[str, str], str]:
         facts = read_json(path)
         digest = field(facts, "sha256", str)
         if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise ValueError(f"sha256 is {shown(digest)}")
+            raise ValueError(f"sha256 is {short_repr(digest)}")
         return _unreadable(facts), digest
 
 
@@ -139,7 +139,7 @@ def read_progress(
     """
     with reading(path, "the progress of a decoding", "remove it to decode from the start"):
         saved = read_json(path)
-        done, unreadable = whole(saved, "done"), _unreadable(saved)
+        done, unreadable = integer(saved, "done"), _unreadable(saved)
         found = os.fstat(partial.fileno()).st_size // (3 * image_size**2)
         if not 0 <= done - len(unreadable) <= found:
             raise ValueError(

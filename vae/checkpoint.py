@@ -1,30 +1,41 @@
-"""VAE weights as a file: half-precision safetensors that name their preprocessing."""
+"""A VAE as files: half-precision weights, and the state of a pretraining between two steps."""
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from reading.files import reading
-from vae.data import DEFAULT_IMAGE_SIZE, preprocessing_id
+from experiment.read import field, integer, number, reading, short_repr
+from experiment.tensors import (
+    check_adam,
+    check_weights,
+    checked_tensor,
+    metadata_integer,
+    read_checkpoint,
+    read_tensors,
+    write_checkpoint,
+    write_tensors,
+)
+from vae.images import DEFAULT_IMAGE_SIZE, preprocessing_id
+from vae.loss import VaeLoss
 from vae.model import VAE
-from vae.tensors import read_tensors, whole_number, write_tensors
-from vae.weights import check_weights
 
-KIND = "mergelab VAE weights, format 1"
-FILE_NAME = "vae.safetensors"
-BEST_NAME = "best.safetensors"  # of the epochs of a run, by validation
+VAE_KIND = "mergelab VAE weights, format 1"
+VAE_FILE = "vae.safetensors"
+BEST_VAE_FILE = "best.safetensors"  # of the epochs of a run, by validation
 
 
 def embedded_vae() -> Path:
     """The pretrained model that comes with the package."""
-    return Path(__file__).parent / "pretrained" / FILE_NAME
+    return Path(__file__).parent / "pretrained" / VAE_FILE
 
 
 def weights_path(vae: Path | None) -> Path:
     """File of a run folder, of a weights file, or (None) of the embedded model."""
     if vae is None:
         return embedded_vae()
-    return vae / FILE_NAME if vae.is_dir() else vae
+    return vae / VAE_FILE if vae.is_dir() else vae
 
 
 def save_vae(path: Path, model: VAE) -> None:
@@ -34,7 +45,7 @@ def save_vae(path: Path, model: VAE) -> None:
         for name, tensor in model.state_dict().items()
     }
     metadata = {
-        "kind": KIND,
+        "kind": VAE_KIND,
         "image_size": str(model.image_size),
         "preprocessing": preprocessing_id(model.image_size),
     }
@@ -49,10 +60,10 @@ def load_vae(path: Path) -> VAE:
         OSError: it cannot be read.
         ValueError: it is damaged, made for other preprocessing, or does not fit the network.
     """
-    tensors, metadata = read_tensors(path, KIND)
+    tensors, metadata = read_tensors(path, VAE_KIND)
     with reading(path, "weights of a VAE", "copy them again, or pretrain again"):
         # Weights from before the size could be chosen do not name it.
-        size = whole_number({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
+        size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if metadata.get("preprocessing") != preprocessing_id(size):
             raise ValueError(
                 f"made for images preprocessed as {metadata.get('preprocessing')}, "
@@ -61,3 +72,76 @@ def load_vae(path: Path) -> VAE:
         model = VAE(size)
         model.load_state_dict(check_weights(tensors, model.state_dict()))
     return model.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
+STATE_FORMAT = "mergelab VAE training state, format 2"
+FOLDER = "checkpoints"
+_PATTERN = "step_{:09d}.pt"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """All that decides the further course, beside the config and the data."""
+
+    epoch: int  # whole epochs done, validated and recorded
+    losses: Tensor  # (steps done of the epoch after these, 4), on the CPU
+    best_ms_ssim: float  # of the validations so far
+    model: dict[str, Tensor]
+    optimizer: dict[str, object]  # read back, its "state" alone: the flags decide the rest
+
+
+def save_state(
+    run: Path, total_steps: int, state: TrainingState, image_size: int, keep: int
+) -> None:
+    """Write ``checkpoints/step_*.pt``, then remove all but the newest ``keep``.
+
+    Args:
+        total_steps: Steps done since the start, which name the file.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; the older ones are left.
+    """
+    content = {
+        "format": STATE_FORMAT,
+        "preprocessing": preprocessing_id(image_size),
+    } | {item.name: getattr(state, item.name) for item in fields(TrainingState)}
+    path = run / FOLDER / _PATTERN.format(total_steps)
+    write_checkpoint(path, content)
+    for old in sorted(path.parent.glob(_PATTERN.replace("{:09d}", "*")))[:-keep]:
+        old.unlink()
+
+
+def load_state(run: Path, image_size: int) -> TrainingState | None:
+    """The newest state of a run, on the CPU; None before the first was saved.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another version, network or preprocessing; it is left
+            alone.
+    """
+    paths = sorted((run / FOLDER).glob(_PATTERN.replace("{:09d}", "*")))
+    if not paths:
+        return None
+    path = paths[-1]
+    earlier = "the one before it" if len(paths) > 1 else "the start"
+    hint = f"remove it to go on from {earlier}, or give a new --out"
+    with reading(path, "a whole checkpoint of this run", hint):
+        content = read_checkpoint(path)
+        if (found := field(content, "format", str)) != STATE_FORMAT:
+            raise ValueError(f"holds {short_repr(found)}, this version reads {STATE_FORMAT}")
+        if (found := field(content, "preprocessing", str)) != preprocessing_id(image_size):
+            raise ValueError(
+                f"trained on images preprocessed as {found}, this run prepares "
+                f"{preprocessing_id(image_size)}"
+            )
+        with torch.device("meta"):  # names and shapes without values
+            model = VAE(image_size)
+        parameters = list(model.parameters())
+        losses = {"losses": field(content, "losses", Tensor)}
+        return TrainingState(
+            epoch=integer(content, "epoch"),
+            losses=checked_tensor(losses, "losses", torch.float32, (None, len(VaeLoss._fields))),
+            best_ms_ssim=number(content, "best_ms_ssim"),
+            model=check_weights(field(content, "model", dict), model.state_dict()),
+            optimizer=check_adam(field(content, "optimizer", dict), parameters),
+        )

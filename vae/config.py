@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
+from experiment.folder import CHANGES_NO_NUMBER
 from vae.cache import DEFAULT_CACHE
-from vae.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
-from vae.run_folder import CHANGES_NO_NUMBER
 
 
 @dataclass(frozen=True)

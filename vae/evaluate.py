@@ -1,15 +1,18 @@
-"""How well a VAE reconstructs faces that it was not trained on, and what its latents look like."""
+"""How well a VAE reconstructs held-out faces, what its latents look like, and pictures of both."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
 
+from experiment.write import write_atomically
 from vae.latents import describe, moments
 from vae.loss import kl_to_standard_normal
-from vae.model import VAE
-from vae.pixels import to_float
-from vae.ssim import ms_ssim
+from vae.model import LATENT_DIM, VAE, to_float
+from vae.ms_ssim import ms_ssim
 
 BATCH_SIZE = 256
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016 (arXiv:1509.00519), sec. 5.2
@@ -50,7 +53,7 @@ class Quality:
 
 
 @torch.no_grad()
-def evaluate(model: VAE, images: Tensor) -> Quality:
+def evaluate_vae(model: VAE, images: Tensor) -> Quality:
     """Reconstruct from the posterior mean, without flips; the model is left in evaluation mode.
 
     Args:
@@ -76,3 +79,31 @@ def evaluate(model: VAE, images: Tensor) -> Quality:
         covariance=moments(torch.cat(means).cpu())[1],
         count=len(images),
     )
+
+
+COLUMNS = 10
+
+
+@torch.no_grad()
+def picture_epoch(path: Path, model: VAE, images: Tensor) -> None:
+    """Write a PNG: two rows of images, each above its reconstructions, then two of samples.
+
+    Args:
+        images: uint8 (N, S, S, 3), on any device; the first 20 are pictured. Samples decode N(0, I)
+            noise from a fixed seed, so pictures of different epochs show the same ones.
+    """
+    device = next(model.parameters()).device
+    shown = to_float(images[: 2 * COLUMNS].to(device))
+    reconstructions = model.decode(model.encode(shown)[0])
+    noise = torch.randn(2 * COLUMNS, LATENT_DIM, generator=torch.Generator().manual_seed(0))
+    samples = model.decode(noise.to(device))
+    rows = [
+        *(
+            row
+            for pair in zip(shown.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
+            for row in pair
+        ),
+        samples,
+    ]
+    grid = make_grid(torch.cat(rows).cpu(), nrow=COLUMNS)
+    write_atomically(path, lambda target: to_pil_image(grid).save(target, format="PNG"))

@@ -7,15 +7,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from reading.files import reading
-from vae.data import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
-from vae.files import sha256
-from vae.model import LATENT_DIM, VAE
-from vae.pixels import to_float
-from vae.tensors import fact, pick, read_tensors, whole_number, write_tensors
+from experiment.read import reading
+from experiment.tensors import (
+    checked_tensor,
+    metadata_integer,
+    metadata_value,
+    read_tensors,
+    write_tensors,
+)
+from experiment.write import sha256
+from vae.images import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
+from vae.model import LATENT_DIM, VAE, to_float
 
-KIND = "mergelab latents, format 1"
-FILE_NAME = "latents.safetensors"
+LATENTS_KIND = "mergelab latents, format 1"
+LATENTS_FILE = "latents.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,7 @@ class Latents:
     data_fingerprint: str
     image_size: int = DEFAULT_IMAGE_SIZE  # pixels a side of the encoded images
     codes: Tensor | None = None  # (N, 128) float32
-    splits: Tensor | None = None  # (N,) uint8, indices into vae.data.SPLITS
+    splits: Tensor | None = None  # (N,) uint8, indices into vae.images.SPLITS
 
     @property
     def variances(self) -> Tensor:
@@ -86,7 +91,7 @@ def save_latents(path: Path, latents: Latents) -> None:
     if latents.codes is not None and latents.splits is not None:
         tensors |= {"codes": latents.codes, "splits": latents.splits}
     metadata = {
-        "kind": KIND,
+        "kind": LATENTS_KIND,
         "count": str(latents.count),
         "vae_sha256": latents.vae_sha256,
         "data_fingerprint": latents.data_fingerprint,
@@ -97,7 +102,7 @@ def save_latents(path: Path, latents: Latents) -> None:
 
 def latents_path(latents: Path) -> Path:
     """File of a folder that encode_latents filled, or the file itself."""
-    return latents / FILE_NAME if latents.is_dir() else latents
+    return latents / LATENTS_FILE if latents.is_dir() else latents
 
 
 def load_latents(path: Path) -> Latents:
@@ -108,14 +113,14 @@ def load_latents(path: Path) -> Latents:
         ValueError: damaged, of the wrong shape, or with values that are not finite.
     """
     path = latents_path(path)
-    tensors, metadata = read_tensors(path, KIND)
+    tensors, metadata = read_tensors(path, LATENTS_KIND)
     with reading(path, "latents", "encode again: python -m scripts.encode_latents"):
         # Files from before the size could be chosen do not name it.
-        size = whole_number({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
+        size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if size not in IMAGE_SIZES:
             raise ValueError(f"image_size {size} is none of {IMAGE_SIZES}")
-        count = whole_number(metadata, "count", least=1)
-        covariance = pick(tensors, "covariance", torch.float64, (LATENT_DIM, LATENT_DIM))
+        count = metadata_integer(metadata, "count", least=1)
+        covariance = checked_tensor(tensors, "covariance", torch.float64, (LATENT_DIM, LATENT_DIM))
         variances = covariance.diagonal()
         if (variances < 0).any():
             i = int(variances.argmin())
@@ -124,16 +129,16 @@ def load_latents(path: Path) -> Latents:
             )
         codes = splits = None
         if "codes" in tensors or "splits" in tensors:
-            codes = pick(tensors, "codes", torch.float32, (count, LATENT_DIM))
-            splits = pick(tensors, "splits", torch.uint8, (count,))
+            codes = checked_tensor(tensors, "codes", torch.float32, (count, LATENT_DIM))
+            splits = checked_tensor(tensors, "splits", torch.uint8, (count,))
             if (splits >= len(SPLITS)).any():
                 raise ValueError(f"splits hold {int(splits.max())}, must be below {len(SPLITS)}")
         return Latents(
-            mean=pick(tensors, "mean", torch.float64, (LATENT_DIM,)),
+            mean=checked_tensor(tensors, "mean", torch.float64, (LATENT_DIM,)),
             covariance=covariance,
             count=count,
-            vae_sha256=fact(metadata, "vae_sha256"),
-            data_fingerprint=fact(metadata, "data_fingerprint"),
+            vae_sha256=metadata_value(metadata, "vae_sha256"),
+            data_fingerprint=metadata_value(metadata, "data_fingerprint"),
             image_size=size,
             codes=codes,
             splits=splits,

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vae.ssim import ms_ssim
+from vae.ms_ssim import ms_ssim
 
 
 class VaeLoss(NamedTuple):

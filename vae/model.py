@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vae.data import DEFAULT_IMAGE_SIZE, IMAGE_SIZES
+from vae.images import DEFAULT_IMAGE_SIZE, IMAGE_SIZES
 
 CHANNELS = (32, 64, 128, 256, 512, 512)  # of the blocks, finest first; 64 px take five
 LATENT_DIM = 128
@@ -91,3 +91,13 @@ class VAE(nn.Module):
         """
         mu, log_var = self.encode(images)
         return self.decode(mu + torch.exp(0.5 * log_var) * eps), mu, log_var
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Bytes (B, H, W, 3) -> floats (B, 3, H, W) in [0, 1], channels last in memory."""
+    return images.permute(0, 3, 1, 2).float() / 255.0
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Floats (B, 3, H, W) in [0, 1] -> the nearest bytes, (B, H, W, 3)."""
+    return (images.permute(0, 2, 3, 1) * 255.0).round().clamp(0, 255).byte()

@@ -1,40 +1,20 @@
 """The record of a training: one JSON object an epoch, and TensorBoard on request."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from reading.files import read_json_lines, reading
+from experiment.metrics import METRICS
+from experiment.write import append_line, keep_lines
 from vae.evaluate import Quality
-from vae.files import append_line, keep_lines
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter  # an extra
 
-METRICS = "metrics.jsonl"
 DIMENSIONS = "latent_dimensions.jsonl"
-
-
-def read_metrics(run: Path, columns: Iterable[str]) -> list[dict[str, float]]:
-    """The rows of ``metrics.jsonl``, one or more, with numbers in these columns at least.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: it is missing, cannot be read, or is damaged.
-    """
-    path = run / METRICS
-    with reading(path, "a whole record of a training", "give the folder of a whole training"):
-        rows = read_json_lines(path, drop_cut_off=False)
-        if not rows:
-            raise ValueError("holds no row")
-        for name in columns:
-            for line, row in enumerate(rows, start=1):
-                if not isinstance(row.get(name), int | float):
-                    raise ValueError(f"line {line} has no number {name!r}")
-        return rows
 
 
 class Record:

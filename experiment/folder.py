@@ -1,0 +1,255 @@
+"""One run, one folder: what was asked, of which inputs, by which code; one command at a time.
+
+Every command leaves its record in ``config.json``, what came out in ``summary.md``, its numbers in
+``results.csv`` and its pictures in ``figures/``, beside the files that it makes for others. A run
+is resumed only by the same command.
+"""
+
+import fcntl
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from experiment.read import field, read_json, reading
+from experiment.write import write_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # exists for type checkers alone
+
+_PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pillow")
+
+CONFIG = "config.json"
+SUMMARY = "summary.md"
+RESULTS = "results.csv"
+FIGURES = "figures"
+
+# Metadata of a config's field that changes no number, so that a run may go on under another value.
+CHANGES_NO_NUMBER = {"changes_no_number": True}
+
+
+def open_run(
+    out: Path,
+    job: str,
+    config: "DataclassInstance",
+    inputs: dict[str, str],
+    device: str,
+    facts: dict[str, object] | None = None,
+) -> bool:
+    """Make the run folder ``out`` and its ``config.json``, or open it to go on.
+
+    Args:
+        job: Name of the script, so that one job never resumes another's folder.
+        config: The job's frozen config dataclass.
+        inputs: Name of each input -> its SHA-256.
+        device: Where the job will run.
+        facts: What follows from the flags here, for the record.
+
+    Returns:
+        Whether the folder holds this very run already, whole or in part.
+
+    Raises:
+        ValueError: the folder holds something else; nothing in it is touched.
+    """
+    path = out / CONFIG
+    asked = {"job": job, "config": _comparable(config), "inputs": inputs}
+    if path.exists():
+        found = read_run(out)
+        _refuse_another(path, {key: found.get(key) for key in asked}, asked)
+        _remove_leftovers(out)
+        return True
+    if out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
+        raise ValueError(f"{out}: holds files of something else; give --out a new folder")
+    record = {"paths": _paths(config), "facts": facts or {}, "provenance": provenance(device)}
+    write_json(path, asked | record)
+    return False
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what a run that was killed while it wrote has left, and no one will finish."""
+    for leftover in out.rglob(".*.tmp"):
+        inside = leftover.relative_to(out).parents[:-1]
+        # A run folder inside, as of decode_grids, may have a command at work in it.
+        if not any((out / folder / CONFIG).exists() for folder in inside):
+            leftover.unlink()
+
+
+def _refuse_another(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    flat_found, flat_asked = _flatten(found), _flatten(asked)
+    for key in sorted(flat_asked.keys() | flat_found.keys()):
+        if flat_found.get(key) != flat_asked.get(key):
+            raise ValueError(
+                f"{path.parent}: holds another run's results ({key} is {flat_found.get(key)} "
+                f"there, {flat_asked.get(key)} here); give --out a new folder, or repeat that "
+                "run's flags"
+            )
+
+
+def _flatten(nested: dict[str, Any]) -> dict[str, object]:
+    """Two levels of names joined by a dot; deeper values are compared whole."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _comparable(config: "DataclassInstance") -> dict[str, object]:
+    """The fields that decide the numbers, as JSON gives them back: not where files lie."""
+    idle = {field.name for field in fields(config) if "changes_no_number" in field.metadata}
+    left_out = idle | _paths(config).keys()
+    values = {name: value for name, value in asdict(config).items() if name not in left_out}
+    comparable: dict[str, object] = json.loads(json.dumps(values))
+    return comparable
+
+
+def _paths(config: "DataclassInstance") -> dict[str, str | list[str]]:
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    one = {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+    return one | {
+        name: [str(path) for path in value]
+        for name, value in values.items()
+        if isinstance(value, tuple) and value and all(isinstance(path, Path) for path in value)
+    }
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Command, commit, versions and hardware, for the record."""
+    return {
+        "command": " ".join(sys.orig_argv[1:]),
+        "git_commit": _git_commit(),
+        "versions": {"mergelab": _own_version(), "python": platform.python_version()}
+        | {package: metadata.version(package) for package in _PACKAGES},
+        "hardware": {
+            "device": device,
+            "name": torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the running code, "-dirty" where files differ from it; None outside a checkout."""
+    try:
+        # Installed into an environment that lies in some other checkout, this file is not tracked.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    run = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()
+
+
+def _own_version() -> str:
+    """Version of the installed package, if it is; the code also runs from its folder."""
+    try:
+        return metadata.version("mergelab")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_name() -> str:
+    """Model name as Linux gives it, else what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def read_run(out: Path) -> dict[str, Any]:
+    """The record that ``open_run`` wrote.
+
+    Raises:
+        FileNotFoundError, OSError: it is missing, or cannot be read.
+        ValueError: it is damaged.
+    """
+    path = out / CONFIG
+    hint = "give the folder of a run, or for a new run a new --out"
+    with reading(path, "a whole record of a run", hint):
+        found: dict[str, Any] = read_json(path)
+        field(found, "job", str)
+        for name in ("config", "inputs", "paths", "facts", "provenance"):
+            field(found, name, dict)
+        made = found["provenance"]
+        field(made, "command", str)
+        field(made, "git_commit", object if made.get("git_commit") is None else str)
+        for name in ("versions", "hardware"):
+            field(made, name, dict)
+        for name in found["inputs"]:
+            field(found["inputs"], name, str)
+        return found
+
+
+def describe_run(out: Path) -> dict[str, str]:
+    """The record in ``config.json`` as lines for a reader: name -> value."""
+    record = read_run(out)
+    made = record["provenance"]
+    return {
+        "command": f"`python {made['command']}`",
+        "config": ", ".join(f"{name} {value}" for name, value in record["config"].items()),
+        "inputs (SHA-256)": ", ".join(f"{k} {v[:16]}…" for k, v in record["inputs"].items())
+        or "none",
+        "commit": made["git_commit"] or "not a git checkout",
+        "versions": ", ".join(f"{name} {value}" for name, value in made["versions"].items()),
+        "hardware": ", ".join(f"{name} {value}" for name, value in made["hardware"].items()),
+    }
+
+
+LOCK = ".lock"
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, made where it is missing, until the block ends.
+
+    Where nothing was made of it, it is removed again.
+
+    Raises:
+        ValueError: another process holds it, or it is a file.
+        OSError: it cannot be made or written.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a")
+    except FileExistsError as error:
+        raise ValueError(f"{error.filename}: is a file, not a folder; give another one") from error
+    except OSError as error:
+        raise OSError(
+            f"{folder}: cannot be written ({error.strerror}); give a folder of your own, on a "
+            "disk with room"
+        ) from error
+    with file:
+        try:
+            # Of the process, not of the open file, so it holds on network file systems too.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"{folder}: another run is at work in it; wait for its end, or give another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            if made and not any(path.name != LOCK for path in folder.iterdir()):
+                (folder / LOCK).unlink()
+                with suppress(OSError):  # another command may work beside it by now
+                    for path in made:
+                        path.rmdir()

@@ -1,0 +1,168 @@
+"""Files from elsewhere: what they hold, or one line with the file, the fault and the mend.
+
+Readers say ``with reading(path, ...):`` and raise a plain ``ValueError`` for what they find wrong;
+the functions below do so too.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+TEXT = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put before it
+_SHOWN = 60  # characters of a value that a message repeats
+_KINDS = {
+    bool: "true or false",
+    dict: "an object",
+    float: "a number",
+    int: "a whole number",
+    list: "a list",
+    str: "a string",
+}
+
+
+@contextmanager
+def reading(
+    path: Path, what: str, hint: str, also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Name the file in whatever goes wrong while it is read.
+
+    Args:
+        what: What it should have been, with its article: "a schedule".
+        mend: What to do about a missing or damaged one.
+        also: What else its parser raises for a damaged file, beside ``ValueError``.
+
+    Raises:
+        FileNotFoundError, OSError: it is missing, or cannot be read.
+        ValueError: it is damaged, or something else.
+    """
+    # JSON that is nested too deeply for its parser is as damaged as any.
+    damage: tuple[type[Exception], ...] = (ValueError, RecursionError, csv.Error, *also)
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; {hint}") from error
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read ({error_text(error)}); {hint}") from error
+    except damage as error:
+        raise ValueError(f"{path}: not {what} ({error_text(error)}); {hint}") from error
+
+
+def error_text(error: Exception) -> str:
+    """What an error says, cut to a line; its type where it says nothing."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split())[:300] or type(error).__name__
+
+
+def short_repr(value: object) -> str:
+    """A value as a message repeats it, cut to a few words."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """The value of a JSON file; NaN and infinity, which JSON has not, are refused."""
+    return json.loads(path.read_text(encoding=TEXT), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"holds {name}, which is no number")
+
+
+def read_json_lines(path: Path, drop_cut_off: bool) -> list[dict[str, Any]]:
+    """The objects of a file with one a line.
+
+    Args:
+        drop_cut_off: Leave out a last line that was cut off, in place of refusing it.
+    """
+    *integer, cut_off = path.read_text(encoding=TEXT).split("\n")
+    if cut_off and not drop_cut_off:
+        raise ValueError("its last line is cut off")
+    found = []
+    for number, line in enumerate(integer, start=1):
+        try:
+            found.append(expect(json.loads(line), dict, "it"))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+    return found
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with exactly these columns, each with the number of its line."""
+    with path.open(newline="", encoding=TEXT) as file:
+        rows = csv.reader(file, strict=True)
+        header = next(rows, [])
+        if header != list(columns):
+            raise ValueError(
+                f"the first line must be {','.join(columns)}, got {short_repr(','.join(header))}"
+            )
+        for row in rows:
+            if len(row) != len(columns):
+                raise ValueError(f"line {rows.line_num} has {len(row)} fields of {len(columns)}")
+            yield rows.line_num, dict(zip(columns, row, strict=True))
+
+
+def expect(value: object, kind: type[T], name: str) -> T:
+    """The value, which must be of that JSON type: true is no number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(
+            f"{name} is {short_repr(value)}, must be {_KINDS.get(kind, kind.__name__)}"
+        )
+    return value
+
+
+def field(record: object, name: str, kind: type[T]) -> T:
+    """``record[name]``, which must be there and of that JSON type."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{short_repr(record)} is no object with {name!r}")
+    if name not in record:
+        raise ValueError(f"lacks {name!r}")
+    return expect(record[name], kind, name)
+
+
+def number(record: object, name: str, least: float = -math.inf) -> float:
+    """The finite number ``record[name]``, not below ``least``."""
+    return finite(field(record, name, object), name, least)
+
+
+def integer(record: object, name: str, least: int = 0) -> int:
+    """The whole number ``record[name]``, not below ``least``."""
+    value = field(record, name, int)
+    if value < least:
+        raise ValueError(f"{name} is {short_repr(value)}, must be at least {least}")
+    return value
+
+
+def numbers(record: object, name: str) -> NDArray[np.float64]:
+    """The list of finite numbers ``record[name]``, (n,)."""
+    found = field(record, name, list)
+    return np.array([finite(value, f"{name}[{i}]") for i, value in enumerate(found)], np.float64)
+
+
+def finite(value: object, name: str, least: float = -math.inf) -> float:
+    """A number of JSON as a finite float not below ``least``."""
+    try:
+        # Whole numbers have no bound there, floats do.
+        found = float(expect(value, float if isinstance(value, float) else int, name))
+    except (OverflowError, ValueError):
+        found = math.nan
+    if not (math.isfinite(found) and found >= least):
+        bound = "" if least == -math.inf else f" of at least {least:g}"
+        raise ValueError(f"{name} is {short_repr(value)}, must be a finite number{bound}")
+    return found
+
+
+def finite_text(text: str, name: str, least: float = -math.inf) -> float:
+    """The same of a number written out, as in CSV."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} is {short_repr(text)}, must be a number") from None
+    return finite(value, name, least)

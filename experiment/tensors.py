@@ -1,0 +1,195 @@
+"""Tensors as files: checked safetensors, checkpoints that can run no code, checked weights."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from experiment.read import field, reading, short_repr
+from experiment.write import write_atomically
+
+
+def write_checkpoint(path: Path, content: dict[str, object]) -> None:
+    """Write state dicts and plain values for ``read_checkpoint``, whole or not at all."""
+    buffer = io.BytesIO()  # torch's own file writer hides why it fails
+    torch.save(content, buffer)
+    write_atomically(path, lambda target: target.write_bytes(buffer.getbuffer()))
+
+
+def read_checkpoint(path: Path) -> Any:  # noqa: ANN401
+    """What ``write_checkpoint`` wrote, or any other file that torch reads, on the CPU.
+
+    It can run no code. To be called within ``reading``.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged; it is left alone.
+    """
+    data = path.read_bytes()
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive of pickles makes torch raise nearly anything
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(first) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write safetensors, whole or not at all; the same content gives the same bytes."""
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    data = _with_sorted_header(data)
+    write_atomically(path, lambda target: target.write_bytes(data))
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The library writes metadata in random order, which would change the file's SHA-256."""
+    start = 8 + int.from_bytes(data[:8], "little")  # the header's length, the header, the tensors
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header = header.ljust(-(-len(header) // 8) * 8)  # tensors begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[start:]
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file whose metadata says ``kind``.
+
+    Raises:
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
+        ValueError: it is truncated, not safetensors, or of another kind.
+    """
+    hint = f"expected {kind} here: make or copy it again"
+    # The last two are torch's own, of sizes that no tensor has.
+    damage = (SafetensorError, TypeError, RuntimeError)
+    with (
+        reading(path, "a whole safetensors file", hint, also=damage),
+        safe_open(path, framework="pt", device="cpu") as file,
+    ):
+        metadata = file.metadata() or {}
+        # keys() lists the tensors; the handle itself is no mapping.
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata.get("kind") != kind:
+        found = short_repr(metadata["kind"]) if "kind" in metadata else "something unnamed"
+        raise ValueError(f"{path}: holds {found}, expected {kind}; give another file")
+    return tensors, metadata
+
+
+def checked_tensor(
+    tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, shape: Sequence[int | None]
+) -> Tensor:
+    """A tensor of a file, which must be of that type and shape, and finite.
+
+    Args:
+        shape: A size a dimension; None where any will do.
+
+    Raises:
+        ValueError: it is missing, or another.
+    """
+    if name not in tensors:
+        raise ValueError(f"lacks {name}")
+    found = tensors[name]
+    fits = len(found.shape) == len(shape) and all(
+        asked in (None, size) for size, asked in zip(found.shape, shape, strict=True)
+    )
+    if found.dtype != dtype or not fits:
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(
+            f"{name} is {found.dtype} of shape {tuple(found.shape)}, must be {dtype} of ({sizes})"
+        )
+    if not found.isfinite().all():
+        raise ValueError(f"{name} must have finite values")
+    return found
+
+
+def metadata_value(metadata: Mapping[str, str], name: str) -> str:
+    """The fact ``name`` of a file, which must be there."""
+    if name not in metadata:
+        raise ValueError(f"lacks {name}")
+    return metadata[name]
+
+
+def metadata_integer(metadata: Mapping[str, str], name: str, least: int = 0) -> int:
+    """The same as a whole number not below ``least``."""
+    text = metadata_value(metadata, name)
+    if not (text.isdecimal() and len(text) < 19 and int(text) >= least):
+        raise ValueError(
+            f"{name} is {short_repr(text)}, must be a whole number of at least {least}"
+        )
+    return int(text)
+
+
+_VARIANCES = {"running_var", "variances", "spread"}  # buffers whose root is taken
+
+
+def check_weights(found: object, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Refuse a state dict that is not one of the network whose own is ``expected``.
+
+    Args:
+        expected: On any device, "meta" too: names, shapes and types are what counts.
+
+    Returns:
+        ``found``, of the types that the network has.
+
+    Raises:
+        ValueError: with the first name that is missing, unknown, of another shape or type, or
+            holds a value that is not finite.
+    """
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{short_repr(found)} is no set of weights")
+    for name in [*expected, *found]:
+        if name not in found or name not in expected:
+            where = "lacks" if name in expected else "has an unknown"
+            raise ValueError(f"does not fit the network: {where} {short_repr(name)}")
+    return {name: _fitted(name, found[name], tensor) for name, tensor in expected.items()}
+
+
+def _fitted(name: str, found: object, expected: Tensor) -> Tensor:
+    if not isinstance(found, Tensor) or found.layout != torch.strided or found.is_meta:
+        raise ValueError(f"{name} is no tensor with values")
+    if found.shape != expected.shape or found.is_floating_point() != expected.is_floating_point():
+        raise ValueError(
+            f"does not fit the network: {name} is {found.dtype} of shape {tuple(found.shape)}, "
+            f"must be {expected.dtype} of {tuple(expected.shape)}"
+        )
+    if found.is_complex() or found.is_quantized:
+        raise ValueError(f"{name} is {found.dtype}")
+    fitted = found.to(expected.dtype)
+    if not fitted.isfinite().all():
+        raise ValueError(f"{name} must have finite values")
+    if name.rpartition(".")[2] in _VARIANCES and (fitted < 0).any():
+        raise ValueError(f"{name} must be at least 0")
+    return fitted
+
+
+def check_adam(found: object, parameters: Sequence[Tensor]) -> dict[str, object]:
+    """Refuse a state dict that is not one of Adam or AdamW for these parameters.
+
+    Returns:
+        Its "state" alone, of the types that the parameters have.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    state = field(found, "state", dict)
+    if state and set(state) != set(range(len(parameters))):
+        raise ValueError(f"an optimizer of {len(state)} parameters, this one has {len(parameters)}")
+    checked = {}
+    for i in state:
+        expected = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[i])
+        expected["step"] = torch.empty((), device="meta")
+        try:
+            checked[i] = check_weights(state[i], expected)
+        except ValueError as error:
+            raise ValueError(f"optimizer, parameter {i}: {error}") from error
+        if (checked[i]["exp_avg_sq"] < 0).any():
+            raise ValueError(f"optimizer, parameter {i}: exp_avg_sq must be at least 0")
+    return {"state": checked}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, checked: Mapping[str, object]) -> None:
+    """Give an optimizer a state that was read, in place; its settings stay, which flags decide."""
+    settings = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": checked["state"], "param_groups": settings})

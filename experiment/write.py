@@ -1,0 +1,87 @@
+"""Files that are whole or absent: atomic writes, and hashes; no torch, for decoding workers."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiment.read import reading
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # exists for type checkers alone
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, rename it there.
+
+    A crash, a full disk or a kill leaves the old file, or none, but never half of one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _named(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line of UTF-8 text; on a full disk it may be cut off."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Drop all but the first ``count`` lines of UTF-8 text.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no text.
+    """
+    with reading(path, "a record of this run", "remove it: a new one is begun"):
+        text = path.read_text(encoding="utf-8")
+    write_text(path, "".join(line + "\n" for line in text.split("\n")[:-1][:count]))
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file and the mend, neither of which a failed write() tells."""
+    return OSError(
+        f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: "
+        "make room, then give the same command again"
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write indented JSON, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_rows(path: Path, rows: Sequence["DataclassInstance"], row_type: type) -> None:
+    """Write dataclass rows as CSV under the names of their fields, floats in full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(row_type)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(path, text.getvalue())
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

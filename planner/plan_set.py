@@ -1,0 +1,200 @@
+"""Plans of several strategies as one JSON object, and back.
+
+Steps are counted as in the papers: the interval [a, b] of teacher steps is the jump
+x_b -> x_{a-1}, and the children of a merge stand in increasing order.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.gaussian import check_variances
+from experiment.read import (
+    expect,
+    field,
+    finite,
+    integer,
+    number,
+    numbers,
+    read_json,
+    reading,
+    short_repr,
+)
+from planner.budget import Budget, BudgetKind, budget_kind
+from planner.plan import Plan, merge, merges, outline, step
+from planner.problem import check_train_time
+
+Array = NDArray[np.float64]
+
+PER_DIMENSION = "per_dimension"  # the one strategy with a list of merges a coordinate
+PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
+_NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)  # strategies name the files of their students
+
+
+@dataclass(frozen=True, eq=False)
+class StrategyPlans:
+    """One strategy's plans, and what its students are worth in closed form."""
+
+    plans: tuple[Plan, ...]  # one a coordinate
+    operator: Array  # (d,)
+    w2_squared: float
+    optimal: bool  # proven, among the plans that the strategy may choose from
+
+
+@dataclass(frozen=True, eq=False)
+class PlanSet:
+    """All strategies for one problem."""
+
+    num_steps: int
+    train_time: float
+    budget: BudgetKind  # "per_merge", or "total": train_time is the sum over a plan's merges
+    variances: Array  # (d,)
+    surrogate: Array  # (d,)
+    lower_bound: float | None  # no plan's W2**2 is below; None where it is not known
+    strategies: dict[str, StrategyPlans]
+
+    @property
+    def plans(self) -> dict[str, tuple[Plan, ...]]:
+        """Strategy -> a plan a coordinate."""
+        return {name: found.plans for name, found in self.strategies.items()}
+
+
+def to_json(plan_set: PlanSet) -> dict[str, object]:
+    """``plan_set`` in lists, numbers and names."""
+    return {
+        "num_steps": plan_set.num_steps,
+        "train_time": plan_set.train_time,
+        "budget": plan_set.budget,
+        "variances": plan_set.variances.tolist(),
+        "surrogate": plan_set.surrogate.tolist(),
+        "lower_bound": plan_set.lower_bound,
+        "strategies": {
+            name: {
+                "w2_squared": found.w2_squared,
+                "operator": found.operator.tolist(),
+                "optimal": found.optimal,
+                "merges": [_merges(plan) for plan in found.plans]
+                if name == PER_DIMENSION
+                else _merges(found.plans[0]),
+            }
+            for name, found in plan_set.strategies.items()
+        },
+    }
+
+
+def from_json(value: object) -> PlanSet:
+    """The inverse of ``to_json``.
+
+    Raises:
+        ValueError: it is not what ``to_json`` gives.
+    """
+    num_steps = integer(value, "num_steps", least=1)
+    variances, surrogate = numbers(value, "variances"), numbers(value, "surrogate")
+    check_variances(variances)
+    if len(surrogate) != len(variances):
+        raise ValueError(f"{len(surrogate)} surrogates for {len(variances)} variances")
+    bound = field(value, "lower_bound", object)
+    budget = Budget(number(value, "train_time"), budget_kind(field(value, "budget", str)))
+    check_train_time(budget.train_time)
+    return PlanSet(
+        num_steps=num_steps,
+        train_time=budget.train_time,
+        budget=budget.kind,
+        variances=variances,
+        surrogate=surrogate,
+        lower_bound=None if bound is None else finite(bound, "lower_bound"),
+        strategies={
+            name: _strategy(name, found, num_steps, len(variances))
+            for name, found in field(value, "strategies", dict).items()
+        },
+    )
+
+
+def _strategy(name: str, found: object, num_steps: int, width: int) -> StrategyPlans:
+    refuse_unsafe_name(name)
+    jumps, operator = field(found, "merges", list), numbers(found, "operator")
+    if name == PER_DIMENSION:
+        own = [_plan(expect(of_one, list, "merges"), num_steps) for of_one in jumps]
+        shared: dict[tuple[tuple[int, ...], ...], Plan] = {}  # equal plans are one object
+        plans = tuple(shared.setdefault(outline(plan), plan) for plan in own)
+    else:
+        plans = (_plan(jumps, num_steps),) * width
+    if not len(plans) == len(operator) == width:
+        raise ValueError(
+            f"{name}: {len(plans)} plans and {len(operator)} operators for {width} variances"
+        )
+    optimal = field(found, "optimal", bool)
+    return StrategyPlans(plans, operator, number(found, "w2_squared", least=0.0), optimal)
+
+
+def refuse_unsafe_name(name: str) -> None:
+    """Refuse what is no plain name, as of a file that would lie elsewhere.
+
+    Raises:
+        ValueError: it has other characters than letters, digits, _ and -.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{short_repr(name)} cannot name a file; use letters, digits, _ and -")
+
+
+def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
+    """The plans that scripts/plan_merges.py wrote.
+
+    Args:
+        mend: What to do about a missing or damaged file.
+
+    Raises:
+        FileNotFoundError, OSError: there is no such file, or it cannot be read.
+        ValueError: it is damaged, or something else.
+    """
+    with reading(path, "a whole plans.json", hint):
+        return from_json(read_json(path))
+
+
+def _merges(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "interval": [jump.stop + 1, jump.start],
+            "children": [[part.stop + 1, part.start] for part in reversed(jump.parts)],
+        }
+        for jump in merges(plan)
+    ]
+
+
+def _plan(jumps: list[object], num_steps: int) -> Plan:
+    children = [field(jump, "children", list) for jump in jumps]
+    parts = sum(map(len, children))
+    # Told before any block is made: a damaged number of steps can be of any size.
+    if parts < num_steps > 1:
+        raise ValueError(
+            f"merges of {parts} blocks leave several of {num_steps} steps, not one of all steps"
+        )
+    done = {(t, t): step(t) for t in range(1, num_steps + 1)}
+    for jump, spans in zip(jumps, children, strict=True):
+        if not spans:
+            raise ValueError("a merge has no children")
+        merged = merge(*(_take(done, _span(span)) for span in reversed(spans)))
+        a, b = _span(field(jump, "interval", list))
+        if (merged.stop + 1, merged.start) != (a, b):
+            raise ValueError(f"children {short_repr(spans)} do not tile the interval [{a}, {b}]")
+        done[a, b] = merged
+    if list(done) != [(1, num_steps)]:
+        raise ValueError(f"merges leave the blocks {sorted(done)[:4]}, not one of all steps")
+    return done[1, num_steps]
+
+
+def _take(blocks: dict[tuple[int, int], Plan], span: tuple[int, int]) -> Plan:
+    if span not in blocks:
+        raise ValueError(f"a child {list(span)} is no step, and no merge that is still to be used")
+    return blocks.pop(span)
+
+
+def _span(value: object) -> tuple[int, int]:
+    ends = expect(value, list, "an interval")
+    if len(ends) != 2:
+        raise ValueError(f"an interval is {short_repr(ends)}, must be [first, last]")
+    return expect(ends[0], int, "the first step"), expect(ends[1], int, "the last step")

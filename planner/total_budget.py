@@ -1,0 +1,126 @@
+"""Exact planning of one coordinate under a total budget: the plan's merges share it equally.
+
+A plan of M merges trains each for the M-th part, so the number of merges matters: with D[a, b, k]
+the best value of a block that takes exactly k merges, at the shrinkage of M merges,
+
+    D[a, b, k] = best over m and i + j = k - 1 of D[m+1, b, j] ((1 - g_b) D[a, m, i] + g_b)
+    D[a, b, 1] = A_b ((1 - g_b) prod_{t=a..b-1} A_t + g_b)                          direct
+
+and the answer is the best D[1, T, M] over M. The argument that makes the scalar program exact
+holds for every count by itself. Of order T**6 steps, so for T up to 64.
+"""
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from planner.plan import Plan, merge, outline, step
+
+Array = NDArray[np.float64]
+
+MOST_STEPS = 64
+WORST = -np.inf
+
+
+@njit(cache=True)
+def _fill(
+    best: Array,
+    cuts: NDArray[np.int16],
+    operators: Array,
+    shrinkage: Array,
+    direction: float,
+    most: int,
+) -> None:
+    """Signed best values [a, b, k] for k <= most, and their (cut, merges on its left); in place."""
+    num_steps = len(operators)
+    for b in range(num_steps):
+        best[b, b, 0] = direction * operators[b]
+        g = shrinkage[b]
+        product = operators[b]
+        for a in range(b - 1, -1, -1):
+            best[a, b, : most + 1] = WORST
+            direct = (1.0 - g) * product * operators[a] + g * operators[b]
+            product *= operators[a]
+            best[a, b, 1] = direction * direct
+            cuts[a, b, 1, 0] = -1
+            for m in range(a, b):
+                for i in range(min(1, m - a), min(m - a, most - 1) + 1):
+                    factor = (1.0 - g) * direction * best[a, m, i] + g
+                    first = min(1, b - m - 1)
+                    for j in range(first, min(b - m - 1, most - 1 - i) + 1):
+                        value = best[m + 1, b, j] * factor
+                        if value > best[a, b, i + j + 1] and b - a > 1:
+                            best[a, b, i + j + 1] = value
+                            cuts[a, b, i + j + 1, 0] = m
+                            cuts[a, b, i + j + 1, 1] = i
+
+
+@njit(cache=True, parallel=True)
+def _best_counts(
+    operators: Array, rates: Array, direction: Array, total_time: float
+) -> NDArray[np.int64]:
+    """The best number of merges of each coordinate, (d,); arguments (d, T)."""
+    width, num_steps = operators.shape
+    counts = np.empty(width, np.int64)
+    for i in prange(width):
+        best = np.empty((num_steps, num_steps, num_steps))
+        cuts = np.empty((num_steps, num_steps, num_steps, 2), np.int16)
+        record = WORST
+        for count in range(1, num_steps):
+            shrinkage = np.exp(-2.0 * total_time / count * rates[i])
+            _fill(best, cuts, operators[i], shrinkage, direction[i], count)
+            if best[0, num_steps - 1, count] > record:
+                record = best[0, num_steps - 1, count]
+                counts[i] = count
+    return counts
+
+
+def plans_under_total(
+    operators: Array, rates: Array, direction: Array, total_time: float
+) -> tuple[Plan, ...]:
+    """The optimal plan of every coordinate when the merges of each share ``total_time``.
+
+    Args:
+        operators, rates: A_t and r_t, (T, d), for shrinkages exp(-2 s r_t); row t - 1 belongs to t.
+        towards: -1 where a smaller value is better, else +1, (d,).
+
+    Raises:
+        ValueError: more than ``MOST_STEPS`` steps.
+    """
+    num_steps = len(operators)
+    check_num_steps(num_steps)
+    if num_steps == 1:
+        return (step(1),) * len(direction)
+    rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(rates.T)
+    counts = _best_counts(*rows, direction, total_time)
+    plans: list[Plan] = []
+    shared: dict[
+        tuple[tuple[int, ...], ...], Plan
+    ] = {}  # equal plans are one object, valued and trained together
+    for i, count in enumerate(counts.tolist()):
+        best = np.empty((num_steps,) * 3)
+        cuts = np.empty((*(num_steps,) * 3, 2), np.int16)
+        shrinkage = np.exp(-2.0 * total_time / count * rows[1][i])
+        _fill(best, cuts, rows[0][i], shrinkage, direction[i], count)
+        plan = _plan(cuts, 0, num_steps - 1, count)
+        plans.append(shared.setdefault(outline(plan), plan))
+    return tuple(plans)
+
+
+def check_num_steps(num_steps: int) -> None:
+    """Refuse more steps than ``MOST_STEPS``."""
+    if num_steps > MOST_STEPS:
+        raise ValueError(
+            f"num_steps = {num_steps} is too many to plan exactly for a total budget; "
+            f"at most {MOST_STEPS}"
+        )
+
+
+def _plan(cuts: NDArray[np.int16], a: int, b: int, count: int) -> Plan:
+    # Recursion is safe: T is at most MOST_STEPS.
+    if a == b:
+        return step(a + 1)
+    m, left = cuts[a, b, count].tolist()
+    if count == 1 and m < 0:
+        return merge(*(step(t + 1) for t in range(b, a - 1, -1)))
+    return merge(_plan(cuts, m + 1, b, count - 1 - left), _plan(cuts, a, m, left))

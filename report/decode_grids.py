@@ -1,0 +1,87 @@
+"""All face grids of a comparison, one a budget and stage ([OM] Figs. 15-19)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from distill.comparison import INDEX_NAME, Comparison, open_comparison
+from distill.config import DecodeConfig
+from distill.decode import decode_operator, noise_bank, pixel_l2
+from distill.stage_plans import Stage, stage_name
+from experiment.folder import FIGURES, RESULTS, open_run
+from experiment.write import sha256, write_rows
+from report.faces import draw_faces
+from report.style import stage_label
+from report.summary import write_summary
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """One picture, and what it shows in numbers."""
+
+    path: Path
+    distances: dict[str, Tensor]  # strategy -> pixel L2 to the teacher of every face, (columns,)
+
+
+@dataclass(frozen=True)
+class FaceRow:
+    """A row of ``results.csv``: one face of one strategy and stage."""
+
+    budget: str
+    epochs: int
+    strategy: str
+    face: int  # number in the noise bank
+    pixel_l2: float  # to the surrogate teacher's
+
+
+def decode_grids(config: DecodeConfig) -> None:
+    """Reopen a comparison, decode the faces asked for, draw and sum up.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: the comparison or the run folder will not do.
+    """
+    comparison = open_comparison(config.run, config.vae, config.device)
+    seed = comparison.seed if config.seed is None else config.seed
+    faces = f"seed{seed}_first{config.first}_columns{config.columns}"
+    out = config.out or config.run / "grids" / faces
+    inputs = {"comparison": sha256(config.run / INDEX_NAME)}
+    open_run(out, "decode_grids", config, inputs, str(next(comparison.model.parameters()).device))
+    grids = draw_grids(out / FIGURES, comparison, seed, config.first, config.columns)
+    rows = [
+        FaceRow(budget, epochs, strategy, config.first + i, distance)
+        for (budget, epochs), grid in grids.items()
+        for strategy, distances in grid.distances.items()
+        for i, distance in enumerate(distances.tolist())
+    ]
+    write_rows(out / RESULTS, rows, FaceRow)
+    last = config.first + config.columns - 1
+    text = f"Faces {config.first} to {last} of noise bank {seed}, of the comparison {config.run}."
+    pictures = [grid.path for grid in grids.values()]
+    write_summary(out, "Faces of every strategy", text, pictures, [out / RESULTS])
+
+
+def draw_grids(
+    folder: Path, comparison: Comparison, seed: int, first: int, columns: int
+) -> dict[Stage, Grid]:
+    """Decode and draw ``columns`` images of the noise bank under every strategy.
+
+    Where a run has several seeds of batches, the students of the first are shown.
+    """
+    z_T = noise_bank(seed, first, columns, len(comparison.mean))
+    model, mean, problem = comparison.model, comparison.mean, comparison.problem
+    teacher = decode_operator(model, problem.surrogate, mean, z_T)
+    num_steps = problem.schedule.num_steps
+    batches = next(iter(comparison.students)).seed
+    grids = {}
+    for stage in comparison.plans:
+        decoded: dict[str, Tensor] = {
+            strategy: decode_operator(model, students.operator, mean, z_T)
+            for strategy, students in comparison.of_stage(stage, batches).items()
+        }
+        distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
+        path = folder / f"faces_{stage_name(stage)}.png"
+        title = f"One-step students, T = {num_steps}, {stage_label(stage, num_steps)}"
+        draw_faces(path, teacher, decoded, distances, title)
+        grids[stage] = Grid(path, distances)
+    return grids

@@ -1,0 +1,161 @@
+"""Figures of merge plans: arcs over the time axis, and the plan of each latent dimension."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Arc, Patch
+from numpy.typing import NDArray
+
+from distill.recommend import HYBRID, TIE
+from distill.stage_plans import Stage
+from planner.plan import Plan, merges, outline
+from planner.plan_set import PER_DIMENSION, PlanSet
+from planner.strategies import CANONICAL
+from report.style import COLOURS, STYLE, label, save_figure, stage_label
+
+LIGHTEST, DARKEST = 0.25, 1.0  # of the colour map
+
+
+def draw_arcs(panel: Axes, plan: Plan) -> None:
+    """Draw an arc from stop to start for every merge of ``plan``, in execution order."""
+    jumps = list(merges(plan))
+    shades = np.linspace(LIGHTEST, DARKEST, len(jumps)) if len(jumps) > 1 else [DARKEST]
+    for jump, shade in zip(jumps, shades, strict=True):
+        width = jump.start - jump.stop
+        panel.add_patch(
+            Arc(
+                ((jump.start + jump.stop) / 2, 0.0),
+                width,
+                2 * width,
+                theta2=180.0,
+                color=matplotlib.colormaps["Blues"](shade),
+                linewidth=0.9,
+            )
+        )
+    longest = plan.start - plan.stop
+    panel.plot(np.arange(longest + 1), np.zeros(longest + 1), "|", color="0.35", markersize=3)
+    panel.set_xlim(-0.5, longest + 0.5)
+    panel.set_ylim(-0.04 * longest, 1.04 * longest)
+    panel.set_yticks([])
+    panel.spines["left"].set_visible(False)
+    panel.spines["bottom"].set_visible(False)
+    panel.tick_params(axis="x", length=0, labelsize=7, pad=1)
+
+
+COLUMNS = 4
+
+
+def draw_plan_arcs(
+    path: Path, plans: Mapping[str, PlanSet], variances: NDArray[np.float64]
+) -> None:
+    """Draw a panel a plan: a line of canonical strategies, then a line of planned ones a budget.
+
+    Args:
+        plans: What was planned for -> plans, all of one T.
+    """
+    lines = [("", _canonical(plans))]
+    for name, plan_set in plans.items():
+        lines.append((f"planned for {name}", _planned(plan_set, variances)))
+    lines = [(title, panels) for title, panels in lines if panels]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 1.75 * len(lines)), layout="constrained")
+        parts = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
+        for part, (title, panels) in zip(parts, lines, strict=True):
+            part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
+            axes = part.subplots(1, COLUMNS, squeeze=False)[0]
+            for panel, (name, plan) in zip(axes, panels, strict=False):
+                draw_arcs(panel, plan)
+                panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
+            for panel in axes[len(panels) :]:
+                panel.set_visible(False)
+        save_figure(figure, path)
+
+
+def _canonical(plans: Mapping[str, PlanSet]) -> list[tuple[str, Plan]]:
+    strategies = next(iter(plans.values())).strategies
+    return [(label(name), strategies[name].plans[0]) for name in CANONICAL if name in strategies]
+
+
+def _planned(plan_set: PlanSet, variances: NDArray[np.float64]) -> list[tuple[str, Plan]]:
+    """Joint plans; of the coordinates' own, the most common and, of the others, the one of the
+    largest variance."""
+    joint = [name for name in plan_set.strategies if name not in (*CANONICAL, PER_DIMENSION)]
+    panels = [(label(name), plan_set.strategies[name].plans[0]) for name in joint[: COLUMNS - 2]]
+    if PER_DIMENSION in plan_set.strategies:
+        own = plan_set.strategies[PER_DIMENSION].plans
+        shapes = [outline(plan) for plan in own]
+        shape, count = Counter(shapes).most_common(1)[0]
+        panels.append((f"{count} of {len(own)} dimensions", own[shapes.index(shape)]))
+        others = [i for i in range(len(own)) if shapes[i] != shape]
+        if others:
+            i = max(others, key=lambda i: variances[i])
+            panels.append((f"dimension with $\\lambda$ = {variances[i]:.3g}", own[i]))
+    return panels
+
+
+def _count(plan: Plan) -> str:
+    number = sum(1 for _ in merges(plan))
+    return f"{number} merge{'s' if number != 1 else ''}"
+
+
+KINDS = (*CANONICAL, HYBRID, TIE)
+SHADES = [*(COLOURS[name] for name in CANONICAL), "#F0E442", "0.82"]
+NAMES = {HYBRID: "hybrid", TIE: "several are equal"}
+
+
+def draw_plan_kinds(
+    path: Path,
+    variances: NDArray[np.float64],
+    kinds: Mapping[Stage, NDArray[np.str_]],
+    num_steps: int,
+) -> None:
+    """Draw a strip a stage, a cell a coordinate, under the coordinates' sorted variances.
+
+    Args:
+        kinds: (budget, stage) -> a kind a coordinate, as of ``distill.recommend.plan_kinds``.
+    """
+    order = np.argsort(variances)[::-1]
+    numbers = np.array([[KINDS.index(kind) for kind in strip[order]] for strip in kinds.values()])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 2.3 + 0.27 * len(kinds)))
+        spectrum, strips = figure.subplots(
+            2, 1, sharex=True, height_ratios=[1.5, 0.27 * len(kinds)], gridspec_kw={"hspace": 0.08}
+        )
+        places = np.arange(len(variances))
+        spectrum.plot(places, variances[order], ".", color="black", markersize=4)
+        spectrum.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
+        spectrum.set_ylabel("variance $\\lambda$")
+        spectrum.set_ylim(0.0, None)
+        spectrum.tick_params(axis="x", length=0)
+        strips.imshow(
+            numbers,
+            cmap=ListedColormap(SHADES),
+            vmin=-0.5,
+            vmax=len(KINDS) - 0.5,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        strips.set_yticks(range(len(kinds)), [stage_label(stage, num_steps) for stage in kinds])
+        strips.set_yticks(np.arange(len(kinds) - 1) + 0.5, minor=True)
+        strips.grid(which="minor", axis="y", color="white", linewidth=2.5)
+        strips.tick_params(axis="y", which="both", length=0)
+        strips.set_xlabel("latent coordinate, by variance")
+        _legend(figure, np.unique(numbers))
+        save_figure(figure, path)
+
+
+def _legend(figure: Figure, shown: NDArray[np.intp]) -> None:
+    figure.legend(
+        [Patch(facecolor=SHADES[kind]) for kind in shown],
+        [NAMES.get(KINDS[kind]) or label(KINDS[kind]) for kind in shown],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.9),
+        ncols=len(shown),
+        frameon=False,
+    )

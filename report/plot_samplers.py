@@ -1,0 +1,50 @@
+"""Every figure of the samplers' theory, and the table of claims."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from experiment.folder import FIGURES, RESULTS, open_run
+from experiment.write import write_rows
+from report.sampler_theory import (
+    claims_table,
+    draw_local_kl,
+    draw_marginals,
+    draw_orders,
+    draw_paths,
+)
+from report.summary import write_summary
+from sampling.lecture_claims import Claim, claims
+
+DRAWINGS = {
+    "orders": draw_orders,
+    "local_kl": draw_local_kl,
+    "marginals": draw_marginals,
+    "paths": draw_paths,
+}
+
+
+@dataclass(frozen=True)
+class SamplerTheoryConfig:
+    """Draw the samplers' theory: PNG and SVG, and the claims as CSV and Markdown."""
+
+    out: Path
+    """Run folder for the figures and tables."""
+
+
+def draw_sampler_theory(config: SamplerTheoryConfig) -> None:
+    """Draw one figure after another, measure the claims, sum up.
+
+    Raises:
+        ValueError: the run folder will not do.
+    """
+    open_run(config.out, "plot_samplers", config, {}, "cpu")
+    figures = [config.out / FIGURES / f"{name}.png" for name in DRAWINGS]
+    bar = tqdm(zip(figures, DRAWINGS.values(), strict=True), "draw", len(figures), unit="figure")
+    for figure, draw in bar:
+        draw(figure.with_suffix(""))
+    found = claims()
+    write_rows(config.out / RESULTS, found, Claim)
+    title = "What the lecture claims, and what is measured"
+    write_summary(config.out, title, claims_table(found), figures, [config.out / RESULTS])

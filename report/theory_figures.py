@@ -1,0 +1,270 @@
+"""Figures of the theory: sweeps over the variance, phases, the ellipse, pairs of variances."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from diffusion.gaussian import ddim_operators
+from diffusion.schedule import cosine_schedule
+from planner.joint import plan_jointly
+from planner.per_dimension import per_dimension_plans
+from planner.problem import make_problem
+from planner.regimes import Sweep, consistency_threshold, gaps, sweep, vanilla_threshold
+from planner.value import OPERATOR_ROUNDING
+from report.plan_figures import draw_arcs
+from report.style import COLOURS, STYLE, label, save_png_and_svg
+
+COLUMN = 3.4  # inches, one column of a paper
+VARIANCES = np.linspace(0.0, 3.0, 201)[1:]
+SMALLEST_GAP = 1e-17  # gaps below are drawn here: they are the rounding of the operators
+DASHES = {
+    "vanilla": "-",
+    "progressive": (0, (5, 1.5)),
+    "sequential_consistency": (0, (3, 1, 1, 1)),
+    "sequential_boot": (0, (1, 1)),
+}
+
+
+def draw_gap_and_arcs(stem: Path) -> list[Path]:
+    """Fig. 2: gaps to the optimum at T = 32, s = 6.4, and the best plans at lam = 1.08 and 2."""
+    schedule, train_time, shown = cosine_schedule(32), 6.4, np.array([1.08, 2.0])
+    problem = make_problem(schedule, shown).with_training(train_time)
+    plans = per_dimension_plans(problem.operators, problem.shrinkage, shown, full_search=True)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 5.0), layout="constrained")
+        curves, *arcs = figure.subplots(3, 1, height_ratios=[2.2, 1, 1])
+        _draw_gaps(curves, sweep(schedule, VARIANCES, train_time))
+        curves.set_xlabel("variance $\\lambda$")
+        for panel, variance, plan in zip(arcs, shown, plans, strict=True):
+            draw_arcs(panel, plan)
+            panel.set_title(f"optimal plan at $\\lambda$ = {variance:g}")
+            panel.set_xticks([0, 8, 16, 24, 32])
+        arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); lighter merges come first", fontsize=8)
+        _add_legend(figure, curves, "T = 32, s = 6.4")
+        return save_png_and_svg(figure, stem)
+
+
+def draw_w2_and_gap(stem: Path, swept: Sweep) -> list[Path]:
+    """One of Figs. 7 to 12: W2**2 to the surrogate, and its gap to the optimum."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 4.2), layout="constrained")
+        errors, curves = figure.subplots(2, 1, sharex=True)
+        for name, operator in swept.canonical.items():
+            errors.plot(
+                swept.variances,
+                np.maximum(swept.w2_squared(operator), SMALLEST_GAP),
+                color=COLOURS[name],
+                linestyle=DASHES[name],
+            )
+        optimum = np.maximum(swept.w2_squared(swept.optimum), SMALLEST_GAP)
+        errors.plot(swept.variances, optimum, color="black", linewidth=0.8)
+        errors.set_yscale("log")
+        errors.set_ylabel("$W_2^2$ to the surrogate")
+        _draw_gaps(curves, swept)
+        curves.set_xlabel("variance $\\lambda$")
+        _add_legend(
+            figure, curves, f"T = {swept.num_steps}, s = {swept.train_time:g}; black: optimum"
+        )
+        return save_png_and_svg(figure, stem)
+
+
+def _draw_gaps(panel: Axes, swept: Sweep) -> None:
+    for name in swept.canonical:
+        panel.plot(
+            swept.variances,
+            np.maximum(swept.gap(name), SMALLEST_GAP),
+            color=COLOURS[name],
+            linestyle=DASHES[name],
+            label=label(name),
+        )
+    panel.axhspan(SMALLEST_GAP / 10, 100 * SMALLEST_GAP, color="0.92", linewidth=0)
+    panel.text(
+        1.5, 25 * SMALLEST_GAP, "rounding", fontsize=7, ha="center", va="center", color="0.4"
+    )
+    panel.set_yscale("log")
+    panel.set_ylim(SMALLEST_GAP / 3, None)
+    panel.set_ylabel("$W_2^2$ above the optimum")
+
+
+def _add_legend(figure: Figure, labelled: Axes, title: str) -> None:
+    handles, names = labelled.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        title=title,
+        title_fontsize=9,
+        handlelength=2.6,
+    )
+
+
+Array = NDArray[np.float64]
+
+PHASE_STEPS = 32
+RANGES = ((0.0, 2.5), (0.98, 1.12))  # all of it, and the narrow regime above 1
+RESOLUTION = 400
+# Longer training brings all strategies within rounding of each other.
+TRAIN_TIMES = np.geomspace(0.02, 6.4, 121)
+NAMES = ("sequential_boot", "sequential_consistency", "vanilla")
+HYBRID, TIE = 3, 4
+SHADES = [*(COLOURS[name] for name in NAMES), "#F0E442", "0.8"]
+
+
+def draw_phases(stem: Path) -> list[Path]:
+    """Colour every (lam, s) by the optimal strategy, with lam_C and lam0* drawn in."""
+    schedule = cosine_schedule(PHASE_STEPS)
+    border = [consistency_threshold(schedule, time) for time in TRAIN_TIMES]
+    names = [*(label(name) for name in NAMES), "hybrid", "several within $10^{-13}$"]
+    shown = set()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
+        for panel, (low, high) in zip(panels, RANGES, strict=True):
+            variances = np.linspace(low, high, RESOLUTION)
+            phases = np.stack([phases_at(variances, time) for time in TRAIN_TIMES])
+            shown |= set(np.unique(phases).tolist())
+            panel.pcolormesh(
+                variances,
+                TRAIN_TIMES,
+                phases,
+                cmap=ListedColormap(SHADES),
+                vmin=-0.5,
+                vmax=len(SHADES) - 0.5,
+                shading="nearest",
+                rasterized=True,
+            )
+            panel.plot(border, TRAIN_TIMES, color="black", linewidth=1.2)
+            panel.set_xlim(low, high)
+            panel.set_xlabel("variance $\\lambda$")
+        _name(panels[1], "$\\lambda_C$", border[0])
+        panels[0].axvline(vanilla_threshold(schedule), color="black", linewidth=1.2, ls="--")
+        _name(panels[0], "$\\lambda_0^*$", vanilla_threshold(schedule))
+        panels[0].set_yscale("log")
+        panels[0].set_ylabel("training time $s$ a merge")
+        panels[1].tick_params(axis="y", which="both", left=False)
+        present = sorted(shown)
+        figure.legend(
+            [Patch(color=SHADES[phase]) for phase in present],
+            [names[phase] for phase in present],
+            loc="outside upper center",
+            ncols=2,
+            frameon=False,
+            fontsize=8,
+            title=f"optimal strategy, T = {PHASE_STEPS}",
+            title_fontsize=9,
+        )
+        return save_png_and_svg(figure, stem)
+
+
+def _name(panel: Axes, text: str, variance: float) -> None:
+    place = (variance, TRAIN_TIMES[0])
+    panel.annotate(text, place, xytext=(3, 4), textcoords="offset points")
+
+
+def phases_at(variances: Array, train_time: float) -> NDArray[np.intp]:
+    """Place in ``NAMES`` of the one optimal strategy of each variance, or HYBRID, or TIE."""
+    found = gaps(cosine_schedule(PHASE_STEPS), variances, train_time)
+    optimal = np.stack([found[name] <= OPERATOR_ROUNDING for name in NAMES])
+    count = optimal.sum(axis=0)
+    return np.where(count == 0, HYBRID, np.where(count > 1, TIE, optimal.argmax(axis=0)))
+
+
+ELLIPSE_STEPS = 6
+MARGIN = 0.16  # on both sides of an ellipse together, in units of its axes
+CONTRACTS, EXPANDS = COLOURS["vanilla"], COLOURS["sequential_consistency"]
+
+
+def draw_ellipse(stem: Path) -> list[Path]:
+    """v_t = (alpha_t sqrt(lam), sigma_t) and the projections A_t v_t of v_{t-1} on v_t."""
+    shown = (0.3, 2.5)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 2.0), layout="constrained")
+        widths = [np.sqrt(variance) + MARGIN for variance in shown]  # for equal scales
+        panels = figure.subplots(1, 2, sharey=True, width_ratios=widths)
+        for panel, variance in zip(panels, shown, strict=True):
+            _draw(panel, variance)
+        panels[0].set_ylabel("noise $\\sigma_t$")
+        handles, names = panels[1].get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize=8
+        )
+        return save_png_and_svg(figure, stem)
+
+
+def _draw(panel: Axes, variance: float) -> None:
+    fine, coarse = cosine_schedule(200), cosine_schedule(ELLIPSE_STEPS)
+    panel.plot(fine.alpha * np.sqrt(variance), fine.sigma, color="0.75", linewidth=0.8)
+    vectors = np.stack([coarse.alpha * np.sqrt(variance), coarse.sigma], axis=1)  # (T + 1, 2)
+    operators = ddim_operators(coarse, np.array([variance]))  # (T, 1)
+    feet = operators * vectors[1:]
+    for vector in vectors:
+        panel.plot([0, vector[0]], [0, vector[1]], color="0.75", linewidth=0.7)
+    for before, foot in zip(vectors[:-1], feet, strict=True):
+        panel.plot([before[0], foot[0]], [before[1], foot[1]], color="0.4", linewidth=0.7, ls=":")
+    panel.plot(*vectors.T, "o", color="black", markersize=3, label="$v_t$")
+    for colour, chosen, name in (
+        (CONTRACTS, operators[:, 0] < 1, "$A_t v_t$, $A_t < 1$"),
+        (EXPANDS, operators[:, 0] >= 1, "$A_t v_t$, $A_t \\geq 1$"),
+    ):
+        panel.plot(*feet[chosen].T, "D", color=colour, markersize=3, label=name)
+    panel.annotate("$v_0$", vectors[0], xytext=(3, 2), textcoords="offset points", fontsize=8)
+    panel.annotate("$v_T$", vectors[-1], xytext=(3, 2), textcoords="offset points", fontsize=8)
+    panel.set_aspect("equal")
+    panel.set_xlim(-0.3 * MARGIN, np.sqrt(variance) + 0.7 * MARGIN)
+    panel.set_yticks([0.0, 0.5, 1.0])
+    panel.set_title(f"$\\lambda$ = {variance:g}")
+    panel.set_xlabel("signal $\\alpha_t \\sqrt{\\lambda}$")
+
+
+PAIR_STEPS, TRAIN_TIME = 16, 1.6
+SOLVER_TITLES = {"greedy": "Algorithm 1", "pareto": "exact"}
+PAIRS = (
+    (0.95, 1.05),
+    (0.95, 1.25),
+    (0.97, 1.10),
+    (0.98, 1.30),
+    (0.99, 1.40),
+    (1.00, 1.20),
+    (1.02, 1.35),
+    (1.02, 1.80),
+    (1.05, 1.50),
+    (1.08, 1.60),
+)
+
+
+def draw_pairs(stem: Path) -> list[Path]:
+    """A row a pair: the plan of Algorithm 1, and the optimum by Pareto fronts."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 8.4), layout="constrained")
+        grid = figure.subplots(len(PAIRS), 2)
+        for k, (row, pair) in enumerate(zip(grid, PAIRS, strict=True)):
+            problem = make_problem(cosine_schedule(PAIR_STEPS), np.array(pair)).with_training(
+                TRAIN_TIME
+            )
+            for panel, solver in zip(row, SOLVER_TITLES, strict=True):
+                found = plan_jointly(problem, solver)
+                draw_arcs(panel, found.blocks[0])
+                heading = f"{SOLVER_TITLES[solver]}\n" if k == 0 else ""
+                panel.set_title(f"{heading}$W_2^2$ = {found.w2_squared:.3e}", fontsize=7.5, pad=1)
+                panel.set_xticks(
+                    [0, 4, 8, 12, 16], labels=None if k == len(PAIRS) - 1 else [""] * 5
+                )
+            row[0].set_ylabel(
+                f"$\\lambda$ =\n{pair[0]:.2f}\n{pair[1]:.2f}", rotation=0, fontsize=7.5, labelpad=10
+            )
+            row[0].yaxis.label.set_verticalalignment("center")
+        figure.supxlabel(
+            f"step $t$ (0 data, {PAIR_STEPS} noise); lighter merges come first\n"
+            f"T = {PAIR_STEPS}, s = {TRAIN_TIME:g}",
+            fontsize=8,
+        )
+        return save_png_and_svg(figure, stem)

@@ -1,0 +1,117 @@
+"""The command compare_operators: how far the estimator's DDIM steps are from linear operators."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.gaussian import ddim_operators
+from diffusion.grid import uniform_t_grid
+from diffusion.samplers import ddim
+from diffusion.schedule import NoiseSchedule, cosine_schedule
+from experiment.folder import RESULTS, open_run
+from experiment.write import write_rows
+from sampling.config import OperatorConfig
+from sampling.noise_estimator import NoiseEstimator
+from sampling.sample_faces import load_models
+from sampling.train_noise_estimator import load_parts
+
+Array = NDArray[np.float64]
+NOISE_DRAWS = 8  # noised copies of each latent
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """The estimator's step x_t -> x_{t-1} against linear ones, on noised held-out latents.
+
+    A departure is the mean squared difference between both steps' results over the mean squared
+    error of the linear one, whose truth is the step with the noise and the latent themselves: the
+    share of what a linear step leaves open that the estimator claims to know.
+    """
+
+    t: int
+    from_full: float  # departure from the linear step with the full covariance
+    from_diagonal: float  # from the planner's, with the variances of the coordinates alone
+    error_removed: (
+        float  # share of the full-covariance step's squared error that the estimator saves
+    )
+    operator_error: float  # root mean square of fitted - closed_form below, over coordinates
+
+
+@dataclass(frozen=True, eq=False)
+class Operators:
+    """One-step operators in the eigenbasis, row t - 1 of step t, and the departures."""
+
+    eigenvalues: Array  # rising, (d,)
+    closed_form: Array  # A_t, (T, d)
+    fitted: Array  # least squares over noised latents, (T, d)
+    rows: list[StepRow]
+
+
+@torch.no_grad()
+def measure_operators(
+    estimator: NoiseEstimator, latents: Tensor, schedule: NoiseSchedule, seed: int
+) -> Operators:
+    """Fit a diagonal operator to every DDIM step of the estimator, and take its departures.
+
+        a_i = sum c_i c'_i / sum c_i**2,  c = U^T (x_t - alpha_t mu),
+        c' = U^T (x_{t-1} - alpha_{t-1} mu), sums over noised latents
+
+    Args:
+        latents: Held-out latents, (N, d), on the estimator's device.
+    """
+    mean, basis = estimator.mean, estimator.basis
+    eigenvalues = estimator.variances.double().cpu().numpy()
+    variances = (basis.square() @ estimator.variances).double().cpu().numpy()
+    closed_form, diagonal = (ddim_operators(schedule, lam) for lam in (eigenvalues, variances))
+    generator = torch.Generator().manual_seed(seed)
+    x_0 = latents.repeat(NOISE_DRAWS, 1)
+    fitted, rows = np.zeros_like(closed_form), []
+    steps = uniform_t_grid(schedule, schedule.num_steps).steps()[::-1]
+    for t, step in enumerate(tqdm(steps, unit="step", desc="operators"), start=1):
+        eps = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+        x_t = step.alpha_t * x_0 + step.sigma_t * eps
+        x_u = ddim(x_t, step, estimator.denoise(x_t, step.alpha_t, step.sigma_t), None, None)
+        before, after = (x_t - step.alpha_t * mean) @ basis, (x_u - step.alpha_u * mean) @ basis
+        fitted[t - 1] = ((before * after).sum(dim=0) / before.square().sum(dim=0)).cpu().numpy()
+        full = step.alpha_u * mean + before * _like(closed_form[t - 1], x_t) @ basis.T
+        alone = step.alpha_u * mean + (x_t - step.alpha_t * mean) * _like(diagonal[t - 1], x_t)
+        error = np.sqrt(np.mean((fitted[t - 1] - closed_form[t - 1]) ** 2))
+        truth = step.alpha_u * x_0 + step.sigma_u * eps
+        rows.append(
+            StepRow(
+                t,
+                _ratio(x_u - full, truth - full),
+                _ratio(x_u - alone, truth - alone),
+                1 - _ratio(truth - x_u, truth - full),
+                float(error),
+            )
+        )
+    return Operators(eigenvalues, closed_form, fitted, rows)
+
+
+def _like(array: Array, tensor: Tensor) -> Tensor:
+    return torch.from_numpy(array).to(tensor)
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return (part.square().sum() / whole.square().sum()).item()
+
+
+def compare_operators(config: OperatorConfig) -> Operators:
+    """Measure on the held-out latents; the departures go to ``results.csv``.
+
+    Raises:
+        FileNotFoundError, ValueError: models, latents or run folder will not do.
+    """
+    models = load_models(config.estimator, config.vae, config.device)
+    _, held_out, digest = load_parts(config.latents, config.vae)
+    inputs = models.inputs | {"latents": digest}
+    open_run(config.out, "compare_operators", config, inputs, str(models.device))
+    schedule = cosine_schedule(config.num_steps)
+    found = measure_operators(models.estimator, held_out.to(models.device), schedule, config.seed)
+    write_rows(config.out / RESULTS, found.rows, StepRow)
+    return found

@@ -1,0 +1,185 @@
+"""All samplers against the exact flow, and against latents that were held out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.grid import uniform_log_snr_grid
+from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
+from experiment.folder import RESULTS, open_run
+from experiment.read import finite_text, read_table, reading, short_repr
+from experiment.seeds import bank_seeds, seeded_noise
+from experiment.tensors import checked_tensor, read_tensors, write_tensors
+from experiment.write import write_rows
+from sampling.config import SampleConfig
+from sampling.sample_faces import (
+    Models,
+    decode,
+    load_models,
+    make_time_grid,
+    make_update,
+    sample_latents,
+)
+from sampling.train_noise_estimator import load_parts
+from sampling.wasserstein import Margin, margins, random_directions, sliced_w2_squared
+
+STEPS = (5, 10, 20, 50, 100)
+FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR
+FLOW_KIND, FLOW_NAME = "mergelab exact flow, format 1", "flow.safetensors"
+NUM_DIRECTIONS = 1_000
+FACE_STEPS, FACE_COLUMNS = 10, 10
+REFERENCES = {(name, 0) for name in ("gaussian", "flow", "training")}
+ROWS = REFERENCES | {(name, steps) for name in SAMPLERS for steps in STEPS}
+MEASURE_AGAIN = "remove it and run again"
+MARGIN_COUNT = 10_000  # samples, so that their own noise is small beside the held-out latents'
+
+
+@dataclass(frozen=True)
+class CompareRow:
+    """One sampler at one number of steps, or a reference, under the same measures."""
+
+    name: str
+    steps: int  # 0 for references
+    w2: float  # sliced W2 to the held-out latents
+    to_flow: float | None  # root mean square distance to the exact flow of the same noise, over
+    # that between two unrelated latents; None where noise is added on the way
+    milliseconds: float  # of the walk, a sample
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerComparison:
+    """All rows, the asked sampler's margins over the fitted Gaussian, and the models behind."""
+
+    rows: list[CompareRow]
+    margins: dict[str, Margin]
+    models: Models
+
+
+def compare_samplers(config: SampleConfig) -> SamplerComparison:
+    """Walk every sampler at 5 to 100 steps from the same noise.
+
+    Rows go to ``results.csv`` as they are found; the same call again goes on after the last.
+
+    Raises:
+        FileNotFoundError, ValueError: models, latents or run folder will not do.
+    """
+    models = load_models(config.estimator, config.vae, config.device)
+    if config.latents is None:
+        raise ValueError("--compare measures against held-out latents: give --latents")
+    training, held_out, digest = load_parts(config.latents, config.vae)
+    inputs = models.inputs | {"latents": digest}
+    open_run(config.out, "sample_faces", config, inputs, str(models.device))
+
+    table = config.out / RESULTS
+    seeds = bank_seeds(config.seed, config.compare_count)
+    flow = exact_flow(models, config, seeds)
+    directions = random_directions(NUM_DIRECTIONS, held_out.shape[1], config.seed)
+    rows = read_rows(table)
+    if not rows:
+        chosen = torch.Generator().manual_seed(config.seed)
+        some = training[torch.randperm(len(training), generator=chosen)[: len(seeds)]]
+        gaussian = gaussian_latents(models, seeds)
+        for name, found in (("gaussian", gaussian), ("flow", flow), ("training", some)):
+            w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
+            rows.append(CompareRow(name, 0, w2, None, 0.0))
+    done = {(row.name, row.steps) for row in rows}
+    jobs = [(name, steps) for steps in STEPS for name in SAMPLERS if (name, steps) not in done]
+    with tqdm(total=sum(steps for _, steps in jobs), unit="step", desc="compare") as bar:
+        for name, steps in jobs:
+            grid = make_time_grid(config, steps)
+            started = time.perf_counter()
+            found = sample_latents(SAMPLERS[name], models, grid, seeds)
+            seconds = time.perf_counter() - started
+            w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
+            to_flow = relative_distance(found, flow) if name in DETERMINISTIC else None
+            row = CompareRow(name, steps, w2, to_flow, 1e3 * seconds / len(seeds))
+            rows.append(row)
+            write_rows(table, rows, CompareRow)
+            bar.update(steps)
+    many = bank_seeds(config.seed, MARGIN_COUNT)
+    found = sample_latents(make_update(config), models, make_time_grid(config, config.steps), many)
+    gaussian = gaussian_latents(models, many)
+    beaten = margins(models.estimator, found, gaussian, held_out, config.seed)
+    return SamplerComparison(rows, beaten, models)
+
+
+def faces_by_sampler(config: SampleConfig, models: Models) -> dict[str, Tensor]:
+    """Images of the first few noises, in ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
+    seeds = bank_seeds(config.seed, FACE_COLUMNS)
+    fine = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
+    latents = {
+        "gaussian": gaussian_latents(models, seeds),
+        "flow": sample_latents(dpmpp_2m, models, fine, seeds),
+    }
+    for name, update in SAMPLERS.items():
+        grid = make_time_grid(config, FACE_STEPS)
+        latents[name] = sample_latents(update, models, grid, seeds)
+    return {name: decode(models.vae, found) for name, found in latents.items()}
+
+
+def relative_distance(found: Tensor, flow: Tensor) -> float:
+    """Root mean square distance over that between two unrelated latents of the flow."""
+    apart = 2 * flow.var(dim=0).sum()
+    return ((found - flow).square().sum(dim=1).mean() / apart).sqrt().item()
+
+
+def gaussian_latents(models: Models, seeds: Sequence[int]) -> Tensor:
+    """Draws from the Gaussian fitted to the training latents: its own exact flow, (N, d).
+
+    x_0 = mu + U diag(sqrt(lam)) U^T x_T
+    """
+    mean, variances, basis = (
+        part.cpu()
+        for part in (models.estimator.mean, models.estimator.variances, models.estimator.basis)
+    )
+    x_T = seeded_noise(seeds, len(mean))
+    return mean + ((x_T @ basis) * variances.sqrt()) @ basis.T
+
+
+def exact_flow(models: Models, config: SampleConfig, seeds: Sequence[int]) -> Tensor:
+    """What the estimator's probability flow makes of each seed's noise, (N, d), solved finely.
+
+    Computed once a run folder.
+    """
+    path = config.out / FLOW_NAME
+    if path.exists():
+        tensors, _ = read_tensors(path, FLOW_KIND)
+        with reading(path, "this run's exact flow", MEASURE_AGAIN):
+            return checked_tensor(
+                tensors, "latents", torch.float32, (len(seeds), len(models.estimator.mean))
+            )
+    grid = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
+    flow = sample_latents(dpmpp_2m, models, grid, seeds)
+    write_tensors(path, {"latents": flow}, {"kind": FLOW_KIND})
+    return flow
+
+
+def read_rows(path: Path) -> list[CompareRow]:
+    """Rows that an earlier call wrote; none where there is no such file.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is damaged.
+    """
+    if not path.exists():
+        return []
+    found: dict[tuple[str, int], CompareRow] = {}
+    with reading(path, "a whole table of samplers", MEASURE_AGAIN):
+        for line, row in read_table(path, [column.name for column in fields(CompareRow)]):
+            key = (row["name"], int(row["steps"]))
+            if key in found or key not in ROWS:
+                what = "a second row" if key in found else "a row that no comparison has"
+                raise ValueError(f"line {line}: {what}, {short_repr(key)}")
+            found[key] = CompareRow(
+                *key,
+                w2=finite_text(row["w2"], "w2", least=0.0),
+                to_flow=finite_text(row["to_flow"], "to_flow", 0.0) if row["to_flow"] else None,
+                milliseconds=finite_text(row["milliseconds"], "milliseconds", least=0.0),
+            )
+        if found and not found.keys() >= REFERENCES:
+            raise ValueError("lacks its first rows")
+    return list(found.values())

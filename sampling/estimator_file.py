@@ -1,0 +1,111 @@
+"""A noise estimator as a file: half-precision safetensors that name the VAE they belong to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion.covariance import Eigenbasis
+from experiment.read import reading
+from experiment.tensors import (
+    check_weights,
+    checked_tensor,
+    metadata_integer,
+    metadata_value,
+    read_tensors,
+    write_tensors,
+)
+from experiment.write import sha256
+from sampling.noise_estimator import NoiseEstimator
+
+ESTIMATOR_KIND = "mergelab noise estimator, format 1"
+ESTIMATOR_FILE = "noise_estimator.safetensors"
+CHECKPOINT = "checkpoint.pt"  # of a training, beside the weights that it ends with
+EXACT = ("basis",)  # matrices kept in float32
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a noise estimator's file says of it, beside its weights."""
+
+    width: int
+    depth: int
+    updates: int
+    latent_dim: int
+    vae_sha256: str  # of the VAE weights whose latents it was trained on
+    data_fingerprint: str
+
+
+def embedded_estimator() -> Path:
+    """The trained model that comes with the package, for the embedded VAE."""
+    return Path(__file__).parent / "pretrained" / ESTIMATOR_FILE
+
+
+def estimator_path(estimator: Path | None) -> Path:
+    """File of a run folder, of a weights file, or (None) of the embedded model."""
+    if estimator is None:
+        return embedded_estimator()
+    return estimator / ESTIMATOR_FILE if estimator.is_dir() else estimator
+
+
+def save_estimator(path: Path, model: NoiseEstimator, trained: Trained) -> None:
+    """Write the weights: the network's matrices in float16, vectors and the basis in float32."""
+    tensors = {
+        name: tensor.half() if tensor.ndim > 1 and name not in EXACT else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    facts = {name: str(value) for name, value in vars(trained).items()}
+    write_tensors(path, tensors, {"kind": ESTIMATOR_KIND} | facts)
+
+
+def load_estimator(path: Path) -> tuple[NoiseEstimator, Trained]:
+    """Read a float32 model in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
+        ValueError: it is damaged, or does not fit the network.
+    """
+    if not path.exists() and path.with_name(CHECKPOINT).exists():
+        raise FileNotFoundError(
+            f"{path}: not there yet, as the training in this folder has not ended; give its "
+            "command again to go on with it"
+        )
+    tensors, metadata = read_tensors(path, ESTIMATOR_KIND)
+    with reading(path, "a noise estimator", "train again: python -m scripts.train_noise_estimator"):
+        sizes = ("width", "depth", "latent_dim")
+        trained = Trained(
+            **{name: metadata_integer(metadata, name, least=1) for name in sizes},
+            updates=metadata_integer(metadata, "updates"),
+            vae_sha256=metadata_value(metadata, "vae_sha256"),
+            data_fingerprint=metadata_value(metadata, "data_fingerprint"),
+        )
+        model = _blank(trained, tensors)
+        model.load_state_dict(check_weights(tensors, model.state_dict()))
+    return model.requires_grad_(False).eval(), trained
+
+
+def _blank(trained: Trained, tensors: Mapping[str, Tensor]) -> NoiseEstimator:
+    """A network of that size, once the tensors have it: damaged sizes could fill the memory."""
+    dim, width, depth = trained.latent_dim, trained.width, trained.depth
+    checked_tensor(tensors, "basis", torch.float32, (dim, dim))
+    for block in range(depth):
+        checked_tensor(tensors, f"mlp.blocks.{block}.inner.weight", torch.float16, (width, width))
+    return NoiseEstimator(Eigenbasis(np.zeros(dim), np.ones(dim), np.eye(dim)), width, depth)
+
+
+def refuse_other_vae(trained: Trained, estimator: Path, weights: Path) -> None:
+    """Refuse an estimator of another VAE's latents than those that ``weights`` decodes.
+
+    Raises:
+        ValueError: the weights file is not the one that the estimator names.
+    """
+    found = sha256(weights)
+    if trained.vae_sha256 != found:
+        raise ValueError(
+            f"{estimator}: trained on latents of the VAE with SHA-256 {trained.vae_sha256[:16]}…, "
+            f"not of {weights} ({found[:16]}…); give --vae that model, or train an estimator for "
+            "this one: scripts/encode_latents.py, then scripts/train_noise_estimator.py"
+        )

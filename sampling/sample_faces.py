@@ -1,0 +1,123 @@
+"""New faces from noise: the estimator, a sampler and the VAE's decoder, wired."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
+from diffusion.samplers import SAMPLERS, Update, ddim, sample
+from diffusion.schedule import SCHEDULES, find_schedule
+from experiment.device import pick_device
+from experiment.folder import open_run
+from experiment.seeds import bank_seeds, walk_noise
+from experiment.tensors import write_tensors
+from experiment.write import sha256
+from sampling.config import SampleConfig
+from sampling.estimator_file import estimator_path, load_estimator, refuse_other_vae
+from sampling.noise_estimator import NoiseEstimator
+from vae.checkpoint import load_vae, weights_path
+from vae.model import VAE, to_uint8
+
+SAMPLES_KIND = "mergelab samples, format 1"
+SAMPLES_FILE = "samples.safetensors"
+SCHEDULE_STEPS = 1_000  # T of the schedules whose levels spacing t picks from
+BATCH = 1_024  # samples walked together; changes no result
+
+
+@dataclass(frozen=True)
+class Models:
+    """The estimator and the VAE that decodes its samples, on one device."""
+
+    estimator: NoiseEstimator
+    vae: VAE
+    inputs: dict[str, str]  # SHA-256 of both files
+    device: torch.device
+
+
+def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models:
+    """Load both, embedded ones where None.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, damaged, or not made for each other.
+    """
+    picked = pick_device(device)
+    estimator, weights = estimator_path(estimator), weights_path(vae)
+    model, trained = load_estimator(estimator)
+    refuse_other_vae(trained, estimator, weights)
+    inputs = {"estimator": sha256(estimator), "vae": sha256(weights)}
+    return Models(model.to(picked), load_vae(weights).to(picked), inputs, picked)
+
+
+def make_time_grid(config: SampleConfig, steps: int) -> TimeGrid:
+    """The grid of ``steps`` steps that the flags ask for.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such schedule, or it has fewer steps.
+    """
+    match config.spacing:
+        case "t":
+            schedule = find_schedule(config.schedule, SCHEDULE_STEPS)
+            if steps > schedule.num_steps:
+                raise ValueError(
+                    f"--steps {steps}, but {config.schedule} has {schedule.num_steps}; give no more"
+                )
+            return uniform_t_grid(schedule, steps)
+        case "log_snr":
+            return uniform_log_snr_grid(steps, config.q_max, config.q_min)
+    return karras_grid(steps, config.q_max, config.q_min)
+
+
+def make_update(config: SampleConfig) -> Update:
+    """The sampler that the flags ask for."""
+    if config.sampler != "ddim" or config.eta == 0:
+        return SAMPLERS[config.sampler]
+    return partial(ddim, eta=config.eta)
+
+
+def sample_latents(update: Update, models: Models, grid: TimeGrid, seeds: Sequence[int]) -> Tensor:
+    """One sample a seed, (len(seeds), d), on the CPU; batching changes nothing."""
+    found = []
+    for first in range(0, len(seeds), BATCH):
+        drawn = walk_noise(seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean))
+        x_start, noise = (part.to(models.device) for part in drawn)
+        found.append(sample(update, models.estimator.denoise, grid, x_start, noise).cpu())
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def decode(vae: VAE, latents: Tensor) -> Tensor:
+    """Images (N, 3, 64, 64) in [0, 1], on the CPU."""
+    device = next(vae.parameters()).device
+    return torch.cat([vae.decode(batch.to(device)).cpu() for batch in latents.split(BATCH)])
+
+
+def sample_faces(config: SampleConfig) -> Tensor:
+    """Draw faces into ``samples.safetensors``; returns the images, (count, 3, 64, 64) in [0, 1].
+
+    Raises:
+        FileNotFoundError, ValueError: models, grid or run folder will not do.
+    """
+    models = load_models(config.estimator, config.vae, config.device)
+    grid = make_time_grid(config, config.steps)
+    inputs = dict(models.inputs)
+    if config.spacing == "t" and config.schedule not in SCHEDULES:
+        inputs["schedule"] = sha256(Path(config.schedule))
+    open_run(config.out, "sample_faces", config, inputs, str(models.device))
+    update = make_update(config)
+    seeds = bank_seeds(config.seed, config.count)
+    found = []
+    with tqdm(total=config.count, unit="face", desc="sample") as bar:
+        for first in range(0, config.count, BATCH):
+            found.append(sample_latents(update, models, grid, seeds[first : first + BATCH]))
+            bar.update(len(found[-1]))
+    latents = torch.cat(found)
+    images = decode(models.vae, latents)
+    tensors = {"latents": latents, "images": to_uint8(images)}
+    metadata = {"kind": SAMPLES_KIND, "vae_sha256": models.inputs["vae"]}
+    write_tensors(config.out / SAMPLES_FILE, tensors, metadata)
+    return images

@@ -1,0 +1,185 @@
+"""The job that trains a noise estimator on encoded latents, resumable every few updates."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from diffusion.covariance import eigenbasis
+from experiment.device import pick_device
+from experiment.folder import open_run
+from experiment.metrics import METRICS
+from experiment.read import field, integer, read_json_lines, reading
+from experiment.tensors import (
+    check_adam,
+    check_weights,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
+from experiment.write import append_line, sha256, write_text
+from sampling.config import TrainConfig
+from sampling.estimator_file import CHECKPOINT, ESTIMATOR_FILE, Trained, save_estimator
+from sampling.noise_estimator import NoiseEstimator
+from sampling.train import calibrate, held_out_losses, train_updates
+from vae.checkpoint import weights_path
+from vae.images import SPLITS
+from vae.latents import Latents, latents_path, load_latents, moments, refuse_mismatch
+
+UPDATES_PER_SAVE = 250
+
+
+def train_noise_estimator(config: TrainConfig) -> None:
+    """Train; evaluate and save every ``UPDATES_PER_SAVE`` updates; write the weights at the end.
+
+    The same call again goes on where a run stopped.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: the latents or the run folder will not do.
+        FloatingPointError: the loss stopped being finite; what was saved before stays.
+    """
+    device = pick_device(config.device)
+    path = latents_path(config.latents)
+    latents = load_latents(path)
+    training, held_out = (part.to(device) for part in split(latents, path))
+    open_run(config.out, "train_noise_estimator", config, {"latents": sha256(path)}, str(device))
+
+    torch.manual_seed(config.seed)
+    mean, covariance = moments(training.cpu())
+    data = eigenbasis(mean.numpy(), covariance.numpy())
+    model = NoiseEstimator(data, config.width, config.depth, config.dropout).to(device)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    averaged = cast(NoiseEstimator, average.module)  # typed as any module
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+    )
+    done = _resume(config, model, average, optimizer)
+
+    print(f"{len(training)} latents to train on, {len(held_out)} held out, on {device}")
+    with tqdm(total=config.num_updates, initial=done, unit="update", desc="train") as bar:
+        while done < config.num_updates:
+            started = time.perf_counter()
+            updates = range(done, min(done + UPDATES_PER_SAVE, config.num_updates))
+            losses = train_updates(model, average, optimizer, training, updates, config, bar)
+            seconds = time.perf_counter() - started
+            done = updates.stop
+            if done == config.num_updates:
+                calibrate(averaged.eval(), config.seed)
+            row = {
+                "update": done,
+                "train_loss": losses.mean().item(),
+                **held_out_losses(averaged, held_out, config.num_levels),
+                "updates_per_second": len(updates) / seconds,
+            }
+            _refuse_non_finite(losses, row)
+            append_line(config.out / METRICS, json.dumps(row))
+            _save(config.out, model, average, optimizer, done)
+            bar.set_postfix(
+                held_out=f"{row['held_out_loss']:.3f}",
+                gaussian=f"{row['held_out_loss_gaussian']:.3f}",
+            )
+    trained = Trained(
+        width=config.width,
+        depth=config.depth,
+        updates=done,
+        latent_dim=training.shape[1],
+        vae_sha256=latents.vae_sha256,
+        data_fingerprint=latents.data_fingerprint,
+    )
+    # Not before the end: weights that are not calibrated sample worse, and nothing tells them.
+    save_estimator(config.out / ESTIMATOR_FILE, averaged, trained)
+
+
+def load_parts(latents: Path, vae: Path | None) -> tuple[Tensor, Tensor, str]:
+    """Latents to train on and held-out ones, (N, d) each, of this VAE; the SHA-256 of their file.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: they are missing, damaged, another VAE's, or in
+            one part.
+    """
+    path = latents_path(latents)
+    found = load_latents(path)
+    refuse_mismatch(found, path, weights_path(vae))
+    return *split(found, path), sha256(path)
+
+
+def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
+    """Latents to train on and held-out ones, (N, d) each, as the VAE's own training was split.
+
+    Raises:
+        ValueError: the file keeps moments only, or one of the two parts is empty.
+    """
+    if latents.codes is None or latents.splits is None:
+        raise ValueError(
+            f"{path}: holds moments without latents; encode again without --moments-only"
+        )
+    held_out = latents.splits != SPLITS.index("train")
+    if held_out.all() or not held_out.any():
+        raise ValueError(
+            f"{path}: {int((~held_out).sum())} latents to train on and {int(held_out.sum())} held "
+            "out: both are needed; encode more images"
+        )
+    return latents.codes[~held_out], latents.codes[held_out]
+
+
+def _refuse_non_finite(losses: Tensor, row: dict[str, float]) -> None:
+    if losses.isfinite().all() and math.isfinite(row["held_out_loss"]):
+        return
+    bad = (~losses.isfinite()).nonzero().flatten().tolist()
+    update = row["update"] - len(losses) + 1 + (bad[0] if bad else len(losses) - 1)
+    raise FloatingPointError(
+        f"update {update}: loss {row['train_loss']}, held out {row['held_out_loss']}; what was "
+        "saved before is kept: try a smaller --lr in a new --out"
+    )
+
+
+def _save(
+    out: Path,
+    model: NoiseEstimator,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    done: int,
+) -> None:
+    state = {
+        "updates_done": done,
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    write_checkpoint(out / CHECKPOINT, state)
+
+
+def _resume(
+    config: TrainConfig,
+    model: NoiseEstimator,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    """Load the last checkpoint in place, if any, and drop metrics written after it."""
+    path, metrics = config.out / CHECKPOINT, config.out / METRICS
+    if not path.exists():
+        metrics.unlink(missing_ok=True)
+        return 0
+    with reading(path, "a whole checkpoint of this run", "remove it to train from the start"):
+        state = read_checkpoint(path)
+        done = integer(state, "updates_done")
+        if done > config.num_updates:
+            raise ValueError(f"updates_done is {done}, this run has {config.num_updates}")
+        weights = check_weights(field(state, "model", dict), model.state_dict())
+        averages = check_weights(field(state, "average", dict), average.state_dict())
+        gradients = check_adam(field(state, "optimizer", dict), list(model.parameters()))
+    model.load_state_dict(weights)
+    average.load_state_dict(averages)
+    restore_optimizer(optimizer, gradients)
+    if metrics.exists():
+        with reading(metrics, "a record of this run", "remove it: a new one is begun"):
+            rows = read_json_lines(metrics, drop_cut_off=True)
+            kept = [row for row in rows if integer(row, "update") <= done]
+        write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
+    return done

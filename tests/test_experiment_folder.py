@@ -1,0 +1,61 @@
+import subprocess
+import sys
+
+import pytest
+
+from experiment.folder import LOCK, only_writer, open_run
+from vae.config import EncodeConfig
+
+HOLDS = """
+import sys
+from pathlib import Path
+from experiment.folder import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_refused_while_another_process_holds_it_and_free_once_that_is_killed(tmp_path):
+    folder = tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.csv").write_text("mine")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"holds\n"
+        with pytest.raises(ValueError, match="another run is at work in it"), only_writer(folder):
+            pass
+        other.kill()
+    with only_writer(folder):
+        pass
+    assert {path.name for path in folder.iterdir()} == {LOCK, "results.csv"}
+
+
+def test_a_folder_that_nothing_was_made_of_goes_with_its_parents(tmp_path):
+    with pytest.raises(KeyError), only_writer(tmp_path / "runs" / "a"):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    with only_writer(tmp_path / "runs" / "b"):
+        (tmp_path / "runs" / "b" / "results.csv").touch()
+    assert (tmp_path / "runs" / "b" / "results.csv").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "run").touch()
+    for folder in (tmp_path / "run", tmp_path / "run" / "deeper"):
+        with pytest.raises((ValueError, OSError), match="run"), only_writer(folder):
+            pass
+
+
+def test_what_a_killed_run_left_goes_but_not_what_a_run_inside_is_writing(tmp_path):
+    config = EncodeConfig(data=tmp_path, out=tmp_path / "outer")
+    inner = tmp_path / "outer" / "grids" / "inner"
+    for out in (config.out, inner):
+        open_run(out, "job", config, {}, "cpu")
+        (out / "figures").mkdir()
+        (out / "figures" / ".faces.png.1.tmp").touch()
+    open_run(config.out, "job", config, {}, "cpu")
+    assert list(config.out.rglob("*.tmp")) == [inner / "figures" / ".faces.png.1.tmp"]
+    open_run(inner, "job", config, {}, "cpu")
+    assert not list(config.out.rglob("*.tmp"))

@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffusion.schedule import cosine_schedule
+from planner.budget import Budget
+from planner.plan import merge, step
+from planner.plan_all import plan_every_strategy
+from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans, from_json, read_plans, to_json
+from planner.problem import make_problem
+from planner.strategies import CANONICAL
+
+
+@st.composite
+def some_plan(draw, num_steps):
+    """Any plan: neighbouring blocks are merged, two or more at a time, until one is left."""
+    blocks = [step(t) for t in range(num_steps, 0, -1)]
+    while len(blocks) > 1:
+        first = draw(st.integers(0, len(blocks) - 2))
+        last = draw(st.integers(first + 2, len(blocks)))
+        blocks[first:last] = [merge(*blocks[first:last])]
+    return blocks[0]
+
+
+@st.composite
+def some_plan_set(draw):
+    num_steps, width = draw(st.integers(1, 9)), draw(st.integers(1, 3))
+    numbers = st.lists(st.floats(0, 20), min_size=width, max_size=width).map(np.array)
+    joint = draw(some_plan(num_steps))
+    apart = tuple(draw(some_plan(num_steps)) for _ in range(width))
+    strategies = {
+        name: StrategyPlans(plans, draw(numbers), draw(st.floats(0, 1)), draw(st.booleans()))
+        for name, plans in (("beam", (joint,) * width), (PER_DIMENSION, apart))
+    }
+    time, budget = draw(st.floats(0.01, 10)), draw(st.sampled_from(["per_merge", "total"]))
+    return PlanSet(num_steps, time, budget, draw(numbers), draw(numbers), 0.25, strategies)
+
+
+@settings(max_examples=60, deadline=None)
+@given(some_plan_set())
+def test_plans_survive_the_file(plan_set):
+    back = from_json(json.loads(json.dumps(to_json(plan_set))))
+    assert to_json(back) == to_json(plan_set)
+    for name, found in plan_set.strategies.items():
+        assert back.strategies[name].plans == found.plans
+        np.testing.assert_array_equal(back.strategies[name].operator, found.operator)
+    np.testing.assert_array_equal(back.variances, plan_set.variances)
+
+
+def written(num_steps=4, variances=(0.5, 1.08)):
+    problem = make_problem(cosine_schedule(num_steps), np.array(variances))
+    return to_json(plan_every_strategy(problem, Budget(1.6)))
+
+
+def test_the_file_has_the_keys_that_were_promised():
+    value = written()
+    assert set(value) == {
+        *("num_steps", "train_time", "budget", "variances"),
+        *("surrogate", "lower_bound", "strategies"),
+    }
+    assert set(value["strategies"]) == {*CANONICAL, "greedy", "beam", "pareto", "per_dimension"}
+    for name, found in value["strategies"].items():
+        assert set(found) == {"w2_squared", "operator", "optimal", "merges"}
+        jumps = found["merges"][0] if name == "per_dimension" else found["merges"]
+        assert jumps[-1]["interval"] == [1, 4]
+    progressive = value["strategies"]["progressive"]["merges"]
+    assert progressive[-1] == {"interval": [1, 4], "children": [[1, 2], [3, 4]]}
+    assert {tuple(jump["interval"]) for jump in progressive} == {(1, 2), (3, 4), (1, 4)}
+
+
+def test_a_plan_of_thousands_of_steps_is_written_and_read(tmp_path):
+    path = tmp_path / "plans.json"
+    path.write_text(json.dumps(written(1500, [0.5])))
+    back = read_plans(path)
+    assert back.strategies["sequential_boot"].plans[0].start == 1500
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda v: v.pop("surrogate"), "lacks 'surrogate'"),
+        (lambda v: v["strategies"]["vanilla"].update(operator=[1.0]), "2 plans and 1 operators"),
+        (lambda v: v["strategies"]["vanilla"].update(merges=[]), "not one of all steps"),
+        (
+            lambda v: v["strategies"]["vanilla"]["merges"][0].update(interval=[1, 3]),
+            r"do not tile the interval \[1, 3\]",
+        ),
+        (lambda v: v.update(num_steps=5), "not one of all steps"),
+    ],
+)
+def test_a_spoilt_file_is_refused_by_its_path(tmp_path, spoil, message):
+    value = written()
+    spoil(value)
+    path = tmp_path / "plans.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(ValueError, match=rf"plans.json: not a whole plans.json .*{message}"):
+        read_plans(path)
+
+
+def test_half_a_file_and_no_file_are_refused(tmp_path):
+    path = tmp_path / "plans.json"
+    path.write_text(json.dumps(written())[:500])
+    with pytest.raises(ValueError, match=r"not a whole plans\.json"):
+        read_plans(path)
+    with pytest.raises(FileNotFoundError):
+        read_plans(tmp_path / "none.json")

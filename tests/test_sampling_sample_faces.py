@@ -1,0 +1,211 @@
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion.covariance import eigenbasis
+from diffusion.samplers import SAMPLERS
+from experiment.tensors import read_tensors
+from experiment.write import sha256
+from report.operators import draw_operators
+from report.samples import draw_samples
+from sampling.compare_operators import compare_operators
+from sampling.compare_samplers import STEPS, compare_samplers, read_rows, relative_distance
+from sampling.config import OperatorConfig, SampleConfig
+from sampling.estimator_file import ESTIMATOR_FILE as ESTIMATOR_NAME
+from sampling.estimator_file import Trained, load_estimator, save_estimator
+from sampling.noise_estimator import NoiseEstimator
+from sampling.sample_faces import SAMPLES_FILE, SAMPLES_KIND, decode, sample_faces
+from scripts import compare_operators as operators_script
+from scripts import sample_faces as script
+from scripts.cli import main
+from vae.checkpoint import VAE_FILE as VAE_NAME
+from vae.checkpoint import load_vae
+from vae.latents import LATENTS_FILE, load_latents, save_latents
+from vae.model import to_uint8
+
+
+@pytest.fixture
+def models(model_run, tmp_path):
+    """Flags that name a small VAE, its latents (100 of 500 held out), and an estimator of them."""
+    vae, latents = model_run
+    found = load_latents(latents)
+    found.splits[400:] = 1
+    save_latents(latents / LATENTS_FILE, found)
+    torch.manual_seed(0)
+    data = eigenbasis(found.mean.numpy(), found.covariance.numpy())
+    estimator = NoiseEstimator(data, width=8, depth=1)
+    for parameter in estimator.mlp.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    trained = Trained(8, 1, 0, 128, sha256(vae / VAE_NAME), "drawn by the test")
+    save_estimator(tmp_path / "estimator" / ESTIMATOR_NAME, estimator, trained)
+    return {"vae": vae, "latents": latents, "estimator": tmp_path / "estimator"}
+
+
+def without_latents(models):
+    return {name: path for name, path in models.items() if name != "latents"}
+
+
+def fails(monkeypatch, capsys, *arguments) -> str:
+    """Exit status 2 with one line on stderr, which is returned."""
+    monkeypatch.setattr(sys, "argv", ["sample_faces.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main(SampleConfig, script.run, "A job.")
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_face_does_not_depend_on_how_many_are_drawn_with_it(sampler, models, tmp_path):
+    latents = {}
+    for count in (2, 5):
+        out = tmp_path / f"{count}"
+        config = SampleConfig(
+            out=out,
+            sampler=sampler,
+            steps=4,
+            count=count,
+            **without_latents(models),
+        )
+        images = sample_faces(config)
+        tensors, metadata = read_tensors(out / SAMPLES_FILE, SAMPLES_KIND)
+        latents[count] = tensors["latents"]
+        assert metadata["vae_sha256"] == sha256(models["vae"] / VAE_NAME)
+        vae = load_vae(models["vae"] / VAE_NAME)
+        assert torch.equal(tensors["images"], to_uint8(images))
+        torch.testing.assert_close(decode(vae, tensors["latents"]), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(latents[5][:2], latents[2], rtol=1e-4, atol=1e-5)
+
+
+def test_the_script_leaves_faces_and_samples(models, tmp_path, monkeypatch, capsys):
+    flags = [f"--{name}={path}" for name, path in without_latents(models).items()]
+    arguments = ["--out", tmp_path / "run", "--count", 6, "--steps", 3, *flags]
+    monkeypatch.setattr(sys, "argv", ["sample_faces.py", *map(str, arguments)])
+    main(SampleConfig, script.run, "A job.")
+    assert (tmp_path / "run/figures/faces.png").read_bytes().startswith(b"\x89PNG")
+    assert "run/samples.safetensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sampler", "dpm3"], "--sampler: no sampler 'dpm3'; known are ddim, euler_log_snr"),
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--spacing", "t", "--steps", "2000"], "--steps 2000, but cosine has 1000"),
+        (["--sampler", "euler_log_snr", "--spacing", "t"], "--spacing t starts at alpha = 0"),
+        (["--eta", "0.5"], "--eta is of --sampler ddim alone"),
+        (["--spacing", "karras", "--q-min", "90"], "--q-max must exceed --q-min"),
+        (["--compare"], "--compare measures against held-out latents: give --latents"),
+        (["--spacing", "t", "--schedule", "sine"], "sine"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    flags, message, models, tmp_path, monkeypatch, capsys
+):
+    given = [f"--{name}={path}" for name, path in without_latents(models).items()]
+    line = fails(monkeypatch, capsys, "--out", tmp_path / "run", *given, *flags)
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grid_that_does_not_decrease_is_refused(models, tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad.json").write_text('{"alpha": [1, 0.6, 0.7, 0], "sigma": [0, 0.8, 0.7, 1]}')
+    given = [f"--{name}={path}" for name, path in without_latents(models).items()]
+    schedule = ["--spacing", "t", "--schedule", tmp_path / "bad.json", "--steps", 2]
+    line = fails(monkeypatch, capsys, "--out", tmp_path / "run", *given, *schedule)
+    assert "bad.json: not a schedule (schedule at t = 2" in line
+
+
+def test_a_run_does_not_go_on_under_another_schedule(models, tmp_path):
+    file = tmp_path / "schedule.json"
+    flags = {"spacing": "t", "schedule": str(file), "steps": 2, "count": 2}
+    config = SampleConfig(out=tmp_path / "run", **flags, **without_latents(models))
+    file.write_text('{"alpha": [1, 0.8, 0], "sigma": [0, 0.6, 1]}')
+    sample_faces(config)
+    sample_faces(config)
+    file.write_text('{"alpha": [1, 0.6, 0], "sigma": [0, 0.8, 1]}')
+    with pytest.raises(ValueError, match=r"holds another run's results \(inputs.schedule is"):
+        sample_faces(config)
+
+
+def test_an_estimator_of_another_vae_is_refused(models, tmp_path, monkeypatch, capsys):
+    arguments = ["--out", tmp_path / "run", "--vae", models["vae"]]
+    line = fails(monkeypatch, capsys, *arguments)
+    assert "trained on latents of the VAE with SHA-256" in line
+    assert "train an estimator for this one" in line
+
+
+def test_eta_1_draws_the_faces_of_ddpm_with_the_small_variance(models, tmp_path):
+    found = []
+    for sampler, eta in (("ddim", 1.0), ("ddpm_small", 0.0), ("ddim", 0.0)):
+        out = tmp_path / f"{sampler}{eta}"
+        flags = {"steps": 5, "count": 3} | without_latents(models)
+        sample_faces(SampleConfig(out=out, sampler=sampler, eta=eta, **flags))
+        found.append(read_tensors(out / SAMPLES_FILE, SAMPLES_KIND)[0]["latents"])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
+    assert (found[0] - found[2]).abs().max() > 0.1
+
+
+def test_the_comparison_nears_the_flow_and_goes_on_where_it_stopped(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("sampling.compare_samplers.MARGIN_COUNT", 50)
+    config = SampleConfig(out=tmp_path / "run", compare=True, compare_count=40, **models)
+    found = compare_samplers(config)
+    rows = found.rows
+    assert set(found.margins) == {"random directions", "principal directions"}
+    assert len(rows) == 3 + len(STEPS) * len(SAMPLERS)
+    distance = {(row.name, row.steps): row.to_flow for row in rows}
+    for name in ("ddim", "euler_log_snr", "dpmpp_2m", "dpm_2m"):
+        assert distance[name, 100] < 0.5 * distance[name, 10]
+    assert distance["dpmpp_2m", 100] < 0.1 * distance["ddim", 100]
+    assert distance["ddpm_large", 100] is None
+
+    table = config.out / "results.csv"
+    text = table.read_text()
+    table.write_text("".join(text.splitlines(keepends=True)[:-1]))
+    again = compare_samplers(config).rows
+    assert again[:-1] == rows[:-1] == read_rows(table)[:-1]
+    assert again[-1].w2 == rows[-1].w2
+
+
+def test_a_comparison_without_latents_asks_for_them(models, tmp_path):
+    config = SampleConfig(out=tmp_path / "run", **without_latents(models))
+    with pytest.raises(ValueError, match="held-out latents: give --latents"):
+        compare_samplers(config)
+
+
+def test_relative_distance_is_1_between_unrelated_samples():
+    a, b = torch.randn(2, 4_000, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    assert relative_distance(a, b) == pytest.approx(1.0, abs=0.02)
+    assert relative_distance(a, a) == 0
+
+
+def test_an_untrained_estimators_steps_are_the_linear_ones(models, tmp_path, monkeypatch, capsys):
+    path = models["estimator"] / ESTIMATOR_NAME
+    model, trained = load_estimator(path)
+    for parameter in model.mlp.parameters():
+        torch.nn.init.zeros_(parameter)
+    save_estimator(path, model, trained)
+    found = compare_operators(OperatorConfig(out=tmp_path / "run", num_steps=8, **models))
+    np.testing.assert_allclose(found.fitted, found.closed_form, atol=1e-5)
+    assert [row.t for row in found.rows] == list(range(1, 9))
+    assert max(row.from_full for row in found.rows) < 1e-4
+    assert max(abs(row.error_removed) for row in found.rows) < 1e-4
+    # These latents are uncorrelated but for the sampling noise of 500: little is off the diagonal.
+    assert 0 < max(row.from_diagonal for row in found.rows[:-1]) < 0.3
+    draw_operators(tmp_path / "operators.png", found)
+    flags = [f"--{name}={path}" for name, path in models.items()]
+    monkeypatch.setattr(
+        sys, "argv", ["x.py", *flags, f"--out={tmp_path / 'again'}", "--num-steps=4"]
+    )
+    main(OperatorConfig, operators_script.run, "A job.")
+    steps = re.findall(r"^\| (\d+) \|", capsys.readouterr().out, re.MULTILINE)
+    assert steps == ["1", "2", "3", "4"]
+
+
+def test_a_grid_of_any_number_of_faces_is_drawn(tmp_path):
+    for count in (1, 7):
+        draw_samples(tmp_path / f"{count}.png", torch.rand(count, 3, 64, 64))
+        assert (tmp_path / f"{count}.png").stat().st_size > 1_000

@@ -1,0 +1,130 @@
+"""Trained VAEs side by side, on images that none of them was trained on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from experiment.device import pick_device
+from experiment.flags import refuse_below
+from experiment.folder import CONFIG, RESULTS, open_run, read_run
+from experiment.metrics import read_metrics
+from experiment.read import number, reading
+from experiment.write import sha256, write_rows
+from vae.cache import DEFAULT_CACHE, load_images
+from vae.checkpoint import load_vae, weights_path
+from vae.evaluate import BATCH_SIZE, Quality, evaluate_vae
+from vae.images import SPLITS
+from vae.latents import encode, moments
+from vae.model import to_float
+
+
+@dataclass(frozen=True)
+class CompareVaesConfig:
+    """Compare the VAEs of several runs on held-out images."""
+
+    runs: tuple[Path, ...]
+    """Run folders of pretrain_vae, of one image size."""
+    data: Path
+    """Folder of images; those held out are reconstructed, all are encoded."""
+    out: Path
+    """Run folder for the table and the picture."""
+    columns: int = 10
+    """Images pictured."""
+    originals: bool = False
+    """Show the photographs too; the picture then falls under the licence of the data."""
+    device: str = "auto"
+    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    cache: Path = DEFAULT_CACHE
+    """Folder for the decoded images."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("--runs must name at least one run folder")
+        refuse_below(self, 1, "columns")
+
+
+@dataclass(frozen=True)
+class VaeRow:
+    """A row of ``results.csv``: reconstruction of held-out images, covariance of all images."""
+
+    run: str
+    epochs: int
+    beta: float
+    ms_ssim: float
+    psnr: float
+    kl: float
+    active_units: int
+    off_diagonal_energy: float
+    largest_correlation: float
+    variances_above_1: int
+    largest_variance: float
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedVaes:
+    """Rows and reconstructions, run by run."""
+
+    rows: tuple[VaeRow, ...]
+    originals: Tensor  # (columns, 3, S, S) in [0, 1]
+    reconstructions: Tensor  # (runs, columns, 3, S, S), from the posterior means
+
+
+def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
+    """Evaluate every run's weights, reconstruct held-out images, write ``results.csv``.
+
+    Raises:
+        FileNotFoundError, ValueError: a run or the data will not do.
+    """
+    device = pick_device(config.device)
+    models = [load_vae(weights_path(run)) for run in config.runs]
+    trainings = [_read_training(run) for run in config.runs]  # a damaged one is told at once
+    sizes = {model.image_size for model in models}
+    if len(sizes) > 1:
+        raise ValueError(f"--runs of image sizes {sorted(sizes)} cannot be set side by side")
+    data = load_images(config.data, config.cache, sizes.pop())
+    held_out = torch.from_numpy(data.images[data.splits == SPLITS.index("validation")])
+    if not len(held_out):
+        raise ValueError(f"{config.data}: no image to validate on; give --data more images")
+    inputs = {"data": data.fingerprint}
+    inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
+    open_run(config.out, "compare_vaes", config, inputs, str(device))
+
+    # Spread over the split: neighbours in CelebA are often the same person.
+    places = np.linspace(0, len(held_out) - 1, min(config.columns, len(held_out))).astype(int)
+    originals = to_float(held_out[places])
+    images = torch.from_numpy(data.images)
+    rows, pictures = [], []
+    for run, model, training in zip(config.runs, models, trainings, strict=True):
+        model.to(device)
+        # The covariance of a few held-out images would be full of their sampling noise.
+        with tqdm(total=len(images), desc=f"encode by {run.name}", unit="img") as bar:
+            covariance = moments(encode(model, images, BATCH_SIZE, bar))[1]
+        rows.append(
+            _row(run, training, replace(evaluate_vae(model, held_out), covariance=covariance))
+        )
+        with torch.no_grad():
+            pictures.append(model.decode(model.encode(originals.to(device))[0]).cpu())
+    write_rows(config.out / RESULTS, rows, VaeRow)
+    return ComparedVaes(tuple(rows), originals, torch.stack(pictures))
+
+
+def _read_training(run: Path) -> tuple[float, int]:
+    """Beta and number of epochs of a pretraining."""
+    record = read_run(run)
+    with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
+        beta = number(record["config"], "beta")
+    return beta, len(read_metrics(run, ["epoch"]))
+
+
+def _row(run: Path, training: tuple[float, int], quality: Quality) -> VaeRow:
+    beta, epochs = training
+    found = quality.row()
+    shared: dict[str, Any] = {
+        name: found[name] for name in VaeRow.__dataclass_fields__ if name in found
+    }
+    return VaeRow(run=run.name, epochs=epochs, beta=beta, **shared)

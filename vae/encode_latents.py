@@ -1,0 +1,86 @@
+"""The job that encodes a folder of images to latents, part by part."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from experiment.device import pick_device
+from experiment.folder import open_run
+from experiment.read import reading
+from experiment.tensors import checked_tensor, read_tensors, write_tensors
+from experiment.write import sha256
+from vae.cache import load_images
+from vae.checkpoint import load_vae, weights_path
+from vae.config import EncodeConfig
+from vae.latents import LATENTS_FILE, Latents, encode, load_latents, moments, save_latents
+from vae.model import LATENT_DIM, VAE
+
+PARTS = "parts"  # folder; gone when all are one file
+PART_SIZE = 16_384  # images
+PART_KIND = "mergelab part of latents, format 1"
+
+
+def encode_latents(config: EncodeConfig) -> Latents:
+    """Encode all images to ``latents.safetensors`` in the run folder; goes on where it stopped.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: data, weights or run folder will not do.
+    """
+    device = pick_device(config.device)
+    weights = weights_path(config.vae)
+    model = load_vae(weights).to(device)
+    data = load_images(config.data, config.cache, model.image_size)
+    inputs = {"data": data.fingerprint, "vae": sha256(weights)}
+    open_run(config.out, "encode_latents", config, inputs, str(device))
+
+    parts = config.out / PARTS
+    if (config.out / LATENTS_FILE).exists():
+        shutil.rmtree(parts, ignore_errors=True)  # of a run cut off just before it removed them
+        return load_latents(config.out / LATENTS_FILE)
+    codes = encode_in_parts(model, torch.from_numpy(data.images), config.batch_size, parts)
+    mean, covariance = moments(codes)
+    keep = not config.moments_only
+    latents = Latents(
+        mean=mean,
+        covariance=covariance,
+        count=len(codes),
+        vae_sha256=inputs["vae"],
+        data_fingerprint=data.fingerprint,
+        image_size=model.image_size,
+        codes=codes if keep else None,
+        splits=torch.from_numpy(data.splits) if keep else None,
+    )
+    save_latents(config.out / LATENTS_FILE, latents)
+    shutil.rmtree(parts)
+    return latents
+
+
+def encode_in_parts(
+    model: VAE, images: Tensor, batch_size: int, folder: Path, part_size: int = PART_SIZE
+) -> Tensor:
+    """Posterior means (N, 128), of which ``folder`` keeps every finished part.
+
+    Raises:
+        OSError, ValueError: a kept part cannot be read, or is damaged.
+    """
+    codes = []
+    with tqdm(total=len(images), desc="encode", unit="img") as bar:
+        for first in range(0, len(images), part_size):
+            part = images[first : first + part_size]
+            path = folder / f"{first:09d}.safetensors"
+            if path.exists():
+                codes.append(_read_part(path, len(part)))
+                bar.update(len(part))
+            else:
+                codes.append(encode(model, part, batch_size, bar))
+                write_tensors(path, {"codes": codes[-1]}, {"kind": PART_KIND})
+    return torch.cat(codes)
+
+
+def _read_part(path: Path, count: int) -> Tensor:
+    tensors, _ = read_tensors(path, PART_KIND)
+    with reading(path, "a whole part", "remove it to encode it again"):
+        return checked_tensor(tensors, "codes", torch.float32, (count, LATENT_DIM))
