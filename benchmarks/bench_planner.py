@@ -17,7 +17,7 @@ from benchmarks.numpy_planner import best_choices
 from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
 from planner.per_dimension import optimal_values, per_dimension_plans, table_bytes
-from planner.plan import Plan, merges
+from planner.plan import Plan, num_merges
 from planner.problem import MergeProblem, make_problem
 from planner.regimes import sweep
 from report.plot_theory import SWEEPS
@@ -68,7 +68,7 @@ def run(config: BenchConfig) -> None:
     long = make_problem(cosine_schedule(4096), np.array([1.5])).with_training(TRAIN_TIME)
     print(f"T = 4096, one variance: {table_bytes(4096, 1) / 1e6:.0f} MB stated beforehand")
     (plan,), seconds = timed(lambda: plans(long))
-    print(f"T = 4096, lambda = 1.5: {seconds:.1f} s, {sum(1 for _ in merges(plan))} merges")
+    print(f"T = 4096, lambda = 1.5: {seconds:.1f} s, {num_merges(plan)} merges")
     settled = make_problem(cosine_schedule(4096), np.array([0.5])).with_training(TRAIN_TIME)
     _, seconds = timed(
         lambda: per_dimension_plans(settled.operators, settled.shrinkage, settled.variances)

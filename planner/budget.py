@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.plan import Plan, merges
+from planner.plan import Plan, distinct, num_merges
 from planner.problem import Problem, shrinkage_of
 from planner.value import plan_operator
 
@@ -42,9 +42,9 @@ class Budget:
     def __post_init__(self) -> None:
         budget_kind(self.kind)
 
-    def time_of_one(self, num_merges: int) -> float:
-        """Training time of each merge in a plan of ``num_merges``."""
-        return self.train_time / max(1, num_merges) if self.kind == "total" else self.train_time
+    def time_of_one(self, count: int) -> float:
+        """Training time of each merge in a plan of ``count`` merges."""
+        return self.train_time / max(1, count) if self.kind == "total" else self.train_time
 
     def merge_counts(self, num_steps: int) -> list[int]:
         """Numbers of merges that are worth planning for.
@@ -72,9 +72,9 @@ def operator_under(
     """
     rates = problem.second_moments if rates is None else rates
     operator = np.empty(len(problem.variances))
-    for plan in {id(plan): plan for plan in plans}.values():
+    for plan in distinct(plans):
         own = np.array([other is plan for other in plans])
-        time = budget.time_of_one(sum(1 for _ in merges(plan)))
+        time = budget.time_of_one(num_merges(plan))
         shrinkage = shrinkage_of(rates[:, own], time)
         operator[own] = plan_operator(plan, problem.operators[:, own], shrinkage)
     return operator

@@ -1,8 +1,11 @@
 """Merge plans: which neighbouring jumps are distilled into one student, and in what order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+
+Outline = tuple[tuple[int, ...], ...]
+"""A plan as flat, hashable numbers: for each merge the times where its parts begin and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,10 +14,11 @@ class Plan:
 
     start: int
     stop: int
-    parts: tuple["Plan", ...] = ()  # noisiest first; empty for a teacher step
+    parts: tuple["Plan", ...] = ()
+    """The plans that are merged, noisiest first; empty for a teacher step."""
 
     def __post_init__(self) -> None:
-        # A long search builds tens of thousands of these: messages are made where they are due.
+        # A long search builds tens of thousands of plans, so a message is made only on an error.
         if not self.parts:
             if self.start - self.stop != 1:
                 raise ValueError(f"the jump {self._name} has no parts, yet is not one teacher step")
@@ -39,6 +43,10 @@ class Plan:
         return from_outline, (self.start, outline(self))
 
 
+Plans = tuple[Plan, ...]
+"""One plan per coordinate, or one per step of the student; the context says which."""
+
+
 def step(t: int) -> Plan:
     """The teacher step x_t -> x_{t-1}."""
     return Plan(start=t, stop=t - 1)
@@ -49,17 +57,21 @@ def merge(*parts: Plan) -> Plan:
     return Plan(start=parts[0].start, stop=parts[-1].stop, parts=parts)
 
 
-def outline(plan: Plan) -> tuple[tuple[int, ...], ...]:
-    """The merges of ``plan`` in execution order, each as the seams of its parts: flat, hashable."""
+def outline(plan: Plan) -> Outline:
+    """The merges of ``plan`` in execution order; equal plans have equal outlines."""
     return tuple((jump.start, *(part.stop for part in jump.parts)) for jump in merges(plan))
 
 
-def from_outline(start: int, seams: tuple[tuple[int, ...], ...]) -> Plan:
-    """The plan of that outline; of the teacher step x_start -> x_{start-1} it is empty."""
+def from_outline(start: int, seams: Outline) -> Plan:
+    """The plan with this outline, which starts at x_start.
+
+    Args:
+        seams: The outline. It is empty for the teacher step x_start -> x_{start-1}.
+    """
     built: dict[tuple[int, int], Plan] = {}
 
     def part(b: int, a: int) -> Plan:
-        # A teacher step is nowhere in the outline; a merge is part of one whole only.
+        # The outline does not list teacher steps, and a merge is part of one whole only.
         return built.pop((b, a)) if (b, a) in built else step(b)
 
     for ends in seams:
@@ -79,8 +91,13 @@ def merges(plan: Plan) -> Iterator[Plan]:
     return reversed(found)
 
 
+def num_merges(plan: Plan) -> int:
+    """Number of merges of ``plan``; a teacher step has none."""
+    return sum(1 for _ in merges(plan))
+
+
 def rounds(plan: Plan) -> list[list[Plan]]:
-    """The merges of ``plan`` in rounds: those of one round do not wait for each other."""
+    """The merges of ``plan`` in rounds; the merges of one round do not need each other's result."""
     grouped: list[list[Plan]] = []
     round_of: dict[tuple[int, int], int] = {}
     for jump in merges(plan):
@@ -90,3 +107,17 @@ def rounds(plan: Plan) -> list[list[Plan]]:
             grouped.append([])
         grouped[number].append(jump)
     return grouped
+
+
+def distinct(plans: Iterable[Plan]) -> list[Plan]:
+    """Every plan object once, in the order of its first appearance.
+
+    Objects are compared, not contents: coordinates that share a plan share the object.
+    """
+    return list({id(plan): plan for plan in plans}.values())
+
+
+def share_equal(plans: Iterable[Plan]) -> Plans:
+    """The same plans, with one object for all that are equal."""
+    shared: dict[Outline, Plan] = {}
+    return tuple(shared.setdefault(outline(plan), plan) for plan in plans)

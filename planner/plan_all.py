@@ -10,7 +10,7 @@ from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
 from planner.joint import SOLVERS, meets, plan_jointly
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
-from planner.plan import Plan
+from planner.plan import Plans, distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Problem
 from planner.strategies import CANONICAL
@@ -18,7 +18,6 @@ from planner.total_budget import MOST_STEPS, plans_under_total
 from planner.value import w2_squared
 
 Array = NDArray[np.float64]
-Plans = tuple[Plan, ...]
 
 MOST_NUMBERS = 2e10  # candidates of a solver times d; some ten minutes
 MOST_PARETO_WIDTH = 6  # of more coordinates, hardly a candidate is dominated
@@ -106,8 +105,8 @@ def _joint_plans(
         found[solver] = min(rivals, key=_w2_squared)
     if budget.kind == "total" and "beam" in found:
         # Searches for equal times overlook the plans of few merges, which others may have found.
-        distinct = {id(plan): plan for plan in own.plans}.values()
-        rivals = [*canonical.values(), *found.values(), *(valued((p,) * width) for p in distinct)]
+        own_plans = (valued((plan,) * width) for plan in distinct(own.plans))
+        rivals = [*canonical.values(), *found.values(), *own_plans]
         found["beam"] = min(rivals, key=_w2_squared)
     return found
 

@@ -25,7 +25,7 @@ from experiment.read import (
     short_repr,
 )
 from planner.budget import Budget, BudgetKind, budget_kind
-from planner.plan import Plan, merge, merges, outline, step
+from planner.plan import Plan, Plans, merge, merges, share_equal, step
 from planner.problem import check_train_time
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ _NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)  # strategies name the files of 
 class StrategyPlans:
     """One strategy's plans, and what its students are worth in closed form."""
 
-    plans: tuple[Plan, ...]  # one a coordinate
+    plans: Plans  # one a coordinate
     operator: Array  # (d,)
     w2_squared: float
     optimal: bool  # proven, among the plans that the strategy may choose from
@@ -58,7 +58,7 @@ class PlanSet:
     strategies: dict[str, StrategyPlans]
 
     @property
-    def plans(self) -> dict[str, tuple[Plan, ...]]:
+    def plans(self) -> dict[str, Plans]:
         """Strategy -> a plan a coordinate."""
         return {name: found.plans for name, found in self.strategies.items()}
 
@@ -118,9 +118,7 @@ def _strategy(name: str, found: object, num_steps: int, width: int) -> StrategyP
     refuse_unsafe_name(name)
     jumps, operator = field(found, "merges", list), numbers(found, "operator")
     if name == PER_DIMENSION:
-        own = [_plan(expect(of_one, list, "merges"), num_steps) for of_one in jumps]
-        shared: dict[tuple[tuple[int, ...], ...], Plan] = {}  # equal plans are one object
-        plans = tuple(shared.setdefault(outline(plan), plan) for plan in own)
+        plans = share_equal(_plan(expect(own, list, "merges"), num_steps) for own in jumps)
     else:
         plans = (_plan(jumps, num_steps),) * width
     if not len(plans) == len(operator) == width:

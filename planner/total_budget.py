@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from planner.plan import Plan, merge, outline, step
+from planner.plan import Plan, Plans, merge, share_equal, step
 
 Array = NDArray[np.float64]
 
@@ -75,14 +75,12 @@ def _best_counts(
     return counts
 
 
-def plans_under_total(
-    operators: Array, rates: Array, direction: Array, total_time: float
-) -> tuple[Plan, ...]:
+def plans_under_total(operators: Array, rates: Array, direction: Array, total_time: float) -> Plans:
     """The optimal plan of every coordinate when the merges of each share ``total_time``.
 
     Args:
         operators, rates: A_t and r_t, (T, d), for shrinkages exp(-2 s r_t); row t - 1 belongs to t.
-        towards: -1 where a smaller value is better, else +1, (d,).
+        direction: -1 where a smaller value is better, else +1, (d,).
 
     Raises:
         ValueError: more than ``MOST_STEPS`` steps.
@@ -93,18 +91,15 @@ def plans_under_total(
         return (step(1),) * len(direction)
     rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(rates.T)
     counts = _best_counts(*rows, direction, total_time)
-    plans: list[Plan] = []
-    shared: dict[
-        tuple[tuple[int, ...], ...], Plan
-    ] = {}  # equal plans are one object, valued and trained together
-    for i, count in enumerate(counts.tolist()):
+
+    def plan_of(i: int, count: int) -> Plan:
         best = np.empty((num_steps,) * 3)
         cuts = np.empty((*(num_steps,) * 3, 2), np.int16)
         shrinkage = np.exp(-2.0 * total_time / count * rows[1][i])
         _fill(best, cuts, rows[0][i], shrinkage, direction[i], count)
-        plan = _plan(cuts, 0, num_steps - 1, count)
-        plans.append(shared.setdefault(outline(plan), plan))
-    return tuple(plans)
+        return _plan(cuts, 0, num_steps - 1, count)
+
+    return share_equal(plan_of(i, count) for i, count in enumerate(counts.tolist()))
 
 
 def check_num_steps(num_steps: int) -> None:

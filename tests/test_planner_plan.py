@@ -1,6 +1,17 @@
 import pytest
 
-from planner.plan import Plan, merge, merges, rounds, step
+from planner.plan import (
+    Plan,
+    distinct,
+    from_outline,
+    merge,
+    merges,
+    num_merges,
+    outline,
+    rounds,
+    share_equal,
+    step,
+)
 from planner.strategies import CANONICAL
 from tests.brute_force import every_algorithm_1_plan, every_plan
 
@@ -47,8 +58,7 @@ def test_a_strategy_covers_every_step_and_its_rounds_hold_every_merge(name, num_
 
 def test_rounds_and_merges_are_as_many_as_the_strategies_promise():
     counts = {
-        name: (len(list(merges(make(32)))), len(rounds(make(32))))
-        for name, make in CANONICAL.items()
+        name: (num_merges(make(32)), len(rounds(make(32)))) for name, make in CANONICAL.items()
     }
     assert counts == {
         "vanilla": (1, 1),
@@ -66,3 +76,18 @@ def test_progressive_carries_the_odd_block_over():
 def test_boot_always_starts_from_noise_and_consistency_always_ends_at_data():
     assert {jump.start for jump in merges(CANONICAL["sequential_boot"](9))} == {9}
     assert {jump.stop for jump in merges(CANONICAL["sequential_consistency"](9))} == {0}
+
+
+def test_plans_that_are_equal_become_one_object_and_are_counted_once():
+    plans = [make(5) for make in (*CANONICAL.values(), *CANONICAL.values())]
+    shared = share_equal(plans)
+    assert list(shared) == plans
+    assert len(distinct(plans)) == 8
+    assert distinct(shared) == plans[:4]
+    assert all(first is again for first, again in zip(shared[:4], shared[4:], strict=True))
+
+
+def test_an_outline_gives_its_plan_back():
+    for plan in every_plan(1, 5):
+        assert from_outline(5, outline(plan)) == plan
+        assert num_merges(plan) == len(outline(plan))
