@@ -50,7 +50,7 @@ def algorithm_1(operators, shrinkage, surrogate, ranges: str) -> float:
     """What Algorithm 1 finds for one coordinate, its index ranges read in one of three ways.
 
     ``printed``: products and cuts over [a+1..b], the direct merge forgotten once a cut exists.
-    ``assigned``: closed ranges, and still forgotten. ``mended``: closed ranges, all compared.
+    ``assigned``: closed ranges, and still forgotten. ``corrected``: closed ranges, all compared.
     """
     num_steps = len(operators)
     first = 1 if ranges == "printed" else 0
@@ -61,7 +61,7 @@ def algorithm_1(operators, shrinkage, surrogate, ranges: str) -> float:
             g = shrinkage[b]
             direct = (1 - g) * operators[a + first : b + 1].prod() + g * operators[b]
             cuts = [best[m + 1, b] * ((1 - g) * best[a, m] + g) for m in range(a + first, b)]
-            rivals = [direct, *cuts] if ranges == "mended" or not cuts else cuts
+            rivals = [direct, *cuts] if ranges == "corrected" or not cuts else cuts
             best[a, b] = min(rivals, key=lambda value: abs(surrogate - value))
     return float(best[0, num_steps - 1])
 
@@ -71,11 +71,11 @@ def index_ranges(row: Row) -> dict[str, float]:
     operators, shrinkage, surrogate = problem(int(row["T"]), [float(row["λ"])], 1.6)
     found = {
         reading: algorithm_1(operators[:, 0], shrinkage[:, 0], surrogate[0], reading)
-        for reading in ("printed", "assigned", "mended")
+        for reading in ("printed", "assigned", "corrected")
     }
     ours = plan_operator(greedy_plan(operators, shrinkage, surrogate), operators, shrinkage)
-    assert abs(ours[0] - found["mended"]) < 1e-12
-    columns = ("as printed", "closed ranges only", "mended")
+    assert abs(ours[0] - found["corrected"]) < 1e-12
+    columns = ("as printed", "closed ranges only", "corrected")
     errors = (abs(surrogate[0] - value) for value in found.values())
     return dict(zip(columns, errors, strict=True))
 
@@ -206,8 +206,8 @@ def trained_error(strategy, num_steps, variance, epochs, first: float = 1.0) -> 
 def equal_totals(row: Row) -> dict[str, float]:
     strategy, variance = row["strategy"], float(row["λ"])
     plan = CANONICAL[strategy](32)
-    epochs = int(row["epochs a merge"])
-    assert int(row["epochs in all"]) == epochs * len(list(merges(plan)))
+    epochs = int(row["steps per merge"])
+    assert int(row["steps in total"]) == epochs * len(list(merges(plan)))
     return {"error to S": trained_error(strategy, 32, variance, epochs)}
 
 
@@ -233,7 +233,7 @@ def embedding(row: Row) -> dict[str, float]:
     factor = 2 * LR * float(norms[0])
     return {
         "norm²": float(norms[0]),
-        "factor a step, n_t = 1": 1 - factor,
+        "factor per step, n_t = 1": 1 - factor,
         "s in the small-step limit": EPOCHS * factor / 2,
         "stable below n_t": 2 / factor,
     }

@@ -64,7 +64,7 @@ def two_step_x(z, eps, last, level, h, r):
 
 STEPS: dict[str, Callable] = {
     "DDIM, (54)": ddim,
-    "Euler, mended": euler,
+    "Euler, corrected": euler,
     "Euler, (55) as printed": euler_as_printed,
     "first line of (53)": first_line_of_53,
     "2M, eps": two_step_eps,
@@ -117,7 +117,7 @@ def drift(row: Row) -> dict[str, float]:
     return {
         "(46)": (alpha_u / alpha - 1) / h,
         "(47)": alpha_u - alpha,
-        "mended (47)": sigma * sigma_u * np.expm1(h) / h,
+        "corrected (47)": sigma * sigma_u * np.expm1(h) / h,
         "1 - a": sigma**2,
     }
 
@@ -171,10 +171,10 @@ def kl_of_a_velocity_error(row: Row) -> dict[str, float]:
     if row["w"] == "0.7 z":
         exact = gaussian_kl(V * (1 + 0.7 * h) ** 2, V)
         # sym(Sigma^-1/2 C Sigma^1/2) = 0.7, and E|w|^2 = 0.49 V.
-        return {"KL / h²": exact / h**2, "mended": 0.49, "(35)": 0.49 * V / 2}
+        return {"KL / h²": exact / h**2, "corrected": 0.49, "(35)": 0.49 * V / 2}
     assert row["w"] == "0.7"
     exact = gaussian_kl(V, V, 0.7 * h)
-    return {"KL / h²": exact / h**2, "mended": 0.49 / V / 2, "(35)": 0.49 / 2}
+    return {"KL / h²": exact / h**2, "corrected": 0.49 / V / 2, "(35)": 0.49 / 2}
 
 
 @shows("L-6", 1)
@@ -244,7 +244,7 @@ def posterior_of_a_point(row: Row) -> dict[str, float]:
     eps = (z - np.sqrt(a) * x) / np.sqrt(1 - a)
     return {
         "exact (Bayes)": {"mean": mean, "variance": 1 / precision},
-        "mended (80), (84)": {
+        "corrected (80), (84)": {
             "mean": z / np.sqrt(rho) - (a_u - a) / np.sqrt(a * a_u * (1 - a)) * eps,
             "variance": (1 - rho) * (1 - a_u) / (1 - a),
         },
@@ -307,6 +307,6 @@ def bracket(row: Row) -> dict[str, float]:
     u, d = float(row["σ₁/σ₂"]), 3
     return {
         "KL": d * gaussian_kl(u**2, 1.0),
-        "mended (77)": 0.5 * 2 * d * (u - 1) ** 2,
+        "corrected (77)": 0.5 * 2 * d * (u - 1) ** 2,
         "(77) as printed": 0.5 * (u - 1) ** 2,
     }

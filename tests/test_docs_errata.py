@@ -36,7 +36,7 @@ TABLES = tables(TEXT)
 # What an oracle is given, besides what a column calls quoted.
 INPUTS = {
     *("T", "λ", "s", "h", "w", "V", "a_k", "a_{k+1}", "a_{k-1}", "steps", "step", "scheme"),
-    *("strategy", "epochs a merge", "epochs in all", "order p", "ratio r", "σ₁/σ₂"),
+    *("strategy", "steps per merge", "steps in total", "order p", "ratio r", "σ₁/σ₂"),
     *("variance of the noise", "largest relative gap below"),
 }
 
@@ -64,7 +64,7 @@ def test_algorithm_1_as_printed_never_looks_at_the_first_step():
     operators, shrinkage, surrogate = problem(8, [0.5], 1.6)
     changed = operators.copy()
     changed[0] *= 2
-    for ranges, looks in (("printed", False), ("mended", True)):
+    for ranges, looks in (("printed", False), ("corrected", True)):
         before, after = (
             algorithm_1(steps[:, 0], shrinkage[:, 0], surrogate[0], ranges)
             for steps in (operators, changed)
