@@ -13,7 +13,7 @@ from torch import Tensor
 from diffusion.gaussian import check_variances
 from diffusion.schedule import cosine_schedule
 from distill.jobs import Case
-from distill.stage_plans import Stage, read_stages
+from distill.stage_plans import read_stages
 from experiment.device import pick_device
 from experiment.folder import CONFIG, read_run
 from experiment.read import expect, field, finite_text, integer, number, reading
@@ -25,7 +25,7 @@ from experiment.tensors import (
     write_tensors,
 )
 from experiment.write import sha256
-from planner.budget import budget_kind
+from planner.budget import Stage, budget_kind
 from planner.plan_set import PlanSet, refuse_unsafe_name
 from planner.problem import Problem, make_problem
 from vae.checkpoint import load_vae, weights_path

@@ -75,31 +75,6 @@ class CompareConfig:
             raise ValueError("give either --workers, of this machine, or --scheduler")
 
 
-@dataclass(frozen=True)
-class DecodeConfig:
-    """Draw the grids of decoded faces and heatmaps of a finished comparison anew."""
-
-    run: Path
-    """Run folder of compare_strategies."""
-    out: Path | None = None
-    """Run folder for the grids; without it, one below grids/ in that of the comparison."""
-    vae: Path | None = None
-    """The VAE of that run, should it lie elsewhere now; it is checked to be the same."""
-    columns: int = 8
-    """Faces in a row."""
-    first: int = 0
-    """Number of the first face in the run's noise bank; any number will do."""
-    seed: int | None = None
-    """Another noise bank than the run's."""
-    device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.columns <= 16:
-            raise ValueError(f"--columns must be from 1 to 16, got {self.columns}")
-        refuse_bad_seeds(self, "first", "seed")
-
-
 Strategy = Literal[
     "vanilla",
     "progressive",
@@ -222,3 +197,31 @@ class ConvergenceConfig(SyntheticConfig):
         refuse_repeats(self, "epochs")
         refuse_below(self, 1, "epochs")
         refuse_above(self, MOST_STEPS, "epochs")
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Plan the merges of every strategy."""
+
+    out: Path
+    """Run folder for plans.json, the table and the picture."""
+    variances: tuple[float, ...] | None = None
+    """Variances of the coordinates; or give --latents."""
+    latents: Path | None = None
+    """Folder of encode_latents: plan for the variances of its coordinates."""
+    num_steps: int | None = None
+    """Teacher steps T; 32, or those of the schedule's file."""
+    train_time: float = 6.4
+    """Training time s: the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
+    budget: Literal["per_merge", "total"] = "per_merge"
+    """Whether every merge trains for --train-time, or the merges of a plan share it."""
+    schedule: str = "cosine"
+    """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
+    full_search: bool = False
+    """Search each coordinate's plan in O(T**3) even where theory knows it."""
+
+    def __post_init__(self) -> None:
+        if (self.variances is None) == (self.latents is None):
+            raise ValueError("give either --variances or --latents")
+        refuse_below(self, 1, "num_steps")
+        refuse_not_positive(self, "train_time")

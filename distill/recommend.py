@@ -1,13 +1,11 @@
 """Which strategy to take, whether the paper's claim holds, and what each dimension's plan is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distill.comparison import Students
 from distill.results import STUDENT_ROUNDING, ResultRow
 from experiment.write import write_json
 from planner.budget import BudgetKind
@@ -122,26 +120,3 @@ def _w2_slack(row: ResultRow) -> float:
 
 def _pixel_slack(row: ResultRow) -> float:
     return PIXEL_ROUNDING
-
-
-HYBRID, TIE = "hybrid", "tie"
-
-
-def plan_kinds(of_stage: Mapping[str, Students]) -> NDArray[np.str_]:
-    """The canonical strategy that is worth as much as each coordinate's own plan, (d,).
-
-    By worth, not by shape, since plans of unlike shape may be equal: ``tie`` where several are,
-    within rounding; ``hybrid`` where the own plan is worth more than each.
-
-    Args:
-        of_stage: Strategy -> students of one stage and budget, among them ``per_dimension``.
-    """
-    own = of_stage["per_dimension"].predicted
-    scale = np.maximum(np.abs(own), np.finfo(float).tiny)
-    names = [name for name in CANONICAL if name in of_stage]
-    matches = np.stack(
-        [np.abs(of_stage[name].predicted - own) <= OPERATOR_ROUNDING * scale for name in names]
-    )
-    count = matches.sum(axis=0)
-    single = np.array(names)[matches.argmax(axis=0)]
-    return np.where(count == 0, HYBRID, np.where(count > 1, TIE, single))

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from distill.law import decay_rates, train_time
 from experiment.write import write_text
-from planner.budget import Budget, BudgetKind
+from planner.budget import Budget, Stage
 from planner.per_dimension import per_dimension_plans
 from planner.plan import Plan
 from planner.plan_all import plan_every_strategy
@@ -54,7 +54,6 @@ def read_plan_set(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) ->
 
 
 EXPECTED = {"greedy", "beam", PER_DIMENSION}  # beside the canonical strategies
-Stage = tuple[BudgetKind, int]  # a budget, and the gradient steps of each merge of T - 1
 
 
 def plan_stages(

@@ -5,8 +5,8 @@ Every command leaves its record in ``config.json``, what came out in ``summary.m
 is resumed only by the same command.
 """
 
-import fcntl
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+from filelock import FileLock, Timeout
 
 from experiment.read import field, read_json, reading
 from experiment.write import write_json
@@ -31,9 +31,60 @@ CONFIG = "config.json"
 SUMMARY = "summary.md"
 RESULTS = "results.csv"
 FIGURES = "figures"
+LOCK = ".lock"
 
 # Metadata of a config's field that changes no number, so that a run may go on under another value.
 CHANGES_NO_NUMBER = {"changes_no_number": True}
+
+
+def recorded_as(name: str, **values: str) -> dict[str, Any]:
+    """Metadata of a config's field that ``config.json`` knows by another name.
+
+    Flags and values may be renamed; records and the runs that they belong to stay readable.
+
+    Args:
+        name: Key in ``config.json``.
+        values: Value of the field -> value in ``config.json``, where they differ.
+    """
+    return {"recorded_as": name, "recorded_values": values}
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, made where it is missing, until the block ends.
+
+    A crash leaves no lock, because the operating system keeps it. A folder that was made here and
+    is still empty at the end is removed again.
+
+    Raises:
+        ValueError: another process holds it, or it is a file.
+        OSError: it cannot be made or written.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, blocking=False)
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(
+            f"{folder}: another run is at work in it; wait for its end, or give another folder"
+        ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{error.filename}: is a file, not a folder; give another one") from error
+    except OSError as error:
+        raise OSError(
+            f"{folder}: cannot be written ({error.strerror}); give a folder of your own, on a "
+            "disk with room"
+        ) from error
+    try:
+        yield
+    finally:
+        if made and not any(path.name != LOCK for path in folder.iterdir()):
+            (folder / LOCK).unlink()
+            with suppress(OSError):  # another command may work beside it by now
+                for path in made:
+                    path.rmdir()
+        lock.release()
 
 
 def open_run(
@@ -106,10 +157,15 @@ def _flatten(nested: dict[str, Any]) -> dict[str, object]:
 
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
     """The fields that decide the numbers, as JSON gives them back: not where files lie."""
-    idle = {field.name for field in fields(config) if "changes_no_number" in field.metadata}
-    left_out = idle | _paths(config).keys()
-    values = {name: value for name, value in asdict(config).items() if name not in left_out}
-    comparable: dict[str, object] = json.loads(json.dumps(values))
+    values = asdict(config)
+    recorded = {}
+    for item in fields(config):
+        if "changes_no_number" not in item.metadata and item.name not in _paths(config):
+            value = values[item.name]
+            renamed = item.metadata.get("recorded_values", {})
+            key = item.metadata.get("recorded_as", item.name)
+            recorded[key] = renamed.get(value, value) if renamed else value
+    comparable: dict[str, object] = json.loads(json.dumps(recorded))
     return comparable
 
 
@@ -126,16 +182,24 @@ def _paths(config: "DataclassInstance") -> dict[str, str | list[str]]:
 def provenance(device: str) -> dict[str, Any]:
     """Command, commit, versions and hardware, for the record."""
     return {
-        "command": " ".join(sys.orig_argv[1:]),
+        "command": _command(),
         "git_commit": _git_commit(),
         "versions": {"mergelab": _own_version(), "python": platform.python_version()}
         | {package: metadata.version(package) for package in _PACKAGES},
         "hardware": {
             "device": device,
-            "name": torch.cuda.get_device_name() if device.startswith("cuda") else _cpu_name(),
-            "threads": torch.get_num_threads(),
+            "name": _gpu_name() if device.startswith("cuda") else _cpu_name(),
+            "threads": _num_threads(),
         },
     }
+
+
+def _command() -> str:
+    """The command line, without the path of the interpreter or of the installed command."""
+    program, *arguments = sys.orig_argv[1:]
+    if Path(program).name == "mergelab":
+        return " ".join(["mergelab", *arguments])
+    return " ".join([program, *arguments])
 
 
 def _git_commit() -> str | None:
@@ -162,6 +226,21 @@ def _own_version() -> str:
         return metadata.version("mergelab")
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _gpu_name() -> str:
+    import torch  # a command without tensors does not wait for it
+
+    return torch.cuda.get_device_name()
+
+
+def _num_threads() -> int:
+    """Threads of PyTorch where the command uses it, else processors that the command may use."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
@@ -198,12 +277,18 @@ def read_run(out: Path) -> dict[str, Any]:
         return found
 
 
+def command_line(record: dict[str, Any]) -> str:
+    """The command line that repeats the run of a record."""
+    command = str(record["provenance"]["command"])
+    return command if command.startswith("mergelab ") else f"python {command}"
+
+
 def describe_run(out: Path) -> dict[str, str]:
     """The record in ``config.json`` as lines for a reader: name -> value."""
     record = read_run(out)
     made = record["provenance"]
     return {
-        "command": f"`python {made['command']}`",
+        "command": f"`{command_line(record)}`",
         "config": ", ".join(f"{name} {value}" for name, value in record["config"].items()),
         "inputs (SHA-256)": ", ".join(f"{k} {v[:16]}…" for k, v in record["inputs"].items())
         or "none",
@@ -211,45 +296,3 @@ def describe_run(out: Path) -> dict[str, str]:
         "versions": ", ".join(f"{name} {value}" for name, value in made["versions"].items()),
         "hardware": ", ".join(f"{name} {value}" for name, value in made["hardware"].items()),
     }
-
-
-LOCK = ".lock"
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, made where it is missing, until the block ends.
-
-    Where nothing was made of it, it is removed again.
-
-    Raises:
-        ValueError: another process holds it, or it is a file.
-        OSError: it cannot be made or written.
-    """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")
-    except FileExistsError as error:
-        raise ValueError(f"{error.filename}: is a file, not a folder; give another one") from error
-    except OSError as error:
-        raise OSError(
-            f"{folder}: cannot be written ({error.strerror}); give a folder of your own, on a "
-            "disk with room"
-        ) from error
-    with file:
-        try:
-            # Of the process, not of the open file, so it holds on network file systems too.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"{folder}: another run is at work in it; wait for its end, or give another folder"
-            ) from error
-        try:
-            yield
-        finally:
-            if made and not any(path.name != LOCK for path in folder.iterdir()):
-                (folder / LOCK).unlink()
-                with suppress(OSError):  # another command may work beside it by now
-                    for path in made:
-                        path.rmdir()

@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 BudgetKind = Literal["per_merge", "total"]
 """What equal training means: equally long for every merge, as in [OM], or for every plan in all."""
 BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
+Stage = tuple[BudgetKind, int]
+"""A budget and a training length: gradient steps per merge, under ``total`` of T - 1 merges."""
 
 
 def budget_kind(name: str) -> BudgetKind:

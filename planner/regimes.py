@@ -1,5 +1,6 @@
 """Which strategy is optimal at a variance, and the variances where the answer changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,3 +121,25 @@ def consistency_threshold(schedule: NoiseSchedule, train_time: float) -> float:
             return 1.0
         low, high = grid[first - 1], grid[first]
     return float(low)
+
+
+HYBRID, TIE = "hybrid", "tie"
+
+
+def plan_kinds(canonical: Mapping[str, Array], optimum: Array) -> NDArray[np.str_]:
+    """The one strategy that equals the optimum of each coordinate within rounding, (d,).
+
+    Strategies are compared by value, not by shape, because plans of different shape may have equal
+    values: the kind is ``tie`` where several strategies equal the optimum, and ``hybrid`` where
+    none does.
+
+    Args:
+        canonical: Strategy -> operator of its student, (d,).
+        optimum: Operator of the optimal plan of each coordinate, (d,).
+    """
+    scale = np.maximum(np.abs(optimum), np.finfo(float).tiny)
+    close = [np.abs(value - optimum) <= OPERATOR_ROUNDING * scale for value in canonical.values()]
+    matches = np.stack(close)
+    count = matches.sum(axis=0)
+    single = np.array(list(canonical))[matches.argmax(axis=0)]
+    return np.where(count == 0, HYBRID, np.where(count > 1, TIE, single))

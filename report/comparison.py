@@ -6,7 +6,7 @@ from pathlib import Path
 from distill.comparison import Comparison
 from distill.recommend import write_recommendations
 from distill.results import ResultRow, over_seeds
-from experiment.folder import describe_run, read_run
+from experiment.folder import command_line, describe_run, read_run
 from experiment.write import write_text
 from report.comparison_figures import draw_figures
 from report.page import Page, write_page
@@ -79,7 +79,7 @@ def write_report(
         sections=draw_figures(out / "figures", comparison, mean_rows, seed),
         details=tables,
         facts=facts,
-        command=f"python {read_run(out)['provenance']['command']}",
+        command=command_line(read_run(out)),
     )
     files = [out / name for name in ("recommendation.json", "summary.md", "report.html")]
     write_recommendations(files[0], num_steps, found, sentence)
@@ -123,7 +123,7 @@ def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
 def _facts(out: Path, comparison: Comparison, rows: Sequence[ResultRow]) -> dict[str, str]:
     trained = {id(students): students for students in comparison.students.values()}.values()
     return describe_run(out) | {
-        "command": f"python {read_run(out)['provenance']['command']}",
+        "command": command_line(read_run(out)),
         "data fingerprint": comparison.data_fingerprint,
         "trainings": f"{len(trained)} for {len(rows)} rows, "
         f"{sum(students.seconds for students in trained):.1f} s in all",

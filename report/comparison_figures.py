@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.comparison import Comparison
-from distill.recommend import plan_kinds
 from distill.results import ResultRow
-from distill.stage_plans import Stage
+from planner.budget import Stage
 from planner.plan_set import PER_DIMENSION
+from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.decode_grids import draw_grids
 from report.error_curves import draw_error_curves
@@ -59,9 +59,10 @@ def draw_figures(
     batches = next(iter(comparison.students)).seed
     of_stage = {stage: comparison.of_stage(stage, batches) for stage in comparison.plans}
     kinds = {
-        stage: plan_kinds(students)
+        stage: plan_kinds(canonical, students[PER_DIMENSION].predicted)
         for stage, students in of_stage.items()
-        if PER_DIMENSION in students and any(name in students for name in CANONICAL)
+        if PER_DIMENSION in students
+        and (canonical := {n: students[n].predicted for n in CANONICAL if n in students})
     }
     if kinds:
         plans.append(

@@ -1,16 +1,18 @@
 """All face grids of a comparison, one a budget and stage ([OM] Figs. 15-19)."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
-from distill.config import DecodeConfig
 from distill.decode import decode_operator, noise_bank, pixel_l2
-from distill.stage_plans import Stage, stage_name
-from experiment.folder import FIGURES, RESULTS, open_run
+from distill.stage_plans import stage_name
+from experiment.folder import FIGURES, RESULTS, only_writer, open_run
 from experiment.write import sha256, write_rows
+from planner.budget import Stage
+from report.config import DecodeConfig
 from report.faces import draw_faces
 from report.style import stage_label
 from report.summary import write_summary
@@ -45,6 +47,12 @@ def decode_grids(config: DecodeConfig) -> None:
     seed = comparison.seed if config.seed is None else config.seed
     faces = f"seed{seed}_first{config.first}_columns{config.columns}"
     out = config.out or config.run / "grids" / faces
+    # ``scripts.cli`` holds the folder that --out names; without --out its name is known only here.
+    with nullcontext() if config.out else only_writer(out):
+        _draw_into(out, config, comparison, seed)
+
+
+def _draw_into(out: Path, config: DecodeConfig, comparison: Comparison, seed: int) -> None:
     inputs = {"comparison": sha256(config.run / INDEX_NAME)}
     open_run(out, "decode_grids", config, inputs, str(next(comparison.model.parameters()).device))
     grids = draw_grids(out / FIGURES, comparison, seed, config.first, config.columns)

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Patch
 from numpy.typing import NDArray
 
-from distill.recommend import HYBRID, TIE
-from distill.stage_plans import Stage
+from planner.budget import Stage
 from planner.plan import Plan, merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
+from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
 from report.style import COLOURS, STYLE, label, save_figure, stage_label
 
@@ -118,7 +118,7 @@ def draw_plan_kinds(
     """Draw a strip a stage, a cell a coordinate, under the coordinates' sorted variances.
 
     Args:
-        kinds: (budget, stage) -> a kind a coordinate, as of ``distill.recommend.plan_kinds``.
+        kinds: Stage -> one kind per coordinate, from ``planner.regimes.plan_kinds``.
     """
     order = np.argsort(variances)[::-1]
     numbers = np.array([[KINDS.index(kind) for kind in strip[order]] for strip in kinds.values()])

@@ -1,12 +1,10 @@
 """Every figure of the samplers' theory, and the table of claims."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from tqdm import tqdm
 
 from experiment.folder import FIGURES, RESULTS, open_run
 from experiment.write import write_rows
+from report.config import SamplerTheoryConfig
 from report.sampler_theory import (
     claims_table,
     draw_local_kl,
@@ -23,14 +21,6 @@ DRAWINGS = {
     "marginals": draw_marginals,
     "paths": draw_paths,
 }
-
-
-@dataclass(frozen=True)
-class SamplerTheoryConfig:
-    """Draw the samplers' theory: PNG and SVG, and the claims as CSV and Markdown."""
-
-    out: Path
-    """Run folder for the figures and tables."""
 
 
 def draw_sampler_theory(config: SamplerTheoryConfig) -> None:

@@ -1,7 +1,6 @@
 """Every figure of the theory, computed and drawn."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -9,6 +8,7 @@ from diffusion.schedule import cosine_schedule
 from experiment.folder import FIGURES, RESULTS, open_run
 from experiment.write import write_rows
 from planner.regimes import Sweep, sweep
+from report.config import TheoryConfig
 from report.summary import write_summary
 from report.theory_figures import (
     VARIANCES,
@@ -24,14 +24,6 @@ TEXT = (
     "Figures of the theory, numbered as in [OM], each as PNG and SVG, one column wide. "
     "`results.csv` has the sweeps over the variance in full."
 )
-
-
-@dataclass(frozen=True)
-class TheoryConfig:
-    """Draw the figures of the theory: PNG and SVG, each as wide as a column."""
-
-    out: Path
-    """Run folder for the figures and the table."""
 
 
 @dataclass(frozen=True)

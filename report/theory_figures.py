@@ -15,8 +15,15 @@ from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
 from planner.per_dimension import per_dimension_plans
 from planner.problem import make_problem
-from planner.regimes import Sweep, consistency_threshold, gaps, sweep, vanilla_threshold
-from planner.value import OPERATOR_ROUNDING
+from planner.regimes import (
+    HYBRID,
+    TIE,
+    Sweep,
+    consistency_threshold,
+    plan_kinds,
+    sweep,
+    vanilla_threshold,
+)
 from report.plan_figures import draw_arcs
 from report.style import COLOURS, STYLE, label, save_png_and_svg
 
@@ -115,7 +122,7 @@ RESOLUTION = 400
 # Longer training brings all strategies within rounding of each other.
 TRAIN_TIMES = np.geomspace(0.02, 6.4, 121)
 NAMES = ("sequential_boot", "sequential_consistency", "vanilla")
-HYBRID, TIE = 3, 4
+PHASES = (*NAMES, HYBRID, TIE)
 SHADES = [*(COLOURS[name] for name in NAMES), "#F0E442", "0.8"]
 
 
@@ -171,11 +178,10 @@ def _name(panel: Axes, text: str, variance: float) -> None:
 
 
 def phases_at(variances: Array, train_time: float) -> NDArray[np.intp]:
-    """Place in ``NAMES`` of the one optimal strategy of each variance, or HYBRID, or TIE."""
-    found = gaps(cosine_schedule(PHASE_STEPS), variances, train_time)
-    optimal = np.stack([found[name] <= OPERATOR_ROUNDING for name in NAMES])
-    count = optimal.sum(axis=0)
-    return np.where(count == 0, HYBRID, np.where(count > 1, TIE, optimal.argmax(axis=0)))
+    """Place in ``PHASES`` of the kind of plan that is optimal at each variance."""
+    swept = sweep(cosine_schedule(PHASE_STEPS), variances, train_time)
+    kinds = plan_kinds({name: swept.canonical[name] for name in NAMES}, swept.optimum)
+    return np.array([PHASES.index(kind) for kind in kinds.tolist()])
 
 
 ELLIPSE_STEPS = 6

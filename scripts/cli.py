@@ -1,4 +1,4 @@
-"""From the command line to a job, and from a user's mistake to one line and exit status 2."""
+"""From the command line to a command's work; a user's mistake ends in one line and status 2."""
 
 import contextlib
 import difflib
@@ -16,7 +16,7 @@ import tyro
 
 from experiment.flags import flag
 from experiment.folder import only_writer
-from scripts import INTERRUPTIONS, begin
+from scripts.interrupts import INTERRUPTIONS, begin
 
 Config = TypeVar("Config")
 # What torch says, on a CPU and on CUDA, and NumPy, where they raise no MemoryError.
@@ -95,7 +95,7 @@ def _only_writer(config: object) -> AbstractContextManager[None]:
 
 
 def _parse(config: type[Config], description: str | None) -> Config:
-    program = f"python -m scripts.{Path(sys.argv[0]).stem}"
+    program = f"mergelab {Path(sys.argv[0]).stem}"
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -1,47 +1,75 @@
-"""The jobs in this folder: modules that hand a config to ``scripts.cli.main`` when run."""
+"""The list of commands, and where each is started from."""
 
 import ast
+import difflib
 import importlib
-import itertools
-from dataclasses import dataclass
+import runpy
+import sys
 from pathlib import Path
+from typing import Any, get_type_hints
+
+# In the order in which a user meets them. Each is a module of this package.
+COMMANDS = (
+    "compare_strategies",
+    "decode_grids",
+    "plan_merges",
+    "simulate_students",
+    "study_convergence",
+    "plot_theory",
+    "plot_samplers",
+    "sample_faces",
+    "check_data",
+    "pretrain_vae",
+    "encode_latents",
+    "compare_vaes",
+    "train_noise_estimator",
+    "compare_operators",
+    "doctor",
+    "write_cli_reference",
+)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One command, ``python -m scripts.NAME``."""
-
-    name: str
-    doc: str  # the module's docstring
-    config_name: str  # of the dataclass that its flags fill, as the module calls it
-
-    @property
-    def summary(self) -> str:
-        """What it does, in one line."""
-        return self.doc.partition("\n")[0]
-
-    def config(self) -> type:
-        """The dataclass that its flags fill; imports the job."""
-        found: type = getattr(importlib.import_module(f"scripts.{self.name}"), self.config_name)
-        return found
+def documentation(command: str) -> str:
+    """The docstring of a command, read without importing the module."""
+    source = Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""
 
 
-def find_jobs() -> list[Job]:
-    """All jobs by name, found by reading their source: nothing heavy is imported."""
-    jobs = []
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        module = ast.parse(path.read_text(encoding="utf-8"))
-        config_name = _config_given_to_main(module)
-        if config_name is not None:
-            jobs.append(Job(path.stem, ast.get_docstring(module) or "", config_name))
-    return jobs
+def summary(command: str) -> str:
+    """What the command does, in one line."""
+    return documentation(command).partition("\n")[0]
 
 
-def _config_given_to_main(module: ast.Module) -> str | None:
-    """NAME in ``main(NAME, ...)`` at the end of a script, below its ``if __name__``."""
-    guarded = [part for part in module.body if isinstance(part, ast.If)]
-    for node in itertools.chain.from_iterable(map(ast.walk, guarded)):
-        match node:
-            case ast.Call(func=ast.Name(id="main"), args=[ast.Name(id=name), *_]):
-                return name
-    return None
+def config_of(command: str) -> type[Any]:
+    """The dataclass that the flags of the command fill."""
+    run = importlib.import_module(f"scripts.{command}").run
+    config: type[Any] = get_type_hints(run)["config"]
+    return config
+
+
+def listing() -> str:
+    """All commands, each with its one line."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {command:{width}}  {summary(command)}" for command in COMMANDS]
+    usage = "mergelab COMMAND --help shows the flags of a command; docs/cli.md documents them all."
+    return "\n".join(["Commands of mergelab:", "", *lines, "", usage])
+
+
+def start(arguments: list[str]) -> None:
+    """Run the command that the first argument names, with the others; list all without any.
+
+    Raises:
+        SystemExit: with status 2 where no such command exists.
+    """
+    command, *rest = arguments or ["--help"]
+    if command in ("-h", "--help"):
+        print(listing())
+        return
+    if command not in COMMANDS:
+        close = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else "mergelab --help lists the commands"
+        print(f"error: {command}: no such command; {hint}", file=sys.stderr)
+        raise SystemExit(2)
+    sys.argv = [command, *rest]
+    # Runs the module as a script, so that processes which it spawns find their main module.
+    runpy.run_module(f"scripts.{command}", run_name="__main__", alter_sys=True)

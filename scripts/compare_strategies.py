@@ -1,22 +1,23 @@
-"""Compare all merge strategies on a VAE's latents, and say which to take.
+"""Compare all merge strategies on the latents of a VAE, and recommend one.
 
-Without --vae and --latents it runs on the embedded model.
+Without --vae and --latents the command uses the embedded model.
 
 Example:
-    python -m scripts.compare_strategies --vae runs/vae --latents runs/latents --out runs/compare
+    mergelab compare_strategies --vae runs/vae --latents runs/latents --out runs/compare
 """
 
-from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig
-from distill.results import tabulate, write_results
-from experiment.folder import RESULTS
-from report.comparison import write_report
-from report.summary import list_files
 from scripts.cli import main
 
 
 def run(config: CompareConfig) -> None:
     """Compare, tabulate, draw and report."""
+    from distill.compare_strategies import compare_strategies
+    from distill.results import tabulate, write_results
+    from experiment.folder import RESULTS
+    from report.comparison import write_report
+    from report.summary import list_files
+
     comparison = compare_strategies(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     results = config.out / RESULTS

@@ -1,17 +1,18 @@
-"""Compare trained VAEs on held-out images: reconstruction against how diagonal the latents are.
+"""Compare trained VAEs on held-out images: reconstruction, and how diagonal the latents are.
 
 Example:
-    python -m scripts.compare_vaes --data data/celeba --runs runs/beta_1e-4 runs/beta_3e-4 \\
-        --out runs/vaes
+    mergelab compare_vaes --data data/celeba --runs runs/beta_1e-4 runs/beta_3e-4 --out runs/vaes
 """
 
-from report.vaes import report_vaes
 from scripts.cli import main
-from vae.compare_vaes import CompareVaesConfig, compare_vaes
+from vae.config import CompareVaesConfig
 
 
 def run(config: CompareVaesConfig) -> None:
-    """Compare and draw."""
+    """Compare, then report."""
+    from report.vaes import report_vaes
+    from vae.compare_vaes import compare_vaes
+
     report_vaes(config.out, compare_vaes(config), config.originals)
 
 

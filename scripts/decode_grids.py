@@ -1,12 +1,19 @@
-"""Draw face grids of a finished comparison with other faces, or more of them.
+"""Draw face grids of a finished comparison for other noise, or more of them.
 
 Example:
-    python -m scripts.decode_grids --run runs/compare --first 100 --columns 10
+    mergelab decode_grids --run runs/compare --first 100 --columns 10
 """
 
-from distill.config import DecodeConfig
-from report.decode_grids import decode_grids
+from report.config import DecodeConfig
 from scripts.cli import main
 
+
+def run(config: DecodeConfig) -> None:
+    """Decode, draw and report."""
+    from report.decode_grids import decode_grids
+
+    decode_grids(config)
+
+
 if __name__ == "__main__":
-    main(DecodeConfig, decode_grids, __doc__)
+    main(DecodeConfig, run, __doc__)

@@ -3,15 +3,14 @@
 Exit status 1 where something is.
 
 Example:
-    python -m scripts.doctor
+    mergelab doctor
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.cli import main
-from scripts.health import examine
-from vae.cache import DEFAULT_CACHE
+from vae.config import DEFAULT_CACHE
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class DoctorConfig:
 
 def run(config: DoctorConfig) -> None:
     """Print every finding, then the problems."""
+    from scripts.health import examine
+
     problems = []
     for finding in examine(config.device, config.cache):
         print(f"{'WRONG' if finding.wrong else 'ok':6}{finding.what}: {finding.found}", flush=True)

@@ -1,17 +1,18 @@
 """Encode face images to latents and describe their covariance.
 
 Example:
-    python -m scripts.encode_latents --data data/celeba --vae runs/vae --out runs/latents
+    mergelab encode_latents --data data/celeba --vae runs/vae --out runs/latents
 """
 
-from report.latents import report_latents
 from scripts.cli import main
 from vae.config import EncodeConfig
-from vae.encode_latents import encode_latents
 
 
 def run(config: EncodeConfig) -> None:
-    """Encode, describe and draw."""
+    """Encode, then report."""
+    from report.latents import report_latents
+    from vae.encode_latents import encode_latents
+
     report_latents(config.out, encode_latents(config))
 
 

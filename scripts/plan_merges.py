@@ -1,16 +1,18 @@
-"""Plan the merges of every strategy, and say what each plan is worth in closed form.
+"""Plan the merges of every strategy and compute the error of each plan in closed form.
 
 Example:
-    python -m scripts.plan_merges --variances 0.5 1.08 --num-steps 32 --train-time 6.4 --out runs/p
+    mergelab plan_merges --variances 0.5 1.08 --num-steps 32 --train-time 6.4 --out runs/plan
 """
 
-from distill.plan_merges import PlanConfig, plan_merges
-from report.plans import report_plans
+from distill.config import PlanConfig
 from scripts.cli import main
 
 
 def run(config: PlanConfig) -> None:
-    """Plan, and tell the strategies from best to worst."""
+    """Plan, then report the strategies from best to worst."""
+    from distill.plan_merges import plan_merges
+    from report.plans import report_plans
+
     report_plans(config.out, plan_merges(config, print))
 
 

@@ -1,11 +1,19 @@
-"""Compute and draw the theory of the samplers, and set what its source claims beside measurements.
+"""Draw the theory of the samplers and compare the lecture's claims with measurements.
 
 Example:
-    python -m scripts.plot_samplers --out runs/sampler_theory
+    mergelab plot_samplers --out runs/sampler_theory
 """
 
-from report.plot_samplers import SamplerTheoryConfig, draw_sampler_theory
+from report.config import SamplerTheoryConfig
 from scripts.cli import main
 
+
+def run(config: SamplerTheoryConfig) -> None:
+    """Draw and report."""
+    from report.plot_samplers import draw_sampler_theory
+
+    draw_sampler_theory(config)
+
+
 if __name__ == "__main__":
-    main(SamplerTheoryConfig, draw_sampler_theory, __doc__)
+    main(SamplerTheoryConfig, run, __doc__)

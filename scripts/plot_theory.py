@@ -1,11 +1,19 @@
 """Compute and draw every figure of the theory.
 
 Example:
-    python -m scripts.plot_theory --out runs/theory
+    mergelab plot_theory --out runs/theory
 """
 
-from report.plot_theory import TheoryConfig, draw_theory
+from report.config import TheoryConfig
 from scripts.cli import main
 
+
+def run(config: TheoryConfig) -> None:
+    """Draw and report."""
+    from report.plot_theory import draw_theory
+
+    draw_theory(config)
+
+
 if __name__ == "__main__":
-    main(TheoryConfig, draw_theory, __doc__)
+    main(TheoryConfig, run, __doc__)

@@ -1,18 +1,19 @@
-"""Pretrain the MS-SSIM VAE on face images, resuming where an earlier run stopped.
+"""Pretrain the MS-SSIM VAE on face images, or resume an earlier run.
 
 Examples:
-    python -m scripts.pretrain_vae --data data/celeba --out runs/vae
+    mergelab pretrain_vae --data data/celeba --out runs/vae
     torchrun --nproc-per-node 4 -m scripts.pretrain_vae --data data/celeba --out runs/vae
 """
 
-from report.training import report_pretraining
 from scripts.cli import main
 from vae.config import PretrainConfig
-from vae.pretrain_vae import pretrain_vae
 
 
 def run(config: PretrainConfig) -> None:
-    """Pretrain, and sum up what is done."""
+    """Pretrain, then report once all epochs are done."""
+    from report.training import report_pretraining
+    from vae.pretrain_vae import pretrain_vae
+
     if pretrain_vae(config):
         report_pretraining(config.out)
 

@@ -1,8 +1,9 @@
-"""The command-line reference in Markdown, from the jobs' docstrings and configs."""
+"""The command-line reference in Markdown, from the docstrings and configs of the commands."""
 
 import ast
 import inspect
 import itertools
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
@@ -11,34 +12,33 @@ from textwrap import dedent
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from experiment.flags import flag
-from scripts.commands import Job, find_jobs
-from vae.cache import DEFAULT_CACHE
+from scripts.commands import COMMANDS, config_of, documentation, summary
+from vae.config import DEFAULT_CACHE
 
 PLACEHOLDERS = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
 INTRODUCTION = """\
 # Command-line reference
 
-Written by `python -m scripts.write_cli_reference` from the configs; do not edit.
+`mergelab write_cli_reference` writes this page from the configs; do not edit it.
 
-Every job tells its flags with `--help`. A mistake ends with one line on stderr and exit status 2,
-an interruption with status 130; what was computed stays, and the same command goes on from there.
+Every command shows its flags with `--help`. A mistake ends with one line on stderr and exit status
+2, an interruption with status 130. What was computed is kept, and the same command resumes there.
 """
 
 
 def cli_reference() -> str:
-    """All jobs, the list first."""
-    jobs = find_jobs()
-    listed = [f"- [`{job.name}`](#{job.name}): {job.summary}" for job in jobs]
-    return "\n".join([INTRODUCTION, *listed, "", *(section(job) for job in jobs)])
+    """All commands, the list first."""
+    listed = [f"- [`{command}`](#{command}): {summary(command)}" for command in COMMANDS]
+    return "\n".join([INTRODUCTION, *listed, "", *map(section, COMMANDS)])
 
 
-def section(job: Job) -> str:
-    """One job: what it does, an example, and a table of its flags."""
-    _, _, details = job.doc.partition("\n")
-    text, _, example = details.partition("Example:\n")
-    rows = list(flags(job.config()))
-    parts = [f"## {job.name}", job.summary, text.strip()]
-    if example:
+def section(command: str) -> str:
+    """One command: what it does, an example, and a table of its flags."""
+    _, _, details = documentation(command).partition("\n")
+    text, heading, example, *_ = [*re.split(r"(Examples?:\n)", details, maxsplit=1), "", ""]
+    rows = list(flags(config_of(command)))
+    parts = [f"## {command}", summary(command), text.strip()]
+    if heading:
         parts.append(f"```bash\n{dedent(example).strip()}\n```")
     if rows:
         header = "| flag | default | |\n|:---|:---|:---|\n"

@@ -1,18 +1,19 @@
-"""Reproduce the paper's synthetic tables, by training or by exact simulation.
+"""Reproduce the paper's synthetic tables, by training or by simulation.
 
 Example:
-    python -m scripts.simulate_students --engine exact --compare tables.csv --out runs/tables
+    mergelab simulate_students --engine exact --compare tables.csv --out runs/tables
 """
 
 from distill.config import SimulateConfig
-from distill.published import compare_with_published, published_cells_of
-from distill.simulate_students import simulate_students
-from report.synthetic import report_tables
 from scripts.cli import main
 
 
 def run(config: SimulateConfig) -> None:
-    """Finish all cells, tabulate, draw and compare."""
+    """Compute all cells, then report."""
+    from distill.published import compare_with_published, published_cells_of
+    from distill.simulate_students import simulate_students
+    from report.synthetic import report_tables
+
     published = published_cells_of(config)
     rows = simulate_students(config)
     report_tables(config.out, rows, compare_with_published(rows, published))

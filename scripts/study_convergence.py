@@ -1,17 +1,18 @@
-"""Study how the error falls with training, at equal epochs a merge and at equal totals.
+"""Measure how the error falls with training, under both budgets.
 
 Example:
-    python -m scripts.study_convergence --num-steps 32 --out runs/convergence
+    mergelab study_convergence --num-steps 32 --out runs/convergence
 """
 
 from distill.config import ConvergenceConfig
-from distill.study_convergence import study_convergence
-from report.convergence import report_convergence
 from scripts.cli import main
 
 
 def run(config: ConvergenceConfig) -> None:
-    """Finish all points, tabulate and draw."""
+    """Compute all points, then report."""
+    from distill.study_convergence import study_convergence
+    from report.convergence import report_convergence
+
     report_convergence(config.out, study_convergence(config))
 
 

@@ -1,7 +1,7 @@
-"""Write the command-line reference, docs/cli.md, from the jobs' configs.
+"""Write the command-line reference, docs/cli.md, from the configs of the commands.
 
 Example:
-    python -m scripts.write_cli_reference
+    mergelab write_cli_reference
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from experiment.write import write_text
 from scripts.cli import main
-from scripts.reference import cli_reference
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,9 @@ class ReferenceConfig:
 
 
 def run(config: ReferenceConfig) -> None:
-    """Describe every job, and write."""
+    """Describe every command, and write."""
+    from scripts.reference import cli_reference
+
     write_text(config.file, cli_reference())
     print(config.file)
 

@@ -23,7 +23,7 @@ from typing import get_args, get_type_hints
 
 from experiment.flags import flag as spell
 from experiment.folder import only_writer
-from scripts.commands import Job, find_jobs
+from scripts.commands import config_of
 from tests.commands import (
     COMMANDS,
     READS,
@@ -77,7 +77,6 @@ GROUPS = {
     ),
     "While it runs": ("Ctrl-C", "two runs, one folder"),
 }
-JOBS = {job.name: job for job in find_jobs()}
 Damage = Callable[[Path], None]
 ELSE = b"neither this nor that\n" * 40
 HUGE = {int: "1000000000000000000", float: "1e300"}
@@ -157,7 +156,7 @@ class Sweep:
     # What it is asked.
 
     def flags(self, command: str) -> Iterator[Trial]:
-        for name, kind in number_flags(JOBS[command]):
+        for name, kind in number_flags(command):
             flag = spell(name)
             for fault, value, patience, names in (
                 ("flag: wrong type", "many", None, [flag]),
@@ -285,9 +284,9 @@ def judge(outcome: Outcome, names: list[str], may_run: bool = False) -> tuple[st
     return "refused", ""
 
 
-def number_flags(job: Job) -> Iterator[tuple[str, type]]:
+def number_flags(command: str) -> Iterator[tuple[str, type]]:
     """Fields that take numbers, and which."""
-    config = job.config()
+    config = config_of(command)
     hints = get_type_hints(config)
     for field in fields(config):
         kinds = {hints[field.name], *get_args(hints[field.name])}

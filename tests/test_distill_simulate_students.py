@@ -8,9 +8,9 @@ import pytest
 
 from diffusion.schedule import cosine_schedule
 from distill import synthetic
-from distill.config import ConvergenceConfig, SimulateConfig
+from distill.config import ConvergenceConfig, PlanConfig, SimulateConfig
 from distill.law import sgd_shrinkage
-from distill.plan_merges import PlanConfig, plan_merges
+from distill.plan_merges import plan_merges
 from distill.simulate_students import simulate_students
 from distill.stage_plans import read_plan_set
 from distill.study_convergence import epochs_per_merge, study_convergence

@@ -9,8 +9,9 @@ import pytest
 
 from distill.compare_strategies import compare_strategies
 from distill.comparison import open_comparison
-from distill.recommend import plan_kinds
 from distill.results import over_seeds, tabulate
+from planner.regimes import plan_kinds
+from planner.strategies import CANONICAL
 from report.comparison import write_report
 from report.page import Page, Picture, Section, write_page
 from report.tables import Cell, Table
@@ -148,6 +149,8 @@ def test_a_coordinates_kind_is_the_strategy_it_is_worth_as_much_as(finished):
     """Theory: BOOT for all variances up to 1, whatever the training ([OM] Theorem 4.3)."""
     comparison = open_comparison(finished[0], None, "cpu")
     variances = comparison.problem.variances
-    kinds = plan_kinds(comparison.of_stage(("per_merge", 2), 0))
+    students = comparison.of_stage(("per_merge", 2), 0)
+    canonical = {name: students[name].predicted for name in CANONICAL}
+    kinds = plan_kinds(canonical, students["per_dimension"].predicted)
     assert set(kinds[variances <= 1]) == {"sequential_boot"}
     assert "sequential_boot" not in set(kinds[variances > 1])

@@ -11,6 +11,7 @@ from report.theory_figures import (
     HYBRID,
     NAMES,
     PHASE_STEPS,
+    PHASES,
     VARIANCES,
     draw_ellipse,
     draw_w2_and_gap,
@@ -37,7 +38,8 @@ def test_the_phase_diagram_has_its_borders_where_the_thresholds_are(train_time):
     border, threshold = consistency_threshold(schedule, train_time), vanilla_threshold(schedule)
     middles = np.array([0.5, 1.0, (1 + border) / 2, border + 1e-3, 1.5, threshold + 1e-3])
     boot, consistency, vanilla = range(len(NAMES))
-    expected = [boot, boot, consistency, HYBRID, HYBRID, vanilla]
+    hybrid = PHASES.index(HYBRID)
+    expected = [boot, boot, consistency, hybrid, hybrid, vanilla]
     assert phases_at(middles, train_time).tolist() == expected
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts import commands
 from tests.commands import COMMANDS
-from tests.robustness import DOCUMENT, JOBS, Sweep, Trial, document, sweep
+from tests.robustness import DOCUMENT, Sweep, Trial, document, sweep
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +42,7 @@ def test_a_run_folder_always_has_the_same_files(swept, command):
 
 
 def test_every_command_is_swept():
-    assert COMMANDS.keys() == JOBS.keys()
+    assert COMMANDS.keys() == set(commands.COMMANDS)
 
 
 @on_linux
@@ -59,8 +60,8 @@ def test_the_table_in_docs_is_what_the_sweep_found(trials):
 
 def test_an_interruption_that_falls_into_a_destructor_is_not_lost():
     code = """
-import scripts, signal, time, weakref
-scripts.begin()
+import scripts.interrupts, signal, time, weakref
+scripts.interrupts.begin()
 class Thing: pass
 thing = Thing()
 weakref.finalize(thing, signal.raise_signal, signal.SIGINT).atexit = False

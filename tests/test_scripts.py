@@ -4,12 +4,13 @@ import sys
 
 import pytest
 
-from distill.config import CompareConfig, DecodeConfig
+from distill.config import CompareConfig
+from report.config import DecodeConfig
 from report.decode_grids import decode_grids
 from scripts import compare_strategies, encode_latents
 from scripts.cli import main
-from vae.check_data import CheckConfig, check_data
-from vae.config import EncodeConfig
+from vae.check_data import check_data
+from vae.config import CheckConfig, EncodeConfig
 
 
 def run_cli(monkeypatch, config, job, *arguments: object):

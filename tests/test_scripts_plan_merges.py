@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.plan_merges import PlanConfig
+from distill.config import PlanConfig
 from distill.stage_plans import read_plan_set
 from planner.plan_set import read_plans
 from scripts.cli import main

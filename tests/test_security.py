@@ -14,8 +14,8 @@ import torch
 
 from tests.conftest import draw_image
 from vae.cache import load_images
-from vae.check_data import CheckConfig, check_data
-from vae.config import PretrainConfig
+from vae.check_data import check_data
+from vae.config import CheckConfig, PretrainConfig
 from vae.images import MOST_MEMBER_BYTES, find_images, open_image
 from vae.pretrain_vae import pretrain_vae
 

@@ -6,8 +6,8 @@ from PIL import Image
 
 from report.vaes import draw_vaes
 from vae.checkpoint import load_vae
-from vae.compare_vaes import CompareVaesConfig, compare_vaes
-from vae.config import PretrainConfig
+from vae.compare_vaes import compare_vaes
+from vae.config import CompareVaesConfig, PretrainConfig
 from vae.pretrain_vae import pretrain_vae
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from experiment.read import field, integer, read_json, reading, short_repr
 from experiment.write import write_text
+from vae.config import DEFAULT_CACHE
 from vae.images import (
     DEFAULT_IMAGE_SIZE,
     SPLITS,
@@ -35,7 +36,6 @@ from vae.images import (
     open_image,
 )
 
-DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
 MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
 _CHUNK = 64  # images a worker takes at a time
 _SAVE_EVERY = 512  # images between two savings of the progress

@@ -1,31 +1,16 @@
 """A look at a data set before work is spent on it."""
 
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from experiment.flags import refuse_below
 from vae.cache import UNREADABLE
+from vae.config import CheckConfig
 from vae.images import SPLITS, assign_splits, find_images, open_image
 
 CELEBA_COUNT = 202_599
 CELEBA_SIZE = (178, 218)
 _SIZES_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class CheckConfig:
-    """Check a folder of images."""
-
-    data: Path
-    """Folder of images, searched recursively; CelebA's own layouts and zip are understood."""
-    sample: int = 1_000
-    """Images opened for their size, spread evenly over the data set."""
-
-    def __post_init__(self) -> None:
-        refuse_below(self, 1, "sample")
 
 
 def check_data(config: CheckConfig) -> None:

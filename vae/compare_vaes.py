@@ -10,42 +10,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiment.device import pick_device
-from experiment.flags import refuse_below
 from experiment.folder import CONFIG, RESULTS, open_run, read_run
 from experiment.metrics import read_metrics
 from experiment.read import number, reading
 from experiment.write import sha256, write_rows
-from vae.cache import DEFAULT_CACHE, load_images
+from vae.cache import load_images
 from vae.checkpoint import load_vae, weights_path
+from vae.config import CompareVaesConfig
 from vae.evaluate import BATCH_SIZE, Quality, evaluate_vae
 from vae.images import SPLITS
 from vae.latents import encode, moments
 from vae.model import to_float
-
-
-@dataclass(frozen=True)
-class CompareVaesConfig:
-    """Compare the VAEs of several runs on held-out images."""
-
-    runs: tuple[Path, ...]
-    """Run folders of pretrain_vae, of one image size."""
-    data: Path
-    """Folder of images; those held out are reconstructed, all are encoded."""
-    out: Path
-    """Run folder for the table and the picture."""
-    columns: int = 10
-    """Images pictured."""
-    originals: bool = False
-    """Show the photographs too; the picture then falls under the licence of the data."""
-    device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
-    cache: Path = DEFAULT_CACHE
-    """Folder for the decoded images."""
-
-    def __post_init__(self) -> None:
-        if not self.runs:
-            raise ValueError("--runs must name at least one run folder")
-        refuse_below(self, 1, "columns")
 
 
 @dataclass(frozen=True)

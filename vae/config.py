@@ -1,12 +1,14 @@
 """What the VAE's two jobs can be asked, checked when built."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import CHANGES_NO_NUMBER
-from vae.cache import DEFAULT_CACHE
+
+DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,41 @@ class EncodeConfig:
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "batch_size")
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Check a folder of images."""
+
+    data: Path
+    """Folder of images, searched recursively; CelebA's own layouts and zip are understood."""
+    sample: int = 1_000
+    """Images opened for their size, spread evenly over the data set."""
+
+    def __post_init__(self) -> None:
+        refuse_below(self, 1, "sample")
+
+
+@dataclass(frozen=True)
+class CompareVaesConfig:
+    """Compare the VAEs of several runs on held-out images."""
+
+    runs: tuple[Path, ...]
+    """Run folders of pretrain_vae, of one image size."""
+    data: Path
+    """Folder of images; those held out are reconstructed, all are encoded."""
+    out: Path
+    """Run folder for the table and the picture."""
+    columns: int = 10
+    """Images pictured."""
+    originals: bool = False
+    """Show the photographs too; the picture then falls under the licence of the data."""
+    device: str = "auto"
+    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    cache: Path = DEFAULT_CACHE
+    """Folder for the decoded images."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("--runs must name at least one run folder")
+        refuse_below(self, 1, "columns")
