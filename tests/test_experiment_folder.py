@@ -1,9 +1,12 @@
+import json
 import subprocess
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from experiment.folder import LOCK, only_writer, open_run
+from experiment.folder import CONFIG, LOCK, only_writer, open_run, recorded_as
 from vae.config import EncodeConfig
 
 HOLDS = """
@@ -59,3 +62,32 @@ def test_what_a_killed_run_left_goes_but_not_what_a_run_inside_is_writing(tmp_pa
     assert list(config.out.rglob("*.tmp")) == [inner / "figures" / ".faces.png.1.tmp"]
     open_run(inner, "job", config, {}, "cpu")
     assert not list(config.out.rglob("*.tmp"))
+
+
+@dataclass(frozen=True)
+class Old:
+    out: Path
+    epochs: int = 3
+    engine: str = "exact"
+
+
+@dataclass(frozen=True)
+class New:
+    """The same flags under other names."""
+
+    out: Path
+    steps_per_merge: int = field(default=3, metadata=recorded_as("epochs"))
+    engine: str = field(default="closed_form", metadata=recorded_as("engine", closed_form="exact"))
+
+
+def test_a_run_goes_on_after_its_flags_were_renamed_and_another_is_still_refused(tmp_path):
+    out = tmp_path / "run"
+    assert not open_run(out, "job", Old(out), {}, "cpu")
+    assert open_run(out, "job", New(out), {}, "cpu")
+    assert json.loads((out / CONFIG).read_text())["config"] == {"epochs": 3, "engine": "exact"}
+    for other in (New(out, steps_per_merge=4), New(out, engine="sgd")):
+        with pytest.raises(ValueError, match="holds another run's results"):
+            open_run(out, "job", other, {}, "cpu")
+    again = tmp_path / "again"
+    open_run(again, "job", New(again), {}, "cpu")
+    assert open_run(again, "job", Old(again), {}, "cpu")

@@ -13,6 +13,7 @@ import pytest
 
 from experiment.folder import read_run
 from scripts.health import examine_files
+from tests.conftest import draw_image
 
 ROOT = Path(__file__).parents[1]
 NOT_PACKAGED = shutil.ignore_patterns(".*", "build", "runs", "tests", "*.egg-info", "__pycache__")
@@ -33,7 +34,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 def site(tmp_path_factory) -> Path:
     """A folder with the built wheel installed, and nothing else."""
     folder = tmp_path_factory.mktemp("packaging")
-    # Setuptools builds in the source folder, where leftovers of another build would get in.
+    # A copy, as a build must not depend on files that git ignores.
     source = shutil.copytree(ROOT, folder / "source", ignore=NOT_PACKAGED)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, source]
@@ -62,9 +63,12 @@ def offline(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
     )
 
 
+FLAGS = "--num-steps 2 --epochs 2 --batch-size 64 --num-images 2 --device cpu"
+SMALL = FLAGS.split()
+
+
 def test_the_main_job_runs_from_another_folder_without_network(site, elsewhere):
-    small = "--num-steps 2 --epochs 2 --batch-size 64 --num-images 2 --device cpu"
-    done = offline(site, elsewhere, "scripts.compare_strategies", "--out", "run", *small.split())
+    done = offline(site, elsewhere, "mergelab", "compare_strategies", "--out", "run", *SMALL)
     assert done.returncode == 0, done.stderr
     with (elsewhere / "run" / "results.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) >= 6
@@ -74,27 +78,53 @@ def test_the_main_job_runs_from_another_folder_without_network(site, elsewhere):
     assert "not a git checkout" in (elsewhere / "run" / "summary.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("command", ["compare_strategies", "encode_latents"])
+def test_the_installed_command_works_among_folders_of_the_same_names(site, tmp_path, command):
+    """Both start processes, which import our packages anew."""
+    for name in ("diffusion", "planner", "scripts", "vae"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('of another project')")
+    for name in ("distill", "experiment", "report", "sampling"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('of another project')")
+    (tmp_path / "faces").mkdir()
+    for i in range(30):
+        draw_image(i).save(tmp_path / "faces" / f"{i}.png")
+    arguments = {
+        "compare_strategies": [*SMALL, "--engine", "sgd", "--workers", "2"],
+        "encode_latents": ["--data", "faces", "--cache", "cache", "--device", "cpu"],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, site / "bin" / "mergelab", command, *arguments, "--out", "run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f".:{site}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "results.csv").is_file()
+    assert read_run(tmp_path / "run")["provenance"]["command"].startswith(f"mergelab {command} ")
+
+
 def test_the_bar_to_the_network_bars(site, elsewhere):
     (elsewhere / "caller.py").write_text("import socket; socket.create_connection(('::1', 9))")
     done = offline(site, elsewhere, "caller")
     assert "network use: socket.getaddrinfo" in done.stderr
 
 
-def test_the_wheel_holds_the_models_the_licences_and_no_tests(site):
+def test_the_wheel_holds_the_models_the_licences_one_package_and_no_tests(site):
     for home in ("vae", "sampling"):
-        models = list(examine_files(site / home / "pretrained"))
+        models = list(examine_files(site / "mergelab" / home / "pretrained"))
         assert len(models) == len(list((ROOT / home / "pretrained").glob("*.safetensors"))) > 0
         assert not any(model.wrong for model in models)
     (info,) = site.glob("mergelab-*.dist-info")
     assert {path.name for path in info.glob("licenses/*")} == {"LICENSE", "NOTICE"}
-    tops = {path.name for path in site.iterdir() if not path.name.startswith("mergelab-")}
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
-    assert tops == packages
-    for package in packages:
-        missing = {p.name for p in (ROOT / package).glob("*.py")} - {
-            p.name for p in (site / package).glob("*.py")
-        }
-        assert not missing, package
+    tops = {path.name for path in site.iterdir()} - {info.name}
+    assert tops == {"bin", "mergelab"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    for package in packages - {"tests", "benchmarks", "mergelab"}:
+        ours = {path.name for path in (ROOT / package).glob("*.py")}
+        assert ours == {path.name for path in (site / "mergelab" / package).glob("*.py")}, package
 
 
 def version() -> str:

@@ -10,9 +10,12 @@ import pytest
 from distill.compare_strategies import compare_strategies
 from distill.comparison import open_comparison
 from distill.results import over_seeds, tabulate
+from experiment.folder import only_writer
 from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.comparison import write_report
+from report.config import DecodeConfig
+from report.decode_grids import decode_grids
 from report.page import Page, Picture, Section, write_page
 from report.tables import Cell, Table
 from report.verdict import claim_sentences
@@ -154,3 +157,13 @@ def test_a_coordinates_kind_is_the_strategy_it_is_worth_as_much_as(finished):
     kinds = plan_kinds(canonical, students["per_dimension"].predicted)
     assert set(kinds[variances <= 1]) == {"sequential_boot"}
     assert "sequential_boot" not in set(kinds[variances > 1])
+
+
+def test_grids_without_out_are_drawn_by_one_command_at_a_time(finished):
+    config = DecodeConfig(run=finished[0], columns=2, device="cpu")
+    held = finished[0] / "grids" / "seed0_first0_columns2"
+    with only_writer(held), pytest.raises(ValueError, match="another run is at work in it"):
+        decode_grids(config)
+    assert not held.exists()
+    decode_grids(config)
+    assert (held / "results.csv").is_file()
