@@ -29,6 +29,7 @@ from torchvision import transforms
 from benchmarks.padded_ms_ssim import padded_ms_ssim
 from experiment.device import keep_freed_memory
 from experiment.metrics import METRICS
+from vae.batches import batch_source
 from vae.cache import load_images
 from vae.config import PretrainConfig
 from vae.images import find_images
@@ -36,7 +37,13 @@ from vae.loss import kl_to_standard_normal
 from vae.model import VAE
 from vae.parallel import World
 from vae.pretrain_vae import pretrain_vae
-from vae.train import Job, convolves_in_bf16, prepare, train_steps
+from vae.train import (
+    convolves_in_bf16,
+    epoch_batches,
+    loss_of_batch,
+    start_or_resume,
+    train_steps,
+)
 
 BATCH_SIZE = 128
 EPOCH_OF_CELEBA = 162_770
@@ -137,12 +144,17 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def our_speed(job: Job, num_steps: int) -> Speed:
-    """Ours, step by step as ``pretrain`` takes them."""
+def our_speed(images: Tensor, config: PretrainConfig, world: World, num_steps: int) -> Speed:
+    """Ours, step by step as ``vae.train.train`` takes them."""
+    _, network, optimizer = start_or_resume(config, world, None)
+    loss_of = loss_of_batch(config, world, convolves_in_bf16(config, world.device))
+    count = len(images)
+    source = batch_source(images, torch.arange(count), world.device, config.images, world.size)
     clock = Clock()
     for epoch in itertools.count():
-        for _ in train_steps(job, epoch, 0):
-            wait_for(job.world.device)
+        batches = epoch_batches(config, world, source, count, epoch, 0)
+        for _ in train_steps(network, optimizer, loss_of, batches, world):
+            wait_for(world.device)
             if clock.tick() == num_steps:
                 return clock.speed()
     raise AssertionError("epochs never end")
@@ -168,10 +180,7 @@ def measure(variant: str, pixels: Path, count: int, device: str, num_steps: int)
         return plain_speed(np.asarray(images), torch.device(device), num_steps)
     keep_freed_memory()
     config = PretrainConfig(data=pixels, out=pixels, batch_size=BATCH_SIZE, **changes)
-    world = World(torch.device(device))
-    bf16 = convolves_in_bf16(config, world.device)
-    job = prepare(config, world, bf16, None, torch.from_numpy(images), torch.arange(count))
-    return our_speed(job, num_steps)
+    return our_speed(torch.from_numpy(images), config, World(torch.device(device)), num_steps)
 
 
 def bench_training(folder: Path, device: str, num_steps: int, rounds: int) -> None:

@@ -156,17 +156,6 @@ MARKOVIAN: dict[str, Update] = {
 SAMPLERS = DETERMINISTIC | MARKOVIAN
 
 
-def find_sampler(name: str) -> Update:
-    """The sampler of that name.
-
-    Raises:
-        ValueError: there is none; the message lists those there are.
-    """
-    if name not in SAMPLERS:
-        raise ValueError(f"no sampler {name!r}; known are {', '.join(SAMPLERS)}")
-    return SAMPLERS[name]
-
-
 @torch.no_grad()
 def walk(
     update: Update, denoise: Denoiser, grid: TimeGrid, x_start: Tensor, noise: Tensor | None

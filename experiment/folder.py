@@ -158,7 +158,7 @@ def _flatten(nested: dict[str, Any]) -> dict[str, object]:
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
     """The fields that decide the numbers, as JSON gives them back: not where files lie."""
     values = asdict(config)
-    recorded = {}
+    recorded: dict[str, object] = dict(getattr(config, "RETIRED_FLAGS", {}))
     for item in fields(config):
         if "changes_no_number" not in item.metadata and item.name not in _paths(config):
             value = values[item.name]

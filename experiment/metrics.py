@@ -1,9 +1,16 @@
 """The record of a training, ``metrics.jsonl``: one JSON object per row."""
 
+import json
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from experiment.read import read_json_lines, reading
+from experiment.read import integer, read_json_lines, reading
+from experiment.write import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter  # an extra
 
 METRICS = "metrics.jsonl"
 
@@ -24,3 +31,50 @@ def read_metrics(run: Path, columns: Iterable[str]) -> list[dict[str, float]]:
                 if not isinstance(row.get(name), int | float):
                     raise ValueError(f"line {line} has no number {name!r}")
         return rows
+
+
+def keep_rows(path: Path, counter: str, last: int) -> None:
+    """Cut a record back to what was saved: rows whose ``counter`` is at most ``last``.
+
+    A last row that was cut off is dropped too. A record that does not exist stays absent.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is damaged.
+    """
+    if not path.exists():
+        return
+    with reading(path, "a record of this run", "remove it: a new one is begun"):
+        rows = read_json_lines(path, drop_cut_off=True)
+        counts = [integer(row, counter) for row in rows]
+        for line, (before, after) in enumerate(pairwise(counts), start=2):
+            if after <= before:
+                raise ValueError(f"line {line}: {counter} {after} follows {before}")
+        kept = [row for row, count in zip(rows, counts, strict=True) if count <= last]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def open_tensorboard(run: Path, rows_done: int) -> "SummaryWriter":
+    """A writer into ``tensorboard/``; what an earlier run wrote after row ``rows_done`` is hidden.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            "--track tensorboard: not installed here; pip install tensorboard"
+        ) from error
+    return SummaryWriter(run / "tensorboard", purge_step=rows_done + 1)
+
+
+def diverged(where: str, values: str) -> FloatingPointError:
+    """The error of a training whose loss is no longer finite.
+
+    Args:
+        where: The step at which it happened.
+        values: What the loss and its parts are there.
+    """
+    return FloatingPointError(
+        f"{where}: {values}; what was saved before is kept: try a smaller --lr in a new --out"
+    )

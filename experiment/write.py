@@ -10,8 +10,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiment.read import reading
-
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
 
@@ -41,17 +39,6 @@ def append_line(path: Path, line: str) -> None:
             file.write(line + "\n")
     except OSError as error:
         raise _named(error, path) from error
-
-
-def keep_lines(path: Path, count: int) -> None:
-    """Drop all but the first ``count`` lines of UTF-8 text.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is no text.
-    """
-    with reading(path, "a record of this run", "remove it: a new one is begun"):
-        text = path.read_text(encoding="utf-8")
-    write_text(path, "".join(line + "\n" for line in text.split("\n")[:-1][:count]))
 
 
 def _named(error: OSError, path: Path) -> OSError:

@@ -16,7 +16,7 @@ from experiment.read import finite_text, read_table, reading, short_repr
 from experiment.seeds import bank_seeds, seeded_noise
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from experiment.write import write_rows
-from sampling.config import SampleConfig
+from sampling.config import CompareSamplersConfig
 from sampling.sample_faces import (
     Models,
     decode,
@@ -36,7 +36,9 @@ FACE_STEPS, FACE_COLUMNS = 10, 10
 REFERENCES = {(name, 0) for name in ("gaussian", "flow", "training")}
 ROWS = REFERENCES | {(name, steps) for name in SAMPLERS for steps in STEPS}
 MEASURE_AGAIN = "remove it and run again"
-MARGIN_COUNT = 10_000  # samples, so that their own noise is small beside the held-out latents'
+MARGIN_FACTOR = (
+    5  # times as many samples, so that their noise is small beside the held-out latents'
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class SamplerComparison:
     models: Models
 
 
-def compare_samplers(config: SampleConfig) -> SamplerComparison:
+def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
     """Walk every sampler at 5 to 100 steps from the same noise.
 
     Rows go to ``results.csv`` as they are found; the same call again goes on after the last.
@@ -69,14 +71,12 @@ def compare_samplers(config: SampleConfig) -> SamplerComparison:
         FileNotFoundError, ValueError: models, latents or run folder will not do.
     """
     models = load_models(config.estimator, config.vae, config.device)
-    if config.latents is None:
-        raise ValueError("--compare measures against held-out latents: give --latents")
     training, held_out, digest = load_parts(config.latents, config.vae)
     inputs = models.inputs | {"latents": digest}
-    open_run(config.out, "sample_faces", config, inputs, str(models.device))
+    open_run(config.out, "compare_samplers", config, inputs, str(models.device))
 
     table = config.out / RESULTS
-    seeds = bank_seeds(config.seed, config.compare_count)
+    seeds = bank_seeds(config.seed, config.count)
     flow = exact_flow(models, config, seeds)
     directions = random_directions(NUM_DIRECTIONS, held_out.shape[1], config.seed)
     rows = read_rows(table)
@@ -101,14 +101,14 @@ def compare_samplers(config: SampleConfig) -> SamplerComparison:
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
-    many = bank_seeds(config.seed, MARGIN_COUNT)
+    many = bank_seeds(config.seed, MARGIN_FACTOR * config.count)
     found = sample_latents(make_update(config), models, make_time_grid(config, config.steps), many)
     gaussian = gaussian_latents(models, many)
     beaten = margins(models.estimator, found, gaussian, held_out, config.seed)
     return SamplerComparison(rows, beaten, models)
 
 
-def faces_by_sampler(config: SampleConfig, models: Models) -> dict[str, Tensor]:
+def faces_by_sampler(config: CompareSamplersConfig, models: Models) -> dict[str, Tensor]:
     """Images of the first few noises, in ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
     seeds = bank_seeds(config.seed, FACE_COLUMNS)
     fine = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
@@ -141,7 +141,7 @@ def gaussian_latents(models: Models, seeds: Sequence[int]) -> Tensor:
     return mean + ((x_T @ basis) * variances.sqrt()) @ basis.T
 
 
-def exact_flow(models: Models, config: SampleConfig, seeds: Sequence[int]) -> Tensor:
+def exact_flow(models: Models, config: CompareSamplersConfig, seeds: Sequence[int]) -> Tensor:
     """What the estimator's probability flow makes of each seed's noise, (N, d), solved finely.
 
     Computed once a run folder.

@@ -1,8 +1,8 @@
-"""What training the noise estimator and sampling with it can be asked, checked when built."""
+"""The flags of the commands in this package, checked when built."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 
@@ -55,64 +55,85 @@ class TrainConfig:
             raise ValueError(f"--ema-decay must be from 0 to below 1, got {self.ema_decay}")
 
 
-@dataclass(frozen=True)
-class SampleConfig:
-    """Draw new faces from noise, or compare all samplers at it."""
+@dataclass(frozen=True, kw_only=True)
+class WalkConfig:
+    """What decides a walk from noise to latents."""
 
-    out: Path
-    """Run folder for samples.safetensors and the picture, or for the comparison."""
     sampler: Sampler = "dpmpp_2m"
     """Method that goes from noise to latents."""
     steps: int = 20
-    """Steps from noise to face: calls of the noise estimator."""
-    count: int = 64
-    """Faces."""
+    """Steps from noise to latents: calls of the noise estimator per sample."""
     spacing: Literal["t", "log_snr", "karras"] = "log_snr"
     """Noise levels: uniform in t of the schedule, uniform in the half log-SNR, or Karras'."""
-    schedule: str = "cosine"
-    """Of spacing t: cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]}."""
     q_max: float = 20.0
-    """Of the other spacings: sigma / alpha to start at."""
+    """Largest sigma / alpha of the spacings log_snr and karras."""
     q_min: float = 0.02
-    """Of the other spacings: the last sigma / alpha above 0."""
+    """Smallest sigma / alpha above 0 of the spacings log_snr and karras."""
     eta: float = 0.0
-    """Of ddim: share of DDPM's noise, from 0 to 1."""
+    """Share of DDPM's noise that the sampler ddim adds, from 0 to 1."""
     estimator: Path | None = None
-    """Run folder of train_noise_estimator, or a .safetensors file; without it, the embedded one."""
+    """Run folder of train_noise_estimator, or a .safetensors file. Default: the embedded model."""
     vae: Path | None = None
-    """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
-    compare: bool = False
-    """Compare all samplers over 5 to 100 steps instead; needs --latents."""
-    latents: Path | None = None
-    """Folder of encode_latents, whose held-out latents the comparison measures against."""
-    compare_count: int = 2_000
-    """Samples behind each figure of the comparison."""
+    """Run folder of pretrain_vae, or a .safetensors file. Default: the embedded model."""
     seed: int = 0
-    """Decides the noise: sample i from (seed, i) alone."""
+    """Decides the noise. The noise of sample i depends only on the seed and i."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        refuse_below(self, 1, "steps", "count", "compare_count")
+        refuse_below(self, 1, "steps")
         refuse_bad_seeds(self, "seed")
         if not self.q_max > self.q_min > 0:
+            raise ValueError(f"need --q-max > --q-min > 0, got {self.q_max} and {self.q_min}")
+        if self.spacing == "t" and self.sampler == "euler_log_snr":
             raise ValueError(
-                f"--q-max must exceed --q-min, and that 0, got {self.q_max} and {self.q_min}"
-            )
-        if self.spacing == "t" and (self.compare or self.sampler == "euler_log_snr"):
-            raise ValueError(
-                "--spacing t starts at alpha = 0, where euler_log_snr cannot; give --spacing "
-                "log_snr or karras"
+                "--spacing t starts at alpha = 0, where euler_log_snr is not defined; give "
+                "--spacing log_snr or karras"
             )
         if not 0 <= self.eta <= 1:
             raise ValueError(f"--eta must be from 0 to 1, got {self.eta}")
         if self.eta and self.sampler != "ddim":
-            raise ValueError(f"--eta is of --sampler ddim alone, got --sampler {self.sampler}")
-        if self.compare and self.latents is None:
-            raise ValueError(
-                "--compare measures against held-out latents: give --latents a folder of "
-                "encode_latents"
-            )
+            raise ValueError(f"--eta works with --sampler ddim only, got --sampler {self.sampler}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig(WalkConfig):
+    """Draw new faces from noise."""
+
+    out: Path
+    """Run folder for samples.safetensors and the picture."""
+    count: int = 64
+    """Number of faces."""
+    schedule: str = "cosine"
+    """Schedule of --spacing t: cosine, linear_beta, or a JSON file {"alpha": [...], "sigma":
+    [...]}."""
+
+    # Flags of version 0.1.0, whose values config.json keeps, so that its run folders still match.
+    RETIRED_FLAGS: ClassVar = {"compare": False, "latents": None, "compare_count": 2_000}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_below(self, 1, "count")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSamplersConfig(WalkConfig):
+    """Compare all samplers at 5 to 100 steps."""
+
+    out: Path
+    """Run folder for the table and the pictures."""
+    latents: Path
+    """Folder of encode_latents; samples are compared with its held-out latents."""
+    spacing: Literal["log_snr", "karras"] = "log_snr"
+    """Noise levels of all samplers: uniform in the half log-SNR, or Karras'."""
+    sampler: Sampler = "dpmpp_2m"
+    """Sampler that is tested against draws from the fitted Gaussian, with --steps and --eta."""
+    count: int = 2_000
+    """Samples behind each number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_below(self, 1, "count")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from experiment.folder import open_run
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
 from experiment.write import sha256
-from sampling.config import SampleConfig
+from sampling.config import SampleConfig, WalkConfig
 from sampling.estimator_file import estimator_path, load_estimator, refuse_other_vae
 from sampling.noise_estimator import NoiseEstimator
 from vae.checkpoint import load_vae, weights_path
@@ -53,26 +53,29 @@ def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models
     return Models(model.to(picked), load_vae(weights).to(picked), inputs, picked)
 
 
-def make_time_grid(config: SampleConfig, steps: int) -> TimeGrid:
+def make_time_grid(config: WalkConfig, steps: int, schedule: str = "cosine") -> TimeGrid:
     """The grid of ``steps`` steps that the flags ask for.
+
+    Args:
+        schedule: Name or file of the schedule of ``--spacing t``.
 
     Raises:
         FileNotFoundError, ValueError: there is no such schedule, or it has fewer steps.
     """
     match config.spacing:
         case "t":
-            schedule = find_schedule(config.schedule, SCHEDULE_STEPS)
-            if steps > schedule.num_steps:
+            found = find_schedule(schedule, SCHEDULE_STEPS)
+            if steps > found.num_steps:
                 raise ValueError(
-                    f"--steps {steps}, but {config.schedule} has {schedule.num_steps}; give no more"
+                    f"--steps {steps}, but {schedule} has {found.num_steps}; give no more"
                 )
-            return uniform_t_grid(schedule, steps)
+            return uniform_t_grid(found, steps)
         case "log_snr":
             return uniform_log_snr_grid(steps, config.q_max, config.q_min)
     return karras_grid(steps, config.q_max, config.q_min)
 
 
-def make_update(config: SampleConfig) -> Update:
+def make_update(config: WalkConfig) -> Update:
     """The sampler that the flags ask for."""
     if config.sampler != "ddim" or config.eta == 0:
         return SAMPLERS[config.sampler]
@@ -103,7 +106,7 @@ def sample_faces(config: SampleConfig) -> Tensor:
         FileNotFoundError, ValueError: models, grid or run folder will not do.
     """
     models = load_models(config.estimator, config.vae, config.device)
-    grid = make_time_grid(config, config.steps)
+    grid = make_time_grid(config, config.steps, config.schedule)
     inputs = dict(models.inputs)
     if config.spacing == "t" and config.schedule not in SCHEDULES:
         inputs["schedule"] = sha256(Path(config.schedule))

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from diffusion.covariance import eigenbasis
 from experiment.device import pick_device
 from experiment.folder import open_run
-from experiment.metrics import METRICS
-from experiment.read import field, integer, read_json_lines, reading
+from experiment.metrics import METRICS, diverged, keep_rows
+from experiment.read import field, integer, reading
 from experiment.tensors import (
     check_adam,
     check_weights,
@@ -23,7 +23,7 @@ from experiment.tensors import (
     restore_optimizer,
     write_checkpoint,
 )
-from experiment.write import append_line, sha256, write_text
+from experiment.write import append_line, sha256
 from sampling.config import TrainConfig
 from sampling.estimator_file import CHECKPOINT, ESTIMATOR_FILE, Trained, save_estimator
 from sampling.noise_estimator import NoiseEstimator
@@ -133,10 +133,7 @@ def _refuse_non_finite(losses: Tensor, row: dict[str, float]) -> None:
         return
     bad = (~losses.isfinite()).nonzero().flatten().tolist()
     update = row["update"] - len(losses) + 1 + (bad[0] if bad else len(losses) - 1)
-    raise FloatingPointError(
-        f"update {update}: loss {row['train_loss']}, held out {row['held_out_loss']}; what was "
-        "saved before is kept: try a smaller --lr in a new --out"
-    )
+    raise diverged(f"update {update}", f"loss {row['train_loss']}, held out {row['held_out_loss']}")
 
 
 def _save(
@@ -177,9 +174,5 @@ def _resume(
     model.load_state_dict(weights)
     average.load_state_dict(averages)
     restore_optimizer(optimizer, gradients)
-    if metrics.exists():
-        with reading(metrics, "a record of this run", "remove it: a new one is begun"):
-            rows = read_json_lines(metrics, drop_cut_off=True)
-            kept = [row for row in rows if integer(row, "update") <= done]
-        write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
+    keep_rows(metrics, "update", done)
     return done

@@ -5,6 +5,7 @@ import difflib
 import io
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -27,6 +28,13 @@ _OUT_OF_MEMORY = (
     "array is too big",
     "Maximum allowed dimension exceeded",
 )
+
+# Flags of version 0.1.0 that are commands now.
+MOVED = {
+    "mergelab sample_faces --compare": (
+        "--compare is a command now: mergelab compare_samplers --latents ... --out ..."
+    ),
+}
 
 
 def main(config: type[Config], job: Callable[[Config], None], description: str | None) -> None:
@@ -105,19 +113,28 @@ def _parse(config: type[Config], description: str | None) -> Config:
     except SystemExit as stop:
         if not stop.code:
             raise  # --help
-        raise ValueError(f"{_first_paragraph(complaint.getvalue())}; see --help") from stop
+        raise ValueError(f"{_complaint(complaint.getvalue())}; see --help") from stop
     if unknown:
-        raise ValueError(_unknown_flag(config, unknown[0]))
+        moved = MOVED.get(f"{program} {unknown[0]}")
+        raise ValueError(moved or _unknown_flag(config, unknown[0]))
     return parsed
 
 
-def _first_paragraph(box: str) -> str:
-    """What tyro's framed message says below its title and above the next rule, as one line."""
+def _complaint(box: str) -> str:
+    """What tyro says within its frame, as one line.
+
+    tyro has no public way to get the text without the frame, and every refusal is one line.
+    """
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
     # Where the terminal takes no Unicode, rules are dashes, and one is below the title too.
     below = itertools.dropwhile(lambda line: not line.strip("-"), lines)
     above = itertools.takewhile(lambda line: line.strip("─-"), below)
-    return " ".join(" ".join(above).split())
+    text = " ".join(" ".join(above).split()).rstrip(".")
+    # Names of flags help a user, names of our classes do not.
+    named = re.match(r"Error parsing (--[\w-]+|\w+): (.*)", text)
+    if named is None:
+        return text
+    return f"{named[1]}: {named[2]}" if named[1].startswith("--") else named[2]
 
 
 def _unknown_flag(config: type, found: str) -> str:

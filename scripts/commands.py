@@ -18,6 +18,7 @@ COMMANDS = (
     "plot_theory",
     "plot_samplers",
     "sample_faces",
+    "compare_samplers",
     "check_data",
     "pretrain_vae",
     "encode_latents",

@@ -57,6 +57,10 @@ COMMANDS = {
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae --out {out} "
         "--steps 2 --count 3 --spacing t --schedule {made}/schedule.json --device cpu"
     ),
+    "compare_samplers": (
+        "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "
+        "--latents {made}/encode_latents --out {out} --count 2 --device cpu"
+    ),
     "compare_operators": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "
         "--latents {made}/encode_latents --out {out} --num-steps 3 --device cpu"

@@ -13,7 +13,6 @@ from diffusion.samplers import (
     MARKOVIAN,
     SAMPLERS,
     ddim,
-    find_sampler,
     sample,
     walk,
 )
@@ -189,12 +188,6 @@ def test_a_markovian_sampler_without_noise_says_what_is_missing(name):
     grid = uniform_t_grid(cosine_schedule(8), 4)
     with pytest.raises(TypeError, match=r"noise \(N, B, d\) must be given"):
         sample(SAMPLERS[name], denoise, grid, torch.ones(1, 1).double())
-
-
-def test_an_unknown_sampler_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no sampler 'dpm3'; known are ddim, .*euler_ancestral"):
-        find_sampler("dpm3")
-    assert all(find_sampler(name) is update for name, update in SAMPLERS.items())
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

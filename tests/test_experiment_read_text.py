@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from diffusion.schedule import NoiseSchedule, cosine_schedule, read_schedule
 from distill.published import read_published
 from experiment.folder import describe_run, open_run
-from experiment.metrics import read_metrics
-from experiment.write import keep_lines
+from experiment.metrics import keep_rows, read_metrics
+from experiment.read import reading
 from planner.plan import merges
 from planner.plan_set import from_json, read_plans, to_json
 from sampling.compare_samplers import REFERENCES, ROWS, CompareRow, read_rows
@@ -45,9 +45,10 @@ def some_progress(path):
         return read_progress(path, partial, 32)
 
 
-def kept_lines(path):
-    keep_lines(path, 2)
-    return path.read_text()
+def kept_rows(path):
+    keep_rows(path, "epoch", 2)
+    with reading(path, "a record", "begin again"):  # an absent one stays absent
+        return path.read_text()
 
 
 def as_json(value):
@@ -140,7 +141,7 @@ READERS = {  # name -> reader, a whole file, what holds for all that is read
         EPOCHS,
         lambda rows: all(isinstance(row["loss"], int | float) for row in rows),
     ),
-    "lines.jsonl": (kept_lines, EPOCHS, lambda text: text.count("\n") <= 2),
+    "lines.jsonl": (kept_rows, EPOCHS, lambda text: text.count("\n") <= 2),
 }
 JSON_NAMES = [name for name in READERS if name.endswith(".json")]
 CSV_NAMES = [name for name in READERS if name.endswith(".csv")]

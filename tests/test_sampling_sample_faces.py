@@ -1,5 +1,7 @@
+import json
 import re
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from report.operators import draw_operators
 from report.samples import draw_samples
 from sampling.compare_operators import compare_operators
 from sampling.compare_samplers import STEPS, compare_samplers, read_rows, relative_distance
-from sampling.config import OperatorConfig, SampleConfig
+from sampling.config import CompareSamplersConfig, OperatorConfig, SampleConfig, Sampler
 from sampling.estimator_file import ESTIMATOR_FILE as ESTIMATOR_NAME
 from sampling.estimator_file import Trained, load_estimator, save_estimator
 from sampling.noise_estimator import NoiseEstimator
@@ -92,13 +94,13 @@ def test_the_script_leaves_faces_and_samples(models, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--sampler", "dpm3"], "--sampler: no sampler 'dpm3'; known are ddim, euler_log_snr"),
+        (["--sampler", "dpm3"], "Expected one of ('ddim', 'euler_log_snr', 'dpmpp_2m'"),
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--spacing", "t", "--steps", "2000"], "--steps 2000, but cosine has 1000"),
         (["--sampler", "euler_log_snr", "--spacing", "t"], "--spacing t starts at alpha = 0"),
-        (["--eta", "0.5"], "--eta is of --sampler ddim alone"),
-        (["--spacing", "karras", "--q-min", "90"], "--q-max must exceed --q-min"),
-        (["--compare"], "--compare measures against held-out latents: give --latents"),
+        (["--eta", "0.5"], "--eta works with --sampler ddim only"),
+        (["--spacing", "karras", "--q-min", "90"], "need --q-max > --q-min > 0, got 20.0 and 90.0"),
+        (["--compare"], "--compare is a command now: mergelab compare_samplers"),
         (["--spacing", "t", "--schedule", "sine"], "sine"),
     ],
 )
@@ -149,9 +151,8 @@ def test_eta_1_draws_the_faces_of_ddpm_with_the_small_variance(models, tmp_path)
     assert (found[0] - found[2]).abs().max() > 0.1
 
 
-def test_the_comparison_nears_the_flow_and_goes_on_where_it_stopped(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("sampling.compare_samplers.MARGIN_COUNT", 50)
-    config = SampleConfig(out=tmp_path / "run", compare=True, compare_count=40, **models)
+def test_the_comparison_nears_the_flow_and_goes_on_where_it_stopped(models, tmp_path):
+    config = CompareSamplersConfig(out=tmp_path / "run", count=40, **models)
     found = compare_samplers(config)
     rows = found.rows
     assert set(found.margins) == {"random directions", "principal directions"}
@@ -170,10 +171,15 @@ def test_the_comparison_nears_the_flow_and_goes_on_where_it_stopped(models, tmp_
     assert again[-1].w2 == rows[-1].w2
 
 
-def test_a_comparison_without_latents_asks_for_them(models, tmp_path):
-    config = SampleConfig(out=tmp_path / "run", **without_latents(models))
-    with pytest.raises(ValueError, match="held-out latents: give --latents"):
-        compare_samplers(config)
+def test_the_margins_are_those_of_the_asked_sampler(models, tmp_path):
+    found = [
+        compare_samplers(
+            CompareSamplersConfig(out=tmp_path / sampler, count=8, sampler=sampler, **models)
+        ).margins["random directions"]
+        for sampler in ("dpmpp_2m", "ddim")
+    ]
+    assert found[0].reference == found[1].reference
+    assert found[0].samples != found[1].samples
 
 
 def test_relative_distance_is_1_between_unrelated_samples():
@@ -209,3 +215,17 @@ def test_a_grid_of_any_number_of_faces_is_drawn(tmp_path):
     for count in (1, 7):
         draw_samples(tmp_path / f"{count}.png", torch.rand(count, 3, 64, 64))
         assert (tmp_path / f"{count}.png").stat().st_size > 1_000
+
+
+def test_a_run_of_version_0_1_still_matches(models, tmp_path):
+    """``--compare`` and its flags have left; config.json keeps what they were."""
+    config = SampleConfig(out=tmp_path / "run", steps=2, count=2, **without_latents(models))
+    sample_faces(config)
+    recorded = json.loads((config.out / "config.json").read_text())["config"]
+    assert recorded["compare"] is False
+    assert recorded["latents"] is None
+    assert recorded["compare_count"] == 2_000
+
+
+def test_the_flags_know_every_sampler():
+    assert set(get_args(Sampler)) == SAMPLERS.keys()

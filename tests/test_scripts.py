@@ -35,8 +35,9 @@ def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
     [
         (["--out", "a", "--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
         (["--out", "a", "--frobnicate"], "unknown argument --frobnicate; known are --out"),
-        (["--out", "a", "--num-steps", "many"], "invalid literal for int"),
-        (["--out", "a", "--num-steps", "-3"], "--num-steps must be positive, got -3"),
+        (["--out", "a", "--num-steps", "many"], "error: --num-steps: invalid literal for int"),
+        (["--out", "a", "--num-steps", "-3"], "error: --num-steps must be positive, got -3; see"),
+        (["--out", "a", "--engine", "magic"], "invalid choice 'magic' for argument '--engine'"),
         (["--num-steps", "3"], "--out"),
         (["--out", "a", "--vae", "/no/such/vae"], "needs --latents"),
     ],

@@ -68,7 +68,8 @@ def test_a_module_runs_nothing_that_a_file_brings_along_and_calls_nobody(path):
         assert keyword(call, "allow_pickle") in ("", "False"), name
         if name == "torch.load":
             assert keyword(call, "weights_only") == "True"
-        assert keyword(call, "weights") in ("", "None"), f"{name} would download"
+        if name != "pytorch_msssim.ms_ssim":  # its weights are five numbers
+            assert keyword(call, "weights") in ("", "None"), f"{name} would download"
 
 
 class Payload:

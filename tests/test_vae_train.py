@@ -1,15 +1,17 @@
 import json
 
 import pytest
+import pytorch_msssim
 import torch
 
 from vae.checkpoint import FOLDER, load_vae
 from vae.config import EncodeConfig, PretrainConfig
 from vae.encode_latents import encode_latents
-from vae.evaluate import Quality, evaluate_vae
+from vae.evaluate import Quality, evaluate_vae, measured_ms_ssim
 from vae.latents import load_latents, moments
 from vae.loss import kl_to_standard_normal
 from vae.model import VAE, to_float, to_uint8
+from vae.ms_ssim import ms_ssim, scales_for
 from vae.pretrain_vae import pretrain_vae
 from vae.train import learning_rate
 
@@ -146,3 +148,20 @@ def test_every_epoch_is_recorded_also_for_tensorboard(image_folder, tmp_path):
     assert logged == pytest.approx([row["ms_ssim"] for row in rows])
     names = sorted(path.name for path in (out / "figures").iterdir())
     assert names == ["epoch_0001.png", "epoch_0002.png"]
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 96, 128])
+def test_the_recorded_ms_ssim_is_that_of_pytorch_msssim_wherever_it_takes_the_size(size):
+    """Written out here with the arguments that a reader of the number would use."""
+    generator = torch.Generator().manual_seed(size)
+    images, others = torch.rand(2, 3, 3, size, size, generator=generator)
+    window, weights = scales_for(size).window, list(scales_for(size).weights)
+    found = measured_ms_ssim(images, others)
+    assert found == pytest.approx(ms_ssim(images, others), abs=1e-4)  # both are float32
+    arguments = {"data_range": 1.0, "size_average": False, "win_size": window, "weights": weights}
+    if size >= 64:
+        expected = pytorch_msssim.ms_ssim(images, others, **arguments)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    else:
+        with pytest.raises(AssertionError, match="larger than"):
+            pytorch_msssim.ms_ssim(images, others, **arguments)

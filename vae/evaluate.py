@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytorch_msssim
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -12,7 +13,7 @@ from experiment.write import write_atomically
 from vae.latents import describe, moments
 from vae.loss import kl_to_standard_normal
 from vae.model import LATENT_DIM, VAE, to_float
-from vae.ms_ssim import ms_ssim
+from vae.ms_ssim import SIGMA, ms_ssim, scales_for
 
 BATCH_SIZE = 256
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016 (arXiv:1509.00519), sec. 5.2
@@ -66,7 +67,7 @@ def evaluate_vae(model: VAE, images: Tensor) -> Quality:
         batch = to_float(chunk.to(device))
         mu, log_var = model.encode(batch)
         reconstruction = model.decode(mu)
-        similarity.append(ms_ssim(reconstruction, batch))
+        similarity.append(measured_ms_ssim(reconstruction, batch))
         psnr.append(-10.0 * (reconstruction - batch).square().mean(dim=(1, 2, 3)).log10())
         kl.append(kl_to_standard_normal(mu, log_var))
         means.append(mu)
@@ -79,6 +80,29 @@ def evaluate_vae(model: VAE, images: Tensor) -> Quality:
         covariance=moments(torch.cat(means).cpu())[1],
         count=len(images),
     )
+
+
+def measured_ms_ssim(images: Tensor, others: Tensor) -> Tensor:
+    """MS-SSIM of two batches in [0, 1] as ``pytorch-msssim`` computes it, (B, 3, S, S) -> (B,).
+
+    So recorded numbers compare with those of the field. The window and the weights of the scales
+    are those of the training loss, ``scales_for``. That package refuses images of 32 and 48
+    pixels, which are too small for its five scales; there the number is the training loss's own.
+    """
+    size = images.shape[-1]
+    scales = scales_for(size)
+    if size <= (scales.window - 1) * 2**4:
+        return ms_ssim(images, others)
+    measured: Tensor = pytorch_msssim.ms_ssim(
+        images,
+        others,
+        data_range=1.0,
+        size_average=False,
+        win_size=scales.window,
+        win_sigma=SIGMA,
+        weights=list(scales.weights),
+    )
+    return measured
 
 
 COLUMNS = 10

@@ -16,7 +16,7 @@ from vae.images import SPLITS, preprocessing_id
 from vae.ms_ssim import scales_for
 from vae.parallel import World, join_world
 from vae.stop import TIME_IS_UP, Stop
-from vae.train import convolves_in_bf16, prepare, train_epochs
+from vae.train import convolves_in_bf16, train
 
 
 def pretrain_vae(config: PretrainConfig) -> bool:
@@ -60,10 +60,9 @@ def pretrain_vae(config: PretrainConfig) -> bool:
         bf16 = world.agree(bf16)
         saved = world.agree(load_state(config.out, config.image_size) if world.is_main else None)
         images = torch.from_numpy(data.images)
-        job = prepare(config, world, bf16, saved, images, torch.from_numpy(training))
-        held_out = torch.from_numpy(data.images[validation])
+        rows, held_out = torch.from_numpy(training), torch.from_numpy(data.images[validation])
         with Stop(started, config.max_minutes, world.device) as stop:
-            reason = train_epochs(job, saved, held_out, stop)
+            reason = train(config, world, bf16, saved, images, rows, held_out, stop)
         _take_leave(config, world, reason)
         return world.is_main and reason == 0
 

@@ -1,156 +1,91 @@
-"""The training loop of the VAE: networks, gradient steps, epochs, validation, saved states."""
+"""The training loop of the VAE, from the networks as they start to the last saved state."""
 
+import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiment.device import has_fast_bf16
 from experiment.folder import FIGURES
+from experiment.metrics import METRICS, diverged, keep_rows, open_tensorboard
 from experiment.tensors import restore_optimizer
-from vae.batches import augment, batch_source, draw, epoch_order
+from experiment.write import append_line
+from vae.batches import Draws, augment, batch_source, draw, epoch_order
 from vae.checkpoint import BEST_VAE_FILE, VAE_FILE, TrainingState, save_state, save_vae
 from vae.config import PretrainConfig
 from vae.evaluate import Quality, evaluate_vae, picture_epoch
 from vae.loss import VaeLoss, vae_loss
 from vae.model import VAE
 from vae.parallel import World, distribute
-from vae.record import Record
 from vae.stop import Stop
 
+DIMENSIONS = "latent_dimensions.jsonl"  # KL and variance of every latent coordinate, per epoch
+NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
+WARMUP_SHARE = 0.05  # of all gradient steps
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What a training works with; the networks and the optimizer change in place."""
-
-    config: PretrainConfig
-    world: World
-    model: VAE
-    network: nn.Module  # the model, or its wrapper that averages over processes
-    optimizer: torch.optim.Optimizer
-    loss: Callable[[nn.Module, Tensor, Tensor], VaeLoss]
-    batches: Callable[[Tensor], Iterator[Tensor]]  # places (steps, B) -> uint8 images
-    num_images: int
+LossOfBatch = Callable[[nn.Module, Tensor, Tensor], VaeLoss]
+"""(network, images (B, 3, S, S), noise of the posterior (B, 128)) -> loss."""
+Batch = tuple[Tensor, Draws, float]
+"""Images as bytes (B, S, S, 3), their randomness, and the learning rate of the gradient step."""
 
 
-def convolves_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
-    """Whether convolutions run in bf16; the loss never does."""
-    return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
-
-
-def compiles(config: PretrainConfig, world: World) -> bool:
-    """Whether forward pass and loss are compiled; untried with several processes."""
-    one_gpu = world.size == 1 and world.device.type == "cuda"
-    return config.compile == "on" or (config.compile == "auto" and one_gpu)
-
-
-def prepare(
+def train(
     config: PretrainConfig,
     world: World,
     bf16: bool,
     saved: TrainingState | None,
     images: Tensor,
     rows: Tensor,
-) -> Job:
-    """Networks and optimizer as they start, or as they were saved, and the way to batches.
+    held_out: Tensor,
+    stop: Stop,
+) -> int:
+    """Run all epochs that are still to do; each ends with validation, a picture and a record.
 
     Args:
+        bf16: Whether convolutions run in bf16; the loss is float32 always.
+        saved: Where an earlier run stopped.
         images: uint8 (N, S, S, 3), memory-mapped.
         rows: Which of them are trained on, (n,).
-    """
-    torch.manual_seed(config.seed)
-    model = VAE(config.image_size)
-    if saved:
-        model.load_state_dict(saved.model)
-    model.to(world.device).to(memory_format=torch.channels_last)
-    network = distribute(model, world)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
-    if saved:
-        restore_optimizer(optimizer, saved.optimizer)
-    loss: Callable[..., VaeLoss] = partial(loss_of_batch, beta=config.beta, l1=config.l1, bf16=bf16)
-    if compiles(config, world):
-        if shutil.which(os.environ.get("CXX", "c++")):
-            torch._dynamo.config.suppress_errors = True  # what will not compile runs as written
-            loss = torch.compile(loss)
-        else:
-            print("no C++ compiler here, so nothing is compiled: training runs, only slower")
-    batches = batch_source(images, rows, world.device, config.images, world.size)
-    return Job(config, world, model, network, optimizer, loss, batches, len(rows))
-
-
-def loss_of_batch(
-    network: nn.Module, images: Tensor, eps: Tensor, beta: float, l1: float, bf16: bool
-) -> VaeLoss:
-    """Forward pass in mixed precision, loss in float32."""
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-        reconstruction, mu, log_var = network(images, eps)
-    return vae_loss(reconstruction.float(), images, mu, log_var, beta, l1)
-
-
-WARMUP_SHARE = 0.05  # of all steps
-
-
-def learning_rate(step: int, num_steps: int, peak: float) -> float:
-    """Linear warm-up times a cosine from ``peak`` to 0 over ``num_steps`` steps."""
-    warmup = min(1.0, (step + 1) / (WARMUP_SHARE * num_steps))
-    return peak * warmup * 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
-
-
-def train_steps(job: Job, epoch: int, first: int) -> Iterator[Tensor]:
-    """The steps ``first``, first + 1, ... of an epoch, in place on the job's networks.
-
-    Yields:
-        After every step the fields of ``VaeLoss`` before it, over the global batch, (4,), on the
-        device.
-    """
-    config, world = job.config, job.world
-    order = epoch_order(job.num_images, config.batch_size, config.seed, epoch)
-    steps, size = order.shape
-    own = world.share(size)
-    job.network.train()
-    for step, images in enumerate(job.batches(order[first:, own]), start=first):
-        key = (config.seed, epoch, step)
-        draws = draw(key, size, config.image_size, config.max_shift, world.device).part(own)
-        for group in job.optimizer.param_groups:
-            group["lr"] = learning_rate(epoch * steps + step, config.epochs * steps, config.lr)
-        loss = job.loss(job.network, augment(images, draws), draws.eps)
-        job.optimizer.zero_grad()
-        loss.total.backward()
-        job.optimizer.step()
-        yield world.mean(torch.stack(loss).detach())
-
-
-NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
-
-
-def train_epochs(job: Job, saved: TrainingState | None, held_out: Tensor, stop: Stop) -> int:
-    """All epochs that are still to do, in place on the job's networks and optimizer.
-
-    Args:
-        saved: Where an earlier run stopped.
-        held_out: Images to validate on, uint8 (n, S, S, 3).
+        held_out: Images to validate on, uint8 (m, S, S, 3).
 
     Returns:
-        Why it stopped, as ``Stop.asked`` says; 0 if all are done.
+        Why training stopped, as ``Stop.asked`` says; 0 if all epochs are done.
 
     Raises:
         FloatingPointError: the loss stopped being finite; what was saved before is kept.
     """
-    config, world = job.config, job.world
+    model, network, optimizer = start_or_resume(config, world, saved)
+    loss_of = loss_of_batch(config, world, bf16)
+    source = batch_source(images, rows, world.device, config.images, world.size)
     first, losses, best = 0, NO_LOSSES, 0.0
     if saved:
         first, losses, best = saved.epoch, saved.losses, saved.best_ms_ssim
-    record = Record(config.out, first, config.track) if world.is_main else None
-    size = min(config.batch_size, job.num_images)
-    steps = job.num_images // size
-    saver = _Saver(job, steps)
+    size = min(config.batch_size, len(rows))
+    steps = len(rows) // size
+    last_saved = time.monotonic()
+
+    def save(epoch: int, losses: Tensor) -> None:
+        nonlocal last_saved
+        if world.is_main:
+            state = TrainingState(epoch, losses, best, model.state_dict(), optimizer.state_dict())
+            done = epoch * steps + len(losses)
+            save_state(config.out, done, state, config.image_size, config.keep)
+        last_saved = time.monotonic()
+
+    def is_due() -> bool:
+        return time.monotonic() - last_saved >= config.save_seconds
+
+    record = open_record(config, first) if world.is_main else None
     with tqdm(
         total=config.epochs * steps * size,
         initial=(first * steps + len(losses)) * size,
@@ -161,66 +96,163 @@ def train_epochs(job: Job, saved: TrainingState | None, held_out: Tensor, stop: 
         for epoch in range(first, config.epochs):
             started = time.perf_counter()
             recent: list[Tensor] = []  # on the device: .item() would stall it at every step
-            for loss in train_steps(job, epoch, len(losses)):
+            batches = epoch_batches(config, world, source, len(rows), epoch, len(losses))
+            for loss in train_steps(network, optimizer, loss_of, batches, world):
                 recent.append(loss)
                 bar.update(size)
                 reason = stop.asked(epoch * steps + len(losses) + len(recent))
-                if reason or saver.due():
-                    saver.save(epoch, _joined(losses, recent, epoch), best)
+                if reason or is_due():
+                    save(epoch, join_losses(losses, recent, epoch))
                 if reason:
                     return reason
             speed = len(recent) * size / (time.perf_counter() - started)
-            losses = _joined(losses, recent, epoch)
+            losses = join_losses(losses, recent, epoch)
             if record:
-                quality = _close_epoch(job, record, epoch, losses, speed, held_out, best)
+                quality = evaluate_vae(model, held_out)
+                if not math.isfinite(quality.ms_ssim):
+                    refuse_step(losses, epoch, -1, f"validation MS-SSIM {quality.ms_ssim}")
+                picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
+                picture_epoch(picture, model, held_out)
+                record(epoch_row(config, epoch, losses, speed, quality), quality, picture)
+                save_vae(config.out / VAE_FILE, model)
+                if quality.ms_ssim > best:
+                    save_vae(config.out / BEST_VAE_FILE, model)
                 best = max(best, quality.ms_ssim)
                 bar.set_postfix(ms_ssim=f"{quality.ms_ssim:.4f}", psnr=f"{quality.psnr:.2f}")
             losses = NO_LOSSES
             reason = stop.asked(0)
-            if reason or saver.due() or epoch + 1 == config.epochs:
-                saver.save(epoch + 1, losses, best)
+            if reason or is_due() or epoch + 1 == config.epochs:
+                save(epoch + 1, losses)
             if reason:
                 return reason
     return 0
 
 
-class _Saver:
-    """Writes the state between two steps; of several processes the one that leads does."""
+def start_or_resume(
+    config: PretrainConfig, world: World, saved: TrainingState | None
+) -> tuple[VAE, nn.Module, torch.optim.Optimizer]:
+    """The model, the network that trains it, and the optimizer: as they start, or as saved.
 
-    def __init__(self, job: Job, steps_per_epoch: int) -> None:
-        self._job = job
-        self._steps_per_epoch = steps_per_epoch
-        self._last = time.monotonic()
-
-    def due(self) -> bool:
-        return time.monotonic() - self._last >= self._job.config.save_seconds
-
-    def save(self, epoch: int, losses: Tensor, best: float) -> None:
-        config = self._job.config
-        if self._job.world.is_main:
-            model, optimizer = self._job.model.state_dict(), self._job.optimizer.state_dict()
-            state = TrainingState(epoch, losses, best, model, optimizer)
-            total_steps = epoch * self._steps_per_epoch + len(losses)
-            save_state(config.out, total_steps, state, config.image_size, config.keep)
-        self._last = time.monotonic()
+    The network is the model itself, or its wrapper that averages gradients over processes.
+    """
+    torch.manual_seed(config.seed)
+    model = VAE(config.image_size)
+    if saved:
+        model.load_state_dict(saved.model)
+    model.to(world.device).to(memory_format=torch.channels_last)
+    network = distribute(model, world)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
+    if saved:
+        restore_optimizer(optimizer, saved.optimizer)
+    return model, network, optimizer
 
 
-def _close_epoch(
-    job: Job,
-    record: Record,
+def convolves_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
+    """Whether convolutions run in bf16; the loss never does."""
+    return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
+
+
+def loss_of_batch(config: PretrainConfig, world: World, bf16: bool) -> LossOfBatch:
+    """Forward pass in mixed precision and loss in float32; compiled where the config asks for it.
+
+    ``auto`` compiles on one CUDA device only: compilation is untried with several processes.
+    """
+
+    def loss(network: nn.Module, images: Tensor, eps: Tensor) -> VaeLoss:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            reconstruction, mu, log_var = network(images, eps)
+        return vae_loss(reconstruction.float(), images, mu, log_var, config.beta, config.l1)
+
+    one_gpu = world.size == 1 and world.device.type == "cuda"
+    if not (config.compile == "on" or (config.compile == "auto" and one_gpu)):
+        return loss
+    if not shutil.which(os.environ.get("CXX", "c++")):
+        print("no C++ compiler here, so nothing is compiled: training runs, but slower")
+        return loss
+    torch._dynamo.config.suppress_errors = True  # what does not compile runs as written
+    compiled: LossOfBatch = torch.compile(loss)
+    return compiled
+
+
+def epoch_batches(
+    config: PretrainConfig,
+    world: World,
+    source: Callable[[Tensor], Iterator[Tensor]],
+    num_images: int,
     epoch: int,
-    losses: Tensor,
-    speed: float,
-    held_out: Tensor,
-    best: float,
-) -> Quality:
-    """Validate, picture, record, write the weights."""
-    config, model = job.config, job.model
-    quality = evaluate_vae(model, held_out)
-    if not math.isfinite(quality.ms_ssim):
-        _refuse_step(losses, epoch, len(losses) - 1, f"validation MS-SSIM {quality.ms_ssim}")
+    first: int,
+) -> Iterator[Batch]:
+    """The batches ``first``, first + 1, ... of an epoch; of several processes, this one's share.
+
+    Args:
+        source: From ``batch_source``: places (steps, B) -> images.
+        num_images: Images that are trained on.
+    """
+    order = epoch_order(num_images, config.batch_size, config.seed, epoch)
+    steps, size = order.shape
+    own = world.share(size)
+    for step, images in enumerate(source(order[first:, own]), start=first):
+        key = (config.seed, epoch, step)
+        draws = draw(key, size, config.image_size, config.max_shift, world.device).part(own)
+        rate = learning_rate(epoch * steps + step, config.epochs * steps, config.lr)
+        yield images, draws, rate
+
+
+def learning_rate(step: int, num_steps: int, peak: float) -> float:
+    """Linear warm-up times a cosine from ``peak`` to 0 over ``num_steps`` steps."""
+    warmup = min(1.0, (step + 1) / (WARMUP_SHARE * num_steps))
+    return peak * warmup * 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
+
+
+def train_steps(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_of: LossOfBatch,
+    batches: Iterable[Batch],
+    world: World,
+) -> Iterator[Tensor]:
+    """One gradient step per batch, in place on the network.
+
+    Yields:
+        After every step the fields of ``VaeLoss`` before it, over the global batch, (4,), on the
+        device.
+    """
+    network.train()
+    for images, draws, rate in batches:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = loss_of(network, augment(images, draws), draws.eps)
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        yield world.mean(torch.stack(loss).detach())
+
+
+def join_losses(earlier: Tensor, recent: list[Tensor], epoch: int) -> Tensor:
+    """The losses of an epoch so far, (steps, 4) on the CPU; refuses one that is not finite."""
+    losses = torch.cat([earlier, torch.stack(recent).cpu()]) if recent else earlier
+    bad = (~losses.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        refuse_step(losses, epoch, bad[0], "not finite")
+    return losses
+
+
+def refuse_step(losses: Tensor, epoch: int, step: int, why: str) -> NoReturn:
+    """Stop training at a step whose loss or result is not finite."""
+    total, reconstruction, kl, _ = losses[step].tolist()
+    batch = range(len(losses))[step] + 1
+    raise diverged(
+        f"epoch {epoch + 1}, batch {batch}",
+        f"loss {total}, 1 - MS-SSIM {reconstruction}, KL {kl}, {why}",
+    )
+
+
+def epoch_row(
+    config: PretrainConfig, epoch: int, losses: Tensor, speed: float, quality: Quality
+) -> dict[str, float]:
+    """The row of ``metrics.jsonl`` for an epoch."""
     total, reconstruction, kl, l1 = losses.mean(dim=0).tolist()
-    row = {
+    return {
         "epoch": epoch + 1,
         "train_loss": total,
         "train_reconstruction": reconstruction,
@@ -229,27 +261,40 @@ def _close_epoch(
         "images_per_second": speed,
         **quality.row(),
     }
-    picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
-    picture_epoch(picture, model, held_out)
-    record.epoch(row, quality, picture)
-    save_vae(config.out / VAE_FILE, model)
-    if quality.ms_ssim > best:
-        save_vae(config.out / BEST_VAE_FILE, model)
-    return quality
 
 
-def _joined(earlier: Tensor, recent: list[Tensor], epoch: int) -> Tensor:
-    """The losses of an epoch so far, (steps, 4) on the CPU; refuses one that is not finite."""
-    losses = torch.cat([earlier, torch.stack(recent).cpu()]) if recent else earlier
-    bad = (~losses.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if bad:
-        _refuse_step(losses, epoch, bad[0], "not finite")
-    return losses
+def open_record(
+    config: PretrainConfig, epochs_done: int
+) -> Callable[[dict[str, float], Quality, Path], None]:
+    """A function that records an epoch: its row, its latent coordinates and its picture.
+
+    Rows of epochs that were recorded but not saved before the run was cut off are dropped.
+
+    Raises:
+        OSError, ValueError: a record is damaged, or TensorBoard is asked for and not installed.
+    """
+    for name in (METRICS, DIMENSIONS):
+        keep_rows(config.out / name, "epoch", epochs_done)
+    writer = open_tensorboard(config.out, epochs_done) if config.track == "tensorboard" else None
+
+    def record(row: dict[str, float], quality: Quality, picture: Path) -> None:
+        dimensions = {
+            "epoch": row["epoch"],
+            "kl_per_dimension": rounded(quality.kl_per_dimension),
+            "variances": rounded(quality.covariance.diagonal()),
+        }
+        for name, values in ((METRICS, row), (DIMENSIONS, dimensions)):
+            append_line(config.out / name, json.dumps(values))
+        if writer:
+            for name, value in row.items():
+                writer.add_scalar(name, value, row["epoch"])
+            pixels = np.asarray(Image.open(picture))
+            writer.add_image("reconstructions", pixels, row["epoch"], dataformats="HWC")
+            writer.flush()
+
+    return record
 
 
-def _refuse_step(losses: Tensor, epoch: int, step: int, why: str) -> None:
-    total, reconstruction, kl, _ = losses[step].tolist()
-    raise FloatingPointError(
-        f"epoch {epoch + 1}, batch {step + 1}: loss {total}, 1 - MS-SSIM {reconstruction}, KL "
-        f"{kl}, {why}; what was saved before is kept: try a smaller --lr in a new --out"
-    )
+def rounded(values: Tensor) -> list[float]:
+    """Six digits of each value."""
+    return [float(f"{value:.6g}") for value in values.tolist()]
