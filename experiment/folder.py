@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from experiment.read import field, read_json, reading
-from experiment.write import write_json
+from experiment.write import as_recorded, recorded_name, write_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
@@ -35,18 +35,6 @@ LOCK = ".lock"
 
 # Metadata of a config's field that changes no number, so that a run may go on under another value.
 CHANGES_NO_NUMBER = {"changes_no_number": True}
-
-
-def recorded_as(name: str, **values: str) -> dict[str, Any]:
-    """Metadata of a config's field that ``config.json`` knows by another name.
-
-    Flags and values may be renamed; records and the runs that they belong to stay readable.
-
-    Args:
-        name: Key in ``config.json``.
-        values: Value of the field -> value in ``config.json``, where they differ.
-    """
-    return {"recorded_as": name, "recorded_values": values}
 
 
 @contextmanager
@@ -157,15 +145,12 @@ def _flatten(nested: dict[str, Any]) -> dict[str, object]:
 
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
     """The fields that decide the numbers, as JSON gives them back: not where files lie."""
-    values = asdict(config)
-    recorded: dict[str, object] = dict(getattr(config, "RETIRED_FLAGS", {}))
-    for item in fields(config):
-        if "changes_no_number" not in item.metadata and item.name not in _paths(config):
-            value = values[item.name]
-            renamed = item.metadata.get("recorded_values", {})
-            key = item.metadata.get("recorded_as", item.name)
-            recorded[key] = renamed.get(value, value) if renamed else value
-    comparable: dict[str, object] = json.loads(json.dumps(recorded))
+    idle = {recorded_name(item) for item in fields(config) if "changes_no_number" in item.metadata}
+    left_out = idle | _paths(config).keys()
+    retired: dict[str, object] = getattr(config, "RETIRED_FLAGS", {})
+    values = retired | as_recorded(config)
+    kept = {name: value for name, value in values.items() if name not in left_out}
+    comparable: dict[str, object] = json.loads(json.dumps(kept))
     return comparable
 
 

@@ -6,9 +6,9 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
@@ -59,12 +59,43 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def recorded_as(name: str, **values: str) -> dict[str, Any]:
+    """Metadata of a dataclass field that files know by another name.
+
+    Flags, fields and their values may be renamed; the files of earlier versions stay readable.
+
+    Args:
+        name: Key in ``config.json``, or column of ``results.csv``.
+        values: Value of the field -> value in the file, where they differ.
+    """
+    return {"recorded_as": name, "recorded_values": values}
+
+
+def as_recorded(row: "DataclassInstance") -> dict[str, object]:
+    """The fields of a flat dataclass under the names, and with the values, that files use."""
+    found = {}
+    for item in fields(row):
+        value = getattr(row, item.name)
+        renamed = item.metadata.get("recorded_values", {})
+        found[recorded_name(item)] = renamed.get(value, value) if renamed else value
+    return found
+
+
+def recorded_name(item: "Field[Any]") -> str:
+    """The name by which files know a dataclass field."""
+    return str(item.metadata.get("recorded_as", item.name))
+
+
 def write_rows(path: Path, rows: Sequence["DataclassInstance"], row_type: type) -> None:
-    """Write dataclass rows as CSV under the names of their fields, floats in full precision."""
+    """Write dataclass rows as CSV, floats in full precision.
+
+    The columns are the fields of ``row_type``, under the names that files use.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(row_type)], lineterminator="\n")
+    columns = [recorded_name(item) for item in fields(row_type)]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
+    writer.writerows(as_recorded(row) for row in rows)
     write_text(path, text.getvalue())
 
 
