@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiment.folder import CONFIG, LOCK, only_writer, open_run, recorded_as
+from experiment.folder import CONFIG, LOCK, only_writer, open_run
+from experiment.write import recorded_as, write_rows
 from vae.config import EncodeConfig
 
 HOLDS = """
@@ -91,3 +92,9 @@ def test_a_run_goes_on_after_its_flags_were_renamed_and_another_is_still_refused
     again = tmp_path / "again"
     open_run(again, "job", New(again), {}, "cpu")
     assert open_run(again, "job", Old(again), {}, "cpu")
+
+
+def test_a_table_keeps_its_columns_after_its_fields_were_renamed(tmp_path):
+    rows = [New(Path("a")), New(Path("b"), steps_per_merge=7, engine="sgd")]
+    write_rows(tmp_path / "results.csv", rows, New)
+    assert (tmp_path / "results.csv").read_text() == "out,epochs,engine\na,3,exact\nb,7,sgd\n"
