@@ -5,7 +5,7 @@ INSTALLED = .venv/.installed
 
 # The main job on the embedded model: students really trained under every strategy, and the report.
 demo: $(INSTALLED)
-	.venv/bin/python -m scripts.compare_strategies --engine sgd --epochs 10 100 --out runs/demo
+	.venv/bin/python -m scripts.compare_strategies --engine sgd --steps-per-merge 10 100 --out runs/demo
 
 # Style and types: seconds, a minute the first time.
 check: $(INSTALLED)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig
-from distill.descent import fit_operators
 from distill.results import tabulate
+from distill.train import fit_operators
 from experiment.device import pick_device
 from report.comparison import write_report
 from scripts.cli import main
@@ -40,10 +40,10 @@ def run(config: BenchConfig) -> None:
     device = pick_device("auto")
     print(f"{torch.get_num_threads()} threads, device {device}")
     with tempfile.TemporaryDirectory() as folder:
-        time_run(CompareConfig(out=Path(folder) / "exact", engine="exact"))
+        time_run(CompareConfig(out=Path(folder) / "closed_form", engine="closed_form"))
         if not config.skip_sgd:
             asked = CompareConfig(
-                out=Path(folder) / "sgd", engine="sgd", epochs=(10, 100), device="cpu"
+                out=Path(folder) / "sgd", engine="sgd", steps_per_merge=(10, 100), device="cpu"
             )
             time_run(asked)
         if device.type == "cuda":
@@ -59,7 +59,7 @@ def time_run(config: CompareConfig) -> None:
     rows = tabulate(comparison, config.num_images, config.seed)
     write_report(config.out, comparison, rows, config.seed)
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
-    stages = ", ".join(f"{epochs:,}" for epochs in config.epochs)
+    stages = ", ".join(f"{steps:,}" for steps in config.steps_per_merge)
     print(
         f"{config.engine}, stages {stages}, {len(rows)} rows: {seconds:.1f} s, of which planning "
         f"and training {trained:.1f} s; processor time of this process {processor:.1f} s"

@@ -18,8 +18,8 @@ from diffusion.schedule import cosine_schedule
 from distill.config import SimulateConfig
 from distill.published import compare_with_published, published_cells_of
 from distill.simulate_students import SyntheticRow, simulate_students
-from distill.student import least_norm_parameters, time_embedding
 from distill.synthetic import TRAINED_AS, load_or_compute_cells
+from distill.train import least_norm_parameters, time_embedding
 from experiment.device import pick_device
 from planner.plan import Plan, merges
 from planner.problem import make_problem
@@ -47,10 +47,10 @@ def run(config: BenchConfig) -> None:
     """Measure and print every claim."""
     print(f"{torch.get_num_threads()} threads, device {pick_device('auto')}")
     with tempfile.TemporaryDirectory() as folder:
-        paper = SimulateConfig(out=Path(folder) / "exact", engine="exact")
+        paper = SimulateConfig(out=Path(folder) / "simulated", engine="simulated")
         rows, seconds = timed(paper)
-        print(f"exact, all {10 * len(rows)} runs, T = 32..512: {seconds:.2f} s")
-        print(f"exact: {furthest(rows)}")
+        print(f"simulated, all {10 * len(rows)} runs, T = 32..512: {seconds:.2f} s")
+        print(f"simulated: {furthest(rows)}")
         few = replace(paper, out=Path(folder) / "sgd", engine="sgd", num_steps=(32,))
         rows, batched = timed(few)
         print(f"sgd, T = 32, {10 * len(rows)} runs: {batched:.1f} s; {furthest(rows)}")
@@ -101,7 +101,7 @@ def plain_loop(config: SimulateConfig) -> float:
         errors = finals.numpy() - problem.surrogate
         device = torch.device("cpu")
         predicted = load_or_compute_cells(
-            config, num_steps, strategy, config.epochs, device
+            config, num_steps, strategy, config.steps_per_merge, device
         ).predicted
         standard_error = errors.std(axis=0, ddof=1) / config.trials**0.5
         furthest = max(furthest, (np.abs(errors.mean(axis=0) - predicted) / standard_error).max())
@@ -125,7 +125,7 @@ def plain_trial(
         x_stop = target * x_start
         student = theta[t].clone().requires_grad_()
         optimizer = torch.optim.SGD([student], lr=config.lr)
-        for _ in range(config.epochs):
+        for _ in range(config.steps_per_merge):
             prediction = student @ embeddings[t] * x_start
             loss = mse_loss(prediction, x_stop, reduction="sum") / len(x_start)
             optimizer.zero_grad()
@@ -141,7 +141,7 @@ def compare(config: SimulateConfig, folder: Path) -> None:
     for trials in (config.trials, MANY_TRIALS):
         rows = simulate_students(replace(config, out=folder / f"published_{trials}", trials=trials))
         cells = compare_with_published(rows, published)
-        print(f"exact, {trials} trials: {published_verdict(cells)}")
+        print(f"simulated, {trials} trials: {published_verdict(cells)}")
     for strategy in config.strategies:
         ratios = np.array([cell.std_ratio for cell in cells if cell.strategy == strategy])
         # A published std is of ten trials: freedom / ratio**2 ~ chi2(freedom) if the laws agree.
@@ -162,12 +162,14 @@ def compare_engines(folder: Path) -> None:
         trials=KS_TRIALS,
         batch_size=KS_BATCH_SIZE,
     )
-    exact = replace(config, out=folder / "ks_exact", engine="exact")
+    simulated = replace(config, out=folder / "ks_simulated", engine="simulated")
     device = torch.device("cpu")
     for strategy in config.strategies:
         pair = [
-            load_or_compute_cells(asked, KS_NUM_STEPS, strategy, config.epochs, device).errors
-            for asked in (config, exact)
+            load_or_compute_cells(
+                asked, KS_NUM_STEPS, strategy, config.steps_per_merge, device
+            ).errors
+            for asked in (config, simulated)
         ]
         for i, variance in enumerate(KS_VARIANCES):
             p = stats.ks_2samp(pair[0][:, i], pair[1][:, i]).pvalue

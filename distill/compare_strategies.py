@@ -1,4 +1,8 @@
-"""The main job: students of every strategy, stage, budget and seed, each saved as it is trained."""
+"""The command compare_strategies: students of every strategy, at every stage and for every seed.
+
+Plans and students are kept in the run folder one by one, so a run that was stopped goes on where it
+stopped. What the command itself computes it has in hand; it reads only what an earlier run left.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,29 +14,34 @@ from tqdm import tqdm
 
 from diffusion.schedule import cosine_schedule
 from distill.comparison import (
-    PLANS,
     Comparison,
-    open_comparison,
+    load_plans,
+    load_students,
+    plans_path,
     save_index,
+    save_plans,
     save_students,
     students_path,
 )
-from distill.config import CompareConfig
-from distill.engines import Engine, Training
+from distill.config import CompareConfig, Engine
+from distill.engines import Students, Training
 from distill.executors import default_workers, do_jobs, open_executor
-from distill.jobs import Job, list_jobs
+from distill.jobs import Job, list_jobs, plan_stage
 from distill.law import refuse_unstable
-from distill.stage_plans import plan_stages, read_plan_set
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.write import sha256
-from planner.problem import make_problem
+from planner.budget import Stage
+from planner.plan_set import PER_DIMENSION, PlanSet, read_plans_for
+from planner.problem import Problem, make_problem
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.latents import LATENTS_FILE, Latents, latents_path, load_latents, refuse_mismatch
 
+EXPECTED = {"greedy", "beam", PER_DIMENSION}  # beside the canonical strategies
+
 
 def compare_strategies(config: CompareConfig) -> Comparison:
-    """Train every strategy at every stage, or load what an earlier run of this command trained.
+    """Train every strategy at every stage, except what an earlier run of this command trained.
 
     Raises:
         FileNotFoundError, ValueError: files do not fit each other, the run folder is another
@@ -42,23 +51,23 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     """
     device = pick_device(config.device)
     weights, latents_file = find_inputs(config.vae, config.latents)
-    load_vae(weights)  # a damaged one is told before anything is trained
+    model = load_vae(weights)
     latents = load_latents(latents_file)
     refuse_mismatch(latents, latents_file, weights)
     problem = make_problem(cosine_schedule(config.num_steps), latents.variances.numpy())
     engine = _engine(config, device)
     config = replace(config, engine=engine, inputs=_inputs(config, latents))  # what is recorded
     refuse_unstable(config.lr, problem.second_moments, problem.variances)
-    fingerprints = {"vae": sha256(weights), "latents": sha256(latents_file)}
+    fingerprints = {"vae": latents.vae_sha256, "latents": sha256(latents_file)}
+    given = None
     if config.plan is not None:
-        read_plan_set(config.plan, problem.operators.shape)
+        given = read_plans_for(config.plan, problem.operators.shape)
         fingerprints["plan"] = sha256(config.plan)
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 
-    stages = [(budget, epochs) for budget in config.budgets for epochs in config.epochs]
-    plans = plan_stages(config.out / PLANS, stages, problem, config.lr, config.plan)
-    by_name = {stage: plan_set.plans for stage, plan_set in plans.items()}
-    cases = list_jobs(by_name, range(config.seed, config.seed + config.num_seeds))
+    plans = plan_stages(config, problem, given)
+    strategies = {stage: plan_set.plans for stage, plan_set in plans.items()}
+    cases = list_jobs(strategies, config.seeds)
     training = Training(
         num_steps=config.num_steps,
         variances=tuple(problem.variances.tolist()),
@@ -68,28 +77,81 @@ def compare_strategies(config: CompareConfig) -> Comparison:
         engine=engine,
         device=config.device,
     )
-    _train_missing(config, training, list(dict.fromkeys(cases.values())))
+    students = train_jobs(config, training, list(dict.fromkeys(cases.values())))
     save_index(config.out, latents, {case: job.name for case, job in cases.items()})
-    return open_comparison(config.out, config.vae, config.device)
+    return Comparison(
+        problem=problem,
+        students={case: students[job] for case, job in cases.items()},
+        plans=plans,
+        mean=latents.mean,
+        covariance=latents.covariance,
+        model=model.to(device),
+        inputs=config.inputs,
+        lr=config.lr,
+        seed=config.seed,
+        data_fingerprint=latents.data_fingerprint,
+    )
 
 
-def _train_missing(config: CompareConfig, training: Training, jobs: Sequence[Job]) -> None:
-    """Do the jobs whose students are not in the run folder yet, and keep theirs there."""
-    missing = [job for job in jobs if not students_path(config.out, job.name).exists()]
+def plan_stages(
+    config: CompareConfig, problem: Problem, given: PlanSet | None
+) -> dict[Stage, PlanSet]:
+    """The plans of every stage, budget by budget, each kept in the run folder.
+
+    Args:
+        given: Plans to take at every stage instead of planning.
+
+    Raises:
+        ValueError, OSError: plans that an earlier run kept are damaged, or cannot be read.
+    """
+    stages = [Stage(budget, steps) for budget in config.budgets for steps in config.steps_per_merge]
+    plans = {}
+    with tqdm(stages, desc="plan", unit="stage") as bar:
+        for stage in bar:
+            path = plans_path(config.out, stage)
+            if path.exists():
+                plans[stage] = load_plans(path, problem.operators.shape)
+                continue
+            lines: list[str] = []
+            plans[stage] = given or plan_stage(stage, problem, config.lr, lines.append)
+            missing = EXPECTED - plans[stage].strategies.keys()
+            if missing and given is None:
+                bar.write(f"{stage.name}, without {', '.join(sorted(missing))}:")
+                bar.write("\n".join(lines))
+            save_plans(path, plans[stage])
+    return plans
+
+
+def train_jobs(
+    config: CompareConfig, training: Training, jobs: Sequence[Job]
+) -> dict[Job, Students]:
+    """The students of every job, each kept in the run folder as soon as it is trained.
+
+    Raises:
+        FloatingPointError: a student diverged.
+        ValueError, OSError: students that an earlier run kept are damaged, or cannot be read; or
+            a worker or the scheduler is lost.
+    """
+    paths = {job: students_path(config.out, job.name) for job in jobs}
+    width = len(training.variances)
+    found = {job: load_students(path, width) for job, path in paths.items() if path.exists()}
+    missing = [job for job in jobs if job not in found]
     if not missing:
-        return
+        return found
     workers = min(config.workers or default_workers(training), len(missing))
-    total = sum(job.num_updates for job in missing)
+    total = sum(job.sequential_steps for job in missing)
     with (
         open_executor(config.scheduler, workers) as executor,
         tqdm(total=total, desc="train", unit="step", unit_scale=True) as bar,
     ):
         by_step = training.engine == "sgd" and executor is None
         for job, students in do_jobs(training, missing, executor, bar.update):
-            save_students(students_path(config.out, job.name), students)
+            save_students(paths[job], students)
+            found[job] = students
             bar.set_postfix_str(f"{job.name} done")
             if not by_step:
-                bar.update(job.num_updates)
+                bar.update(job.sequential_steps)
+    return found
 
 
 def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
@@ -102,21 +164,19 @@ def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
     if latents is not None:
         return weights, latents_path(latents)
     if vae is not None:
-        raise ValueError(
-            f"--vae {vae} needs --latents encoded by it: python -m scripts.encode_latents"
-        )
+        raise ValueError(f"--vae {vae} needs --latents encoded by it: mergelab encode_latents")
     return weights, embedded_vae().with_name(LATENTS_FILE)
 
 
 def _engine(config: CompareConfig, device: torch.device) -> Engine:
-    """The engine asked for, ``auto`` decided."""
+    """The engine asked for; ``auto`` is decided."""
     if config.engine == "auto":
-        return "sgd" if device.type == "cuda" else "exact"
+        return "sgd" if device.type == "cuda" else "closed_form"
     return config.engine
 
 
 def _inputs(config: CompareConfig, latents: Latents) -> Literal["gaussian", "latents"]:
-    """The inputs asked for, ``auto`` decided."""
+    """The inputs asked for; ``auto`` is decided."""
     if config.inputs == "latents" and latents.codes is None:
         raise ValueError("--inputs latents needs --latents with the codes of images, not moments")
     if config.inputs == "auto":

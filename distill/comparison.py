@@ -1,8 +1,13 @@
-"""A comparison on disk: trained students, the index that marks it as finished, reopening."""
+"""A comparison in memory and in its run folder.
+
+The folder keeps ``plans/``, one file per stage, ``students/``, one file per job, and an index,
+which is written last and so marks the run as finished. A run that was stopped goes on from the
+plans and students that it kept; ``open_comparison`` opens a finished one.
+"""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +17,9 @@ from torch import Tensor
 
 from diffusion.gaussian import check_variances
 from diffusion.schedule import cosine_schedule
+from distill.config import Engine
+from distill.engines import Students
 from distill.jobs import Case
-from distill.stage_plans import read_stages
 from experiment.device import pick_device
 from experiment.folder import CONFIG, read_run
 from experiment.read import expect, field, finite_text, integer, number, reading
@@ -24,9 +30,9 @@ from experiment.tensors import (
     read_tensors,
     write_tensors,
 )
-from experiment.write import sha256
+from experiment.write import as_recorded, sha256, write_text
 from planner.budget import Stage, budget_kind
-from planner.plan_set import PlanSet, refuse_unsafe_name
+from planner.plan_set import PlanSet, read_plans_for, refuse_unsafe_name, to_json
 from planner.problem import Problem, make_problem
 from vae.checkpoint import load_vae, weights_path
 from vae.latents import Latents
@@ -34,108 +40,64 @@ from vae.model import VAE
 
 Array = NDArray[np.float64]
 STUDENTS_KIND = "mergelab students, format 2"
-_ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
-
-
-@dataclass(frozen=True, eq=False)
-class Students:
-    """The one-step student that one job of training ends with."""
-
-    engine: str  # sgd or exact
-    merges: int  # of the coordinate that makes most
-    rounds: int  # of merges that wait for each other
-    gradient_steps: int  # of all merges together, of the coordinate that takes most
-    seconds: float  # of training
-    operator: Array  # measured, (d,)
-    predicted: Array  # closed form with the expected shrinkage, (d,)
-    expected: Array  # mean over simulated runs, (d,)
-    spread: Array  # standard deviation over simulated runs, (d,)
-    w2_squared_runs: Array  # to the surrogate, of each simulated run
-
-
-def save_students(path: Path, students: Students) -> None:
-    """Write them, whole or not at all."""
-    facts = asdict(students)
-    tensors = {name: torch.from_numpy(facts.pop(name)) for name in _ARRAYS}
-    metadata = {name: str(value) for name, value in facts.items()}
-    write_tensors(path, tensors, {"kind": STUDENTS_KIND} | metadata)
-
-
-def load_students(path: Path) -> Students:
-    """Read what ``save_students`` wrote.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged or incomplete.
-    """
-    tensors, metadata = read_tensors(path, STUDENTS_KIND)
-    with reading(path, "whole students", "remove it and run again"):
-        width = len(checked_tensor(tensors, "operator", torch.float64, (None,)))
-        shapes = dict.fromkeys(_ARRAYS, (width,)) | {"w2_squared_runs": (None,)}
-        found = {
-            name: checked_tensor(tensors, name, torch.float64, shapes[name]) for name in _ARRAYS
-        }
-        for name in ("spread", "w2_squared_runs"):
-            if (found[name] < 0).any():
-                raise ValueError(f"{name} must be at least 0")
-        if not width or len(found["w2_squared_runs"]) < 2:
-            raise ValueError("no coordinate, or fewer than two simulated runs")
-        return Students(
-            engine=metadata_value(metadata, "engine"),
-            merges=metadata_integer(metadata, "merges"),
-            rounds=metadata_integer(metadata, "rounds"),
-            gradient_steps=metadata_integer(metadata, "gradient_steps"),
-            seconds=finite_text(metadata_value(metadata, "seconds"), "seconds", least=0.0),
-            operator=found["operator"].numpy(),
-            predicted=found["predicted"].numpy(),
-            expected=found["expected"].numpy(),
-            spread=found["spread"].numpy(),
-            w2_squared_runs=found["w2_squared_runs"].numpy(),
-        )
-
-
 COMPARISON_KIND = "mergelab comparison, format 2"
 INDEX_NAME = "comparison.safetensors"
-RUN_AGAIN = "run its command again"
 STUDENTS, PLANS = "students", "plans"  # folders
+RUN_AGAIN = "run its command again"
+REMOVE = "remove it and run again"
+_ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
+_ENGINES: dict[str, Engine] = {"sgd": "sgd", "exact": "closed_form"}  # by their recorded names
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Cases and students of a run, with latents and decoder."""
+    """All that a comparison found: students and plans, with the latents and their decoder."""
 
     problem: Problem
-    students: dict[Case, Students]  # by seed, budget and stage; cases of one job share them
+    students: dict[Case, Students]
+    """By seed, then by stage. Cases of one job share their students."""
     plans: dict[Stage, PlanSet]
-    mean: Tensor  # of the latents, (d,)
-    covariance: Tensor  # of the latents, (d, d); its diagonal poses the problem
+    mean: Tensor
+    """Mean of the latents, (d,) float64."""
+    covariance: Tensor
+    """Covariance of the latents, (d, d) float64; its diagonal makes the problem."""
     model: VAE
-    inputs: str  # gaussian or latents
+    inputs: str
+    """What students trained on: gaussian or latents."""
     lr: float
-    seed: int  # the first
-    data_fingerprint: str  # of the images behind the latents
+    seed: int
+    """The first seed of the run."""
+    data_fingerprint: str
+    """SHA-256 that stands for the images behind the latents."""
 
     def of_stage(self, stage: Stage, seed: int) -> dict[str, Students]:
-        """Strategy -> students."""
+        """Strategy -> students of one stage and seed."""
         return {
             case.strategy: students
             for case, students in self.students.items()
-            if (case.budget, case.epochs) == stage and case.seed == seed
+            if (case.stage, case.seed) == (stage, seed)
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Index:
-    """What marks a run as finished: its latents' moments, and which job serves which case."""
+def plans_path(run: Path, stage: Stage) -> Path:
+    """File of a stage's plans in a run folder."""
+    return run / PLANS / f"{stage.name}.json"
 
-    mean: Tensor  # (d,) float64
-    covariance: Tensor  # (d, d) float64
-    jobs: dict[Case, str]  # names
-    data_fingerprint: str
 
-    @property
-    def stages(self) -> list[Stage]:
-        """Of the cases, in their order."""
-        return list(dict.fromkeys((case.budget, case.epochs) for case in self.jobs))
+def save_plans(path: Path, plan_set: PlanSet) -> None:
+    """Write the plans of a stage in the format of plans.json."""
+    # Without indentation it is written ten times as fast: some plans are 128 times 31 merges.
+    write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
+
+
+def load_plans(path: Path, shape: tuple[int, ...]) -> PlanSet:
+    """Read the plans of a stage, which must be for a problem of shape (T, d).
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or for another
+            problem.
+    """
+    return read_plans_for(path, shape, REMOVE)
 
 
 def students_path(run: Path, job_name: str) -> Path:
@@ -143,36 +105,133 @@ def students_path(run: Path, job_name: str) -> Path:
     return run / STUDENTS / f"{job_name}.safetensors"
 
 
-def save_index(run: Path, latents: Latents, job_names: Mapping[Case, str]) -> None:
-    """Mark a run as finished: its latents' moments, and which job serves which case."""
-    cases = [asdict(case) | {"job": name} for case, name in job_names.items()]
+def save_students(path: Path, students: Students) -> None:
+    """Write students, whole or not at all."""
+    facts = as_recorded(students)
+    tensors = {name: torch.from_numpy(facts.pop(name)) for name in _ARRAYS}
+    metadata = {name: str(value) for name, value in facts.items()}
+    write_tensors(path, tensors, {"kind": STUDENTS_KIND} | metadata)
+
+
+def load_students(path: Path, width: int) -> Students:
+    """Read what ``save_students`` wrote.
+
+    Args:
+        width: Number of coordinates d that the students must have.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged or incomplete, or of
+            another number of coordinates.
+    """
+    tensors, metadata = read_tensors(path, STUDENTS_KIND)
+    with reading(path, "whole students of this run", REMOVE):
+        shapes = dict.fromkeys(_ARRAYS, (width,)) | {"w2_squared_runs": (None,)}
+        found = {
+            name: checked_tensor(tensors, name, torch.float64, shapes[name]).numpy()
+            for name in _ARRAYS
+        }
+        for name in ("spread", "w2_squared_runs"):
+            if (found[name] < 0).any():
+                raise ValueError(f"{name} must be at least 0")
+        if len(found["w2_squared_runs"]) < 2:
+            raise ValueError("fewer than two simulated runs")
+        engine = metadata_value(metadata, "engine")
+        if engine not in _ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(_ENGINES)}, got {engine!r}")
+        return Students(
+            engine=_ENGINES[engine],
+            merges=metadata_integer(metadata, "merges"),
+            rounds=metadata_integer(metadata, "rounds"),
+            gradient_steps=metadata_integer(metadata, "gradient_steps"),
+            seconds=finite_text(metadata_value(metadata, "seconds"), "seconds", least=0.0),
+            **found,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """What marks a run as finished: the moments of its latents, and the job of each case."""
+
+    mean: Tensor
+    """(d,) float64."""
+    covariance: Tensor
+    """(d, d) float64."""
+    jobs: dict[Case, str]
+    """Case -> name of the job that it needed."""
+    data_fingerprint: str
+
+
+def save_index(run: Path, latents: Latents, jobs: Mapping[Case, str]) -> None:
+    """Mark a run as finished.
+
+    Args:
+        jobs: Case -> name of the job that it needed.
+    """
+    cases = [
+        {
+            "strategy": case.strategy,
+            "budget": case.stage.budget,
+            "epochs": case.stage.steps_per_merge,
+            "seed": case.seed,
+            "job": job,
+        }
+        for case, job in jobs.items()
+    ]
     tensors = {"mean": latents.mean, "covariance": latents.covariance}
-    facts = {
+    metadata = {
         "kind": COMPARISON_KIND,
         "data_fingerprint": latents.data_fingerprint,
         "cases": json.dumps(cases),
     }
-    write_tensors(run / INDEX_NAME, tensors, facts)
+    write_tensors(run / INDEX_NAME, tensors, metadata)
+
+
+def load_index(path: Path) -> Index:
+    """Read what ``save_index`` wrote.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: missing, unreadable or damaged.
+    """
+    tensors, metadata = read_tensors(path, COMPARISON_KIND)
+    with reading(path, "a whole index of a comparison", RUN_AGAIN):
+        mean = checked_tensor(tensors, "mean", torch.float64, (None,))
+        covariance = checked_tensor(tensors, "covariance", torch.float64, (len(mean), len(mean)))
+        check_variances(covariance.diagonal().numpy())
+        listed = expect(json.loads(metadata_value(metadata, "cases")), list, "cases")
+        jobs = {_case(case): field(case, "job", str) for case in listed}
+        for job in jobs.values():
+            refuse_unsafe_name(job)
+        return Index(mean, covariance, jobs, metadata_value(metadata, "data_fingerprint"))
+
+
+def _case(found: object) -> Case:
+    budget = budget_kind(field(found, "budget", str))
+    return Case(
+        strategy=field(found, "strategy", str),
+        stage=Stage(budget, integer(found, "epochs", least=1)),
+        seed=integer(found, "seed"),
+    )
 
 
 def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison:
     """Open a finished run.
 
     Args:
-        vae: Its VAE, where that no longer lies where the run found it.
+        vae: Its VAE, where the file no longer lies where the run found it.
+        device_name: Device for the VAE, as ``--device`` names it.
 
     Raises:
         FileNotFoundError, ValueError: the run is unfinished or damaged, or the VAE is another.
     """
-    index = run / INDEX_NAME
-    if not index.exists():
+    path = run / INDEX_NAME
+    if not path.exists():
         raise FileNotFoundError(
-            f"{index}: no such file; {run} is no finished run of compare_strategies"
+            f"{path}: no such file; {run} is no finished run of compare_strategies"
         )
-    found = read_comparison_index(index)
+    index = load_index(path)
     record = read_run(run)
-    config = record["config"]
     with reading(run / CONFIG, "one of compare_strategies", RUN_AGAIN):
+        config = record["config"]
         num_steps = integer(config, "num_steps", least=1)
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
         seed = integer(config, "seed")
@@ -182,52 +241,26 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
     model = load_vae(weights).to(pick_device(device_name))
     if sha256(weights) != vae_sha256:
         raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
-    plans = read_stages(run / PLANS, found.stages, (num_steps, len(found.mean)))
-    loaded: dict[str, Students] = {}
-    for case, job in found.jobs.items():
-        path = students_path(run, job)
-        if job not in loaded:
-            loaded[job] = load_students(path)
-        if len(loaded[job].operator) != len(found.mean):
-            raise ValueError(f"{path}: of another number of coordinates; {RUN_AGAIN}")
-        if case.strategy not in plans[case.budget, case.epochs].strategies:
-            raise ValueError(f"{index}: no plan of {case.strategy} is kept; {RUN_AGAIN}")
+
+    shape = (num_steps, len(index.mean))
+    stages = dict.fromkeys(case.stage for case in index.jobs)
+    plans = {stage: load_plans(plans_path(run, stage), shape) for stage in stages}
+    for case in index.jobs:
+        if case.strategy not in plans[case.stage].strategies:
+            raise ValueError(f"{path}: no plan of {case.strategy} is kept; {RUN_AGAIN}")
+    students = {
+        job: load_students(students_path(run, job), len(index.mean))
+        for job in dict.fromkeys(index.jobs.values())
+    }
     return Comparison(
-        problem=make_problem(cosine_schedule(num_steps), found.covariance.diagonal().numpy()),
-        students={case: loaded[job] for case, job in found.jobs.items()},
+        problem=make_problem(cosine_schedule(num_steps), index.covariance.diagonal().numpy()),
+        students={case: students[job] for case, job in index.jobs.items()},
         plans=plans,
-        mean=found.mean,
-        covariance=found.covariance,
+        mean=index.mean,
+        covariance=index.covariance,
         model=model,
         inputs=inputs,
         lr=lr,
         seed=seed,
-        data_fingerprint=found.data_fingerprint,
-    )
-
-
-def read_comparison_index(path: Path) -> Index:
-    """What ``save_index`` wrote.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: missing, unreadable or damaged.
-    """
-    tensors, facts = read_tensors(path, COMPARISON_KIND)
-    with reading(path, "a whole index of a comparison", RUN_AGAIN):
-        mean = checked_tensor(tensors, "mean", torch.float64, (None,))
-        covariance = checked_tensor(tensors, "covariance", torch.float64, (len(mean), len(mean)))
-        check_variances(covariance.diagonal().numpy())
-        listed = expect(json.loads(metadata_value(facts, "cases")), list, "cases")
-        jobs = {_case(case): field(case, "job", str) for case in listed}
-        for job in jobs.values():
-            refuse_unsafe_name(job)
-        return Index(mean, covariance, jobs, metadata_value(facts, "data_fingerprint"))
-
-
-def _case(found: object) -> Case:
-    return Case(
-        strategy=field(found, "strategy", str),
-        budget=budget_kind(field(found, "budget", str)),
-        epochs=integer(found, "epochs", least=1),
-        seed=integer(found, "seed"),
+        data_fingerprint=index.data_fingerprint,
     )

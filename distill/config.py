@@ -1,4 +1,8 @@
-"""The flags of the commands in this package, checked when built."""
+"""The flags of the commands in this package, checked when built.
+
+The first two commands belong to the comparison on latents, the last two to the synthetic
+experiments, which reproduce the paper's tables on scalar Gaussians.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,111 +20,151 @@ from experiment.flags import (
     refuse_repeats,
 )
 from experiment.folder import CHANGES_NO_NUMBER
+from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind
+
+# Version 0.1.0 called the gradient steps of a merge epochs, and both engines that take no step
+# exact. Records keep these names, and the command line still accepts them.
+RECORDED_STEPS = recorded_as("epochs")
+RECORDED_ENGINE = recorded_as("engine", closed_form="exact")
+RECORDED_SYNTHETIC_ENGINE = recorded_as("engine", simulated="exact")
+
+Engine = Literal["sgd", "closed_form"]
+SyntheticEngine = Literal["sgd", "simulated"]
+Strategy = Literal[
+    "vanilla", "progressive", "sequential_consistency", "sequential_boot", "per_dimension"
+]
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Compare all merge strategies: train their students, decode them, say which to take."""
+    """Compare all merge strategies: train their students, decode them and recommend one."""
 
     out: Path
-    """Run folder; the same command again goes on where it stopped."""
+    """Run folder. The same command again resumes a run that was stopped."""
     vae: Path | None = None
-    """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
+    """Run folder of pretrain_vae, or a .safetensors file. Without it the embedded model is used."""
     latents: Path | None = None
-    """Folder of encode_latents; without it, the embedded model's mean and covariance."""
+    """Folder of encode_latents. Without it the mean and the covariance of the embedded model's
+    latents are used."""
     plan: Path | None = None
-    """plans.json of plan_merges: train under its plans, for its T, at every stage; without it,
-    plans are made for each stage and budget."""
+    """plans.json of plan_merges, made for the same T: train under its plans at every stage.
+    Without it the command plans for each stage and budget."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
-    epochs: tuple[int, ...] = (10, 100, 1_000, 10_000)
-    """Training stages: gradient steps of each merge. Under the total budget, those of each merge
-    of a plan that makes T - 1; a plan of fewer merges shares the same total among them."""
+    steps_per_merge: tuple[int, ...] = field(
+        default=(10, 100, 1_000, 10_000), metadata=RECORDED_STEPS
+    )
+    """Training stages: gradient steps per merge. Under the total budget every plan takes
+    (T - 1) times as many gradient steps in total, divided evenly over its merges."""
     budgets: tuple[BudgetKind, ...] = BUDGETS
-    """per_merge trains every merge equally long, as the paper does; total every plan."""
-    engine: Literal["auto", "sgd", "exact"] = "auto"
-    """sgd takes every gradient step; exact evaluates in closed form what the steps on the very
-    same batches lead to; auto is sgd on CUDA, exact on the CPU."""
+    """per_merge trains every merge equally long, as the paper does; total trains every plan
+    equally long."""
+    engine: Literal["auto"] | Engine = field(default="auto", metadata=RECORDED_ENGINE)
+    """sgd takes every gradient step; closed_form computes what gradient steps on the same batches
+    lead to; auto is sgd on CUDA and closed_form on the CPU."""
     inputs: Literal["auto", "gaussian", "latents"] = "auto"
-    """Students train on noised real latents or on Gaussians of the same variances; auto takes
-    the latents where --latents holds them."""
+    """What students train on: noised latents, or Gaussians of the same variances. auto takes the
+    latents where the file of --latents holds them."""
     batch_size: int = 2560
     """Inputs in the one fixed batch of each time step."""
     lr: float = 1e-3
     """Learning rate of the students' plain gradient descent."""
     num_images: int = 64
-    """Images decoded for the pixel distances."""
+    """Number of images that are decoded to measure pixel distances."""
     seed: int = 0
-    """Decides batches and initial noise."""
+    """Seed of batches and initial noise."""
     num_seeds: int = 1
-    """Training runs of everything, with the batches of seed, seed + 1, and so on."""
+    """Number of training runs per strategy, stage and budget, with the batches of seed, seed + 1
+    and so on."""
     workers: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """Processes that train at once; without it, one a GPU, or on the CPU one a core for sgd and
-    none beside this one for exact."""
+    """Processes that train at once. Without it sgd uses one per GPU, or on the CPU one per core,
+    and closed_form uses one."""
     scheduler: str | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Address of a Dask scheduler, tcp://host:port: its workers train. They need this package
-    and, for real latents, the same file at the same path."""
+    and, to train on latents, the same file at the same path."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
-        refuse_repeats(self, "epochs", "budgets")
-        refuse_below(self, 1, "epochs")
-        refuse_above(self, MOST_STEPS, "epochs")
+        refuse_repeats(self, "steps_per_merge", "budgets")
+        refuse_below(self, 1, "steps_per_merge")
+        refuse_above(self, MOST_STEPS, "steps_per_merge")
         refuse_bad_seeds(self, "seed")
         refuse_below(self, 1, "workers")
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
 
+    @property
+    def seeds(self) -> range:
+        """Seeds of the training runs."""
+        return range(self.seed, self.seed + self.num_seeds)
 
-Strategy = Literal[
-    "vanilla",
-    "progressive",
-    "sequential_consistency",
-    "sequential_boot",
-    "per_dimension",
-    "optimal",
-]
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Plan the merges of every strategy."""
+
+    out: Path
+    """Run folder for plans.json, the table and the figure."""
+    variances: tuple[float, ...] | None = None
+    """Variances of the coordinates; or give --latents."""
+    latents: Path | None = None
+    """Folder of encode_latents: plan for the variances of its coordinates."""
+    num_steps: int | None = None
+    """Teacher steps T. Without it T is 32, or that of the schedule's file."""
+    train_time: float = 6.4
+    """Training time s: the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
+    budget: BudgetKind = "per_merge"
+    """per_merge: every merge trains for --train-time; total: the merges of a plan share it."""
+    schedule: str = "cosine"
+    """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
+    full_search: bool = False
+    """Search each coordinate's plan in O(T**3) even where theory knows it."""
+
+    def __post_init__(self) -> None:
+        if (self.variances is None) == (self.latents is None):
+            raise ValueError("give either --variances or --latents")
+        refuse_below(self, 1, "num_steps")
+        refuse_not_positive(self, "train_time")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """Students of scalar Gaussians: what the table and the convergence study have in common."""
+    """Flags that both synthetic experiments share."""
 
     out: Path
-    """Run folder; the same command again goes on where it stopped."""
+    """Run folder. The same command again resumes a run that was stopped."""
     variances: tuple[float, ...] = (0.2, 0.5, 1.0, 1.02, 2.0, 5.0)
-    """Data variances lambda, a coordinate each."""
+    """Data variances lambda, one per coordinate."""
     strategies: tuple[Strategy, ...] = (
         "vanilla",
         "progressive",
         "sequential_consistency",
         "sequential_boot",
     )
-    """Merge strategies; per_dimension (also: optimal) plans each variance optimally by itself."""
+    """Merge strategies; per_dimension finds the optimal plan of each variance."""
     trials: int = 10
     """Training runs of every cell."""
-    engine: Literal["sgd", "exact"] = "sgd"
-    """sgd trains; exact draws from the law of the same training, with no batch and no step."""
+    engine: SyntheticEngine = field(default="sgd", metadata=RECORDED_SYNTHETIC_ENGINE)
+    """sgd trains; simulated draws from the exact law of the training result, with no batch and no
+    gradient step."""
     batches: Literal["fixed", "fresh"] = "fixed"
-    """fixed keeps a trial's batches for all epochs, as the paper did; fresh draws every step."""
+    """fixed trains every gradient step of a merge on one batch, as the paper did; fresh draws a
+    new batch for every gradient step."""
     batch_size: int = 2560
     """Inputs of a gradient step."""
     lr: float = 1e-3
     """Learning rate of plain gradient descent."""
     seed: int = 0
-    """Decides every draw."""
+    """Seed of every draw."""
     recompute: bool = field(default=False, metadata=CHANGES_NO_NUMBER)
-    """Compute finished cells of the run folder again."""
+    """Compute the finished cells of the run folder again."""
     device: str = "auto"
-    """Of engine sgd: auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """Device of the engine sgd: auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        one_name = {"optimal": "per_dimension"}
-        strategies = tuple(one_name.get(name, name) for name in self.strategies)
-        object.__setattr__(self, "strategies", strategies)  # frozen, and still being built
         try:
             check_variances(np.array(self.variances))
         except ValueError as error:
@@ -137,9 +181,9 @@ class SimulateConfig(SyntheticConfig):
     """Reproduce the paper's tables of synthetic experiments."""
 
     num_steps: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Teacher steps T on the cosine schedule, a block of the table each."""
-    epochs: int = 100
-    """Gradient steps a merge."""
+    """Teacher steps T on the cosine schedule, one block of the table per T."""
+    steps_per_merge: int = field(default=100, metadata=RECORDED_STEPS)
+    """Gradient steps per merge."""
     plan: Path | None = None
     """plans.json of plan_merges for the one T and these variances: train under its plans."""
     compare: Path | None = None
@@ -148,42 +192,32 @@ class SimulateConfig(SyntheticConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_repeats(self, "num_steps")
-        refuse_below(self, 1, "num_steps", "epochs")
-        refuse_above(self, MOST_STEPS, "epochs")
+        refuse_below(self, 1, "num_steps", "steps_per_merge")
+        refuse_above(self, MOST_STEPS, "steps_per_merge")
         if self.plan is not None and len(self.num_steps) > 1:
             raise ValueError(f"--plan is for one T; give one --num-steps, not {self.num_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvergenceConfig(SyntheticConfig):
-    """Study how the error falls with the epochs, per merge and in total."""
+    """Measure how the error falls with training, under both budgets."""
 
     variances: tuple[float, ...] = (0.2, 1.0, 2.0, 5.0)
-    """Data variances lambda, a panel each."""
+    """Data variances lambda, one per panel."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
-    epochs: tuple[int, ...] = (
-        1,
-        2,
-        5,
-        10,
-        20,
-        30,
-        50,
-        70,
-        100,
-        150,
-        200,
-        300,
-        500,
-        1000,
-        2000,
-        5000,
-        10000,
+    steps_per_merge: tuple[int, ...] = field(
+        default=(
+            *(1, 2, 5, 10, 20, 30, 50, 70, 100, 150, 200, 300, 500),
+            *(1_000, 2_000, 5_000, 10_000),
+        ),
+        metadata=RECORDED_STEPS,
     )
-    """Gradient steps a merge; at equal totals, what a plan of T - 1 merges spends on each."""
-    engine: Literal["sgd", "exact"] = "exact"
-    """sgd trains; exact draws from the law of the same training, with no batch and no step."""
+    """Training lengths in gradient steps per merge. Under the total budget every plan takes
+    (T - 1) times as many gradient steps in total, divided evenly over its merges."""
+    engine: SyntheticEngine = field(default="simulated", metadata=RECORDED_SYNTHETIC_ENGINE)
+    """sgd trains; simulated draws from the exact law of the training result, with no batch and no
+    gradient step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,37 +225,9 @@ class ConvergenceConfig(SyntheticConfig):
             raise ValueError(f"--num-steps must be at least 2, to merge, got {self.num_steps}")
         if "per_dimension" in self.strategies:
             raise ValueError(
-                "--strategies per_dimension makes another plan at every epoch count; the study "
+                "--strategies per_dimension makes another plan at every training length; the study "
                 "follows plans that stay"
             )
-        refuse_repeats(self, "epochs")
-        refuse_below(self, 1, "epochs")
-        refuse_above(self, MOST_STEPS, "epochs")
-
-
-@dataclass(frozen=True)
-class PlanConfig:
-    """Plan the merges of every strategy."""
-
-    out: Path
-    """Run folder for plans.json, the table and the picture."""
-    variances: tuple[float, ...] | None = None
-    """Variances of the coordinates; or give --latents."""
-    latents: Path | None = None
-    """Folder of encode_latents: plan for the variances of its coordinates."""
-    num_steps: int | None = None
-    """Teacher steps T; 32, or those of the schedule's file."""
-    train_time: float = 6.4
-    """Training time s: the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
-    budget: Literal["per_merge", "total"] = "per_merge"
-    """Whether every merge trains for --train-time, or the merges of a plan share it."""
-    schedule: str = "cosine"
-    """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
-    full_search: bool = False
-    """Search each coordinate's plan in O(T**3) even where theory knows it."""
-
-    def __post_init__(self) -> None:
-        if (self.variances is None) == (self.latents is None):
-            raise ValueError("give either --variances or --latents")
-        refuse_below(self, 1, "num_steps")
-        refuse_not_positive(self, "train_time")
+        refuse_repeats(self, "steps_per_merge")
+        refuse_below(self, 1, "steps_per_merge")
+        refuse_above(self, MOST_STEPS, "steps_per_merge")

@@ -28,7 +28,7 @@ def decode_operator(model: VAE, operator: Array, mean: Tensor, z_T: Tensor) -> T
 
     Args:
         operator: a, (d,).
-        mean: Mean of the latents, (d,), added back.
+        mean: Mean of the latents, (d,), which students do not see.
         z_T: (B, d), on any device.
 
     Returns:
@@ -46,19 +46,23 @@ def pixel_l2(images: Tensor, others: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How near a strategy's images are to the teacher's of the same noise."""
+    """How close a strategy's images are to the teacher's images of the same noise."""
 
-    l2: float  # mean over images
-    l2_low: float  # 95 % interval of that mean
+    l2: float
+    """Mean over images of the pixel distance."""
+    l2_low: float
+    """Lower end of the 95 % interval of that mean."""
     l2_high: float
-    ssim: float  # mean over images
+    """Upper end of the interval."""
+    ssim: float
+    """Mean over images."""
 
 
 def likeness(images: Tensor, teacher: Tensor) -> Likeness:
     """Compare images with the teacher's, (B, 3, H, W) in [0, 1] both.
 
-    The interval is the percentile bootstrap over images, with the same resamples whatever the
-    strategy: where two means are compared, the faces are the same ones.
+    The interval is the percentile bootstrap over images. All strategies use the same resamples, so
+    two means are compared over the same faces.
     """
     distances = pixel_l2(images, teacher).double().numpy()
     generator = np.random.default_rng(0)

@@ -1,6 +1,6 @@
-"""Where jobs are done: in this process, in several local ones, or by the workers of a Dask cluster.
+"""Where jobs are done: in this process, in several local ones, or by workers of a Dask cluster.
 
-All are ``concurrent.futures`` executors, or None for this process.
+Each place is an executor of ``concurrent.futures``; None stands for this process.
 """
 
 import multiprocessing
@@ -12,31 +12,34 @@ from contextlib import contextmanager
 
 import torch
 
-from distill.comparison import Students
-from distill.engines import Training, do_job
+from distill.engines import Students, Training, do_job
 from distill.jobs import Job
 
 CONNECT_SECONDS = 10
-# A gradient step is too short for two threads to share. And with one, its sums, and so the
-# students, are the same however many cores and machines there are.
+# A gradient step is too short for two threads to share. And with one thread the order of its
+# sums, and so the students, are the same on any number of cores and machines.
 THREADS = 1
 
 
 def default_workers(training: Training) -> int:
-    """One process a GPU; on the CPU one a core for gradient steps, else this one alone."""
-    if training.engine == "exact":
+    """One process per GPU for gradient steps, or on the CPU one per core; else one."""
+    if training.engine == "closed_form":
         return 1
     if training.device in ("auto", "cuda") and torch.cuda.is_available():
         return torch.cuda.device_count()
-    # As many as torch would take threads: the cores, or what OMP_NUM_THREADS says.
+    # PyTorch would take as many threads: one per core, or what OMP_NUM_THREADS says.
     return torch.get_num_threads() if training.device in ("auto", "cpu") else 1
 
 
 @contextmanager
 def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
-    """An executor of that Dask cluster or of as many local processes; None for one.
+    """An executor over a Dask cluster or local processes; None where one process is enough.
 
-    On an error or Ctrl-C what is running is given up.
+    An error or Ctrl-C stops the jobs that are running.
+
+    Args:
+        scheduler: Address of the cluster's scheduler; None for this machine.
+        workers: Number of local processes.
 
     Raises:
         ValueError: Dask is not installed.
@@ -56,34 +59,35 @@ def do_jobs(
     training: Training,
     jobs: Sequence[Job],
     executor: Executor | None,
-    on_update: Callable[[], object],
+    on_step: Callable[[], object],
 ) -> Iterator[tuple[Job, Students]]:
     """Do all jobs; yields each with its students as soon as they are trained, in any order.
 
     Args:
-        on_update: Called after each gradient step that this process takes itself.
+        on_step: Called after each gradient step that this process takes itself.
 
     Raises:
         ChildProcessError: a local worker died.
-        FileNotFoundError, ValueError, FloatingPointError: as ``do_job``.
+        FileNotFoundError, ValueError: the latents are missing where a job is done, or differ.
+        FloatingPointError: a student stopped being finite.
     """
     if executor is None:
         threads = torch.get_num_threads()
         for job in jobs:
             torch.set_num_threads(THREADS)
-            students = do_job(training, job, on_update)
+            students = do_job(training, job, on_step)
             torch.set_num_threads(threads)
             yield job, students
         return
-    longest_first = sorted(jobs, key=lambda job: job.num_updates, reverse=True)
+    longest_first = sorted(jobs, key=lambda job: job.sequential_steps, reverse=True)
     try:
         pending = {executor.submit(_do_in_worker, training, job): job for job in longest_first}
         for future in as_completed(pending):
             yield pending[future], future.result()
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            "a worker process ended early, perhaps for want of memory; what is finished is kept, "
-            "the same command again does the rest (with --workers 1, in one process)"
+            "a worker process ended early, perhaps because memory ran out; finished students are "
+            "kept, and the same command again trains the rest (with --workers 1, in one process)"
         ) from error
 
 
@@ -111,11 +115,12 @@ def _open_processes(workers: int) -> Iterator[Executor]:
 
 
 def _start_worker(numbers: "multiprocessing.SimpleQueue[int]") -> None:
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a script's background
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches us too: no traceback
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in a script's background
+        # Ctrl-C reaches the workers too, and must not print a traceback for each.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     number = numbers.get()
     if torch.cuda.device_count() > 1:
-        torch.cuda.set_device(number % torch.cuda.device_count())  # what "cuda" means from here on
+        torch.cuda.set_device(number % torch.cuda.device_count())  # this worker's "cuda"
 
 
 @contextmanager
@@ -131,4 +136,4 @@ def _open_cluster(address: str) -> Iterator[Executor]:
         try:
             yield executor
         finally:
-            executor.shutdown(wait=False)  # gives up what is still running
+            executor.shutdown(wait=False)  # stops jobs that still run

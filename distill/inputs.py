@@ -1,9 +1,8 @@
 """Training inputs of the students: noised latents x_t, Gaussian or real.
 
-Whoever trains draws by time: ``draw(t)`` gives the one fixed batch (B, d) of that time, on the
-CPU. It hangs on the seed and t alone, so the order of merges, a resumed run and the device change
-nothing, and all merges that start at t share it, as all strategies do. Inputs that give every
-merge batches of its own have ``redraw`` as well.
+``draw(t)`` gives the one fixed batch (B, d) of time t, on the CPU. It depends only on (seed, t):
+the order of merges, resuming and the device do not change it, and all merges that start at t share
+it, in all strategies. Inputs that give every merge its own batches have ``redraw`` as well.
 """
 
 from collections.abc import Callable
@@ -21,22 +20,29 @@ from experiment.seeds import student_generator
 from planner.plan import Plan
 
 Array = NDArray[np.float64]
-# What a batch of Gaussian inputs serves: all merges that start at its time, one merge, all merges
-# as the one draw of (x_0, eps) behind their x_t, or one gradient step.
+
 BatchRule = Literal["per_time", "per_merge", "shared", "fresh"]
+"""What one batch of Gaussian inputs is used for: ``per_time`` all merges that start at its time,
+``per_merge`` one merge, ``shared`` all merges (one draw of (x_0, eps) gives every x_t), ``fresh``
+one gradient step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A source of batches, with the two moments of its squares that predict the students."""
+    """A source of batches, and the two moments of x_t**2 from which students are predicted."""
 
-    draw: Callable[[int], Tensor]  # t -> x_t, (B, d) float32
-    second_moments: Array  # E[x_t**2] = n_t, (T, d); row t - 1 belongs to t
-    relative_spreads: Array  # Var(x_t**2) / n_t**2, (T, d); 2 for a Gaussian
+    draw: Callable[[int], Tensor]
+    """t -> x_t, (B, d) float32."""
+    second_moments: Array
+    """E[x_t**2] = n_t, (T, d); row t - 1 belongs to t."""
+    relative_spreads: Array
+    """Var(x_t**2) / n_t**2, (T, d); 2 for a Gaussian."""
     batch_size: int
-    # (merge, gradient step) -> x_start, (B, d); None where merges share the batch of their time
     redraw: Callable[[Plan, int], Tensor] | None = None
-    fresh: bool = False  # whether to redraw at every gradient step, or once a merge
+    """(merge, gradient step) -> x_start, (B, d); None where merges share the batch of their
+    time."""
+    fresh: bool = False
+    """Whether ``redraw`` gives a new batch at every gradient step, or one batch per merge."""
 
 
 def gaussian_inputs(
@@ -58,13 +64,14 @@ def shared_gaussian_inputs(
 ) -> Inputs:
     """x_t = alpha_t x_0 + sigma_t eps with one draw of x_0 and eps for all t.
 
-    At every single t the law is that of ``gaussian_inputs``; the batches of two times depend.
+    At every single t the law is that of ``gaussian_inputs``, but the batches of two times are
+    dependent.
     """
     moments = noised_variances(schedule, variances)
     deviations = torch.from_numpy(np.sqrt(variances)).float()
 
     def draw(t: int) -> Tensor:
-        generator = student_generator(seed, 0)  # no batch of its own is drawn at t = 0
+        generator = student_generator(seed, 0)  # nothing else is drawn for t = 0
         x_0 = torch.randn(batch_size, len(variances), generator=generator) * deviations
         eps = torch.randn(batch_size, len(variances), generator=generator)
         return float(schedule.alpha[t]) * x_0 + float(schedule.sigma[t]) * eps
@@ -80,12 +87,16 @@ def redrawn_gaussian_inputs(
     device: torch.device,
     fresh: bool,
 ) -> Inputs:
-    """x_t ~ N(0, n_t), drawn on ``device`` for every merge, or every step of it where ``fresh``."""
+    """x_t ~ N(0, n_t), drawn on ``device`` for every merge, or for every gradient step of it.
+
+    Args:
+        fresh: Whether every gradient step has its own batch.
+    """
     fixed = gaussian_inputs(schedule, variances, batch_size, seed)
     scales = torch.from_numpy(np.sqrt(fixed.second_moments)).float().to(device)
 
-    def redraw(jump: Plan, update: int) -> Tensor:
-        generator = student_generator(seed, jump.start, jump.stop, update, device=device)
+    def redraw(jump: Plan, step: int) -> Tensor:
+        generator = student_generator(seed, jump.start, jump.stop, step, device=device)
         size = (batch_size, len(variances))
         return torch.randn(size, generator=generator, device=device) * scales[jump.start - 1]
 
@@ -96,7 +107,7 @@ def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: i
     """x_t = alpha_t x_0 + sigma_t eps for rows of ``x_0`` drawn with replacement.
 
     Args:
-        x_0: Latents less their mean, (N, d) float32.
+        x_0: Latents minus their mean, (N, d) float32.
     """
     variances = x_0.double().square().mean(dim=0).numpy()
     fourth_moments = x_0.double().pow(4).mean(dim=0).numpy()
@@ -108,7 +119,7 @@ def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: i
         eps = torch.randn(batch_size, x_0.shape[1], generator=generator)
         return float(schedule.alpha[t]) * x_0[rows] + float(schedule.sigma[t]) * eps
 
-    # E[(alpha x + sigma eps)**4] by the binomial theorem, odd powers of eps vanishing.
+    # E[(alpha x + sigma eps)**4] by the binomial theorem; odd powers of eps vanish.
     alpha, sigma = schedule.alpha[1:, None], schedule.sigma[1:, None]
     fourth = alpha**4 * fourth_moments + 6 * alpha**2 * sigma**2 * variances + 3 * sigma**4
     return Inputs(draw, moments, fourth / moments**2 - 1.0, batch_size)
@@ -118,14 +129,3 @@ def mean_squares(inputs: Inputs) -> Array:
     """Mean squares m_t of the batches that ``inputs`` really draws, (T, d)."""
     steps = range(1, len(inputs.second_moments) + 1)
     return np.stack([inputs.draw(t).double().square().mean(dim=0).numpy() for t in steps])
-
-
-def select_coordinates(inputs: Inputs, coordinates: NDArray[np.intp]) -> Inputs:
-    """The same batches, of those coordinates alone; for inputs that merges share."""
-    columns = torch.from_numpy(coordinates)
-    return replace(
-        inputs,
-        draw=lambda t: inputs.draw(t)[:, columns],
-        second_moments=inputs.second_moments[:, coordinates],
-        relative_spreads=inputs.relative_spreads[:, coordinates],
-    )

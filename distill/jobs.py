@@ -1,120 +1,119 @@
-"""What a comparison trains: its cases, and the jobs that serve them.
+"""What a comparison on latents trains: the plans of each stage, cases, and the jobs they need.
 
-A case is a row of the results. A job is training to be done: cases whose plans, gradient steps and
-batches are equal, such as BOOT's under both budgets, are one job.
+A case is one row of the results: a strategy at one stage, on the batches of one seed. A job is one
+training. Cases that have the same plans, gradient steps and batches share a job. BOOT, for example,
+makes T - 1 merges, so both budgets train it equally long.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill.train import count_fits
-from planner.budget import BudgetKind
-from planner.plan import Plan, merges, outline, rounds
+from distill.law import decay_rates, train_time
+from distill.train import count_steps
+from planner.budget import Budget, Stage
+from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
+from planner.plan_all import plan_every_strategy
+from planner.plan_set import PlanSet
+from planner.problem import Problem
 
-Plans = tuple[Plan, ...]  # one a coordinate
+
+def plan_stage(
+    stage: Stage, problem: Problem, lr: float, log: Callable[[str], object] = lambda line: None
+) -> PlanSet:
+    """The plans that are best for the gradient steps of one stage.
+
+    Under the total budget planning divides the time evenly, while gradient steps are whole: each
+    merge trains up to one step less than the time that it was planned for.
+
+    Args:
+        log: Called with one line per decision of the planner; see ``plan_every_strategy``.
+    """
+    budget, steps = stage
+    if budget == "total":
+        steps *= max(1, problem.num_steps - 1)
+    time = Budget(train_time(lr, steps), budget)
+    return plan_every_strategy(problem, time, decay_rates(problem.second_moments, lr), log=log)
+
+
+def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> NDArray[np.int64]:
+    """Gradient steps that each merge of each coordinate's plan takes at a stage, (d,).
+
+    Under ``total`` every coordinate has T - 1 times the stage's steps, which the merges of its plan
+    share evenly. The remainder of the division, less than one step per merge, is not used.
+    """
+    if stage.budget == "per_merge":
+        return np.full(len(plans), stage.steps_per_merge)
+    total = max(1, plans[0].start - 1) * stage.steps_per_merge
+    return np.array([total // max(1, count) for count in map_distinct(num_merges, plans)])
 
 
 @dataclass(frozen=True)
 class Case:
-    """One strategy at one stage of training, under one budget, on one seed's batches."""
+    """One strategy at one stage, on the batches of one seed."""
 
     strategy: str
-    budget: BudgetKind
-    epochs: int  # gradient steps a merge; under "total", of a plan of T - 1 merges
+    stage: Stage
     seed: int
 
     @property
     def name(self) -> str:
-        """For files; those of a stage stand together when sorted."""
-        return f"{self.budget}_{self.epochs:05d}_{self.strategy}_seed{self.seed}"
+        """The case in names of files; those of one stage stand together when sorted."""
+        return f"{self.stage.name}_{self.strategy}_seed{self.seed}"
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Students to train: a plan and a number of gradient steps a merge for each coordinate."""
+    """One training: a plan for each coordinate, and how long its merges train."""
 
-    name: str  # of the first case that it serves
+    name: str
+    """Name of the first case that needs the job."""
     plans: Plans
-    steps: NDArray[np.int64]  # of each merge, (d,)
+    """One plan per coordinate."""
+    steps_per_merge: NDArray[np.int64]
+    """Gradient steps of each merge of a coordinate, (d,)."""
     seed: int
+    """Seed of the batches."""
 
     @property
     def num_merges(self) -> int:
         """Merges of the coordinate that makes most."""
-        return max(_count_merges(plan) for plan in _distinct(self.plans))
+        return max(map_distinct(num_merges, self.plans))
 
     @property
     def num_rounds(self) -> int:
-        """Rounds of merges that wait for each other, of the coordinate that has most."""
-        return max(len(rounds(plan)) for plan in _distinct(self.plans))
+        """Rounds of the coordinate that has most; the merges of a round do not wait for others."""
+        return max(len(own) for own in map_distinct(rounds, self.plans))
 
     @property
     def gradient_steps(self) -> int:
-        """Gradient steps of all merges together, of the coordinate that takes most."""
-        counts = {id(plan): _count_merges(plan) for plan in _distinct(self.plans)}
-        pairs = zip(self.plans, self.steps.tolist(), strict=True)
-        return max(counts[id(plan)] * steps for plan, steps in pairs)
-
-    def groups(self) -> list[tuple[int, NDArray[np.intp]]]:
-        """Gradient steps a merge -> the coordinates that take as many, trained together."""
-        return [(int(n), np.flatnonzero(self.steps == n)) for n in np.unique(self.steps)]
+        """Gradient steps over all merges of one coordinate, of the coordinate that takes most."""
+        counts = map_distinct(num_merges, self.plans)
+        pairs = zip(counts, self.steps_per_merge.tolist(), strict=True)
+        return max(count * steps for count, steps in pairs)
 
     @cached_property
-    def num_updates(self) -> int:
-        """Gradient steps that training takes one after the other, over all groups."""
-        return sum(
-            steps * count_fits([self.plans[i] for i in coordinates])
-            for steps, coordinates in self.groups()
-        )
+    def sequential_steps(self) -> int:
+        """Gradient steps that the training takes one after the other: its duration."""
+        return count_steps(self.plans, self.steps_per_merge)
 
 
-def list_jobs(
-    plans: Mapping[tuple[BudgetKind, int], Mapping[str, Plans]], seeds: Iterable[int]
-) -> dict[Case, Job]:
-    """Case -> the job that serves it, by seed, then as ``plans`` has them.
+def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) -> dict[Case, Job]:
+    """Every case with the job that it needs, by seed, then in the order of ``plans``.
 
     Args:
-        plans: (budget, stage) -> strategy -> a plan a coordinate.
+        plans: Stage -> strategy -> one plan per coordinate.
     """
     jobs: dict[tuple, Job] = {}
     cases = {}
     for seed in seeds:
-        for (budget, epochs), strategies in plans.items():
-            for strategy, of_coordinates in strategies.items():
-                case = Case(strategy, budget, epochs, seed)
-                steps = steps_per_merge(of_coordinates, budget, epochs)
-                key = (_outlines(of_coordinates), tuple(steps.tolist()), seed)
-                job = Job(case.name, of_coordinates, steps, seed)
-                cases[case] = jobs.setdefault(key, job)
+        for stage, strategies in plans.items():
+            for strategy, own in strategies.items():
+                case = Case(strategy, stage, seed)
+                steps = steps_per_merge(own, stage)
+                same_work = (*map_distinct(outline, own), *steps.tolist(), seed)
+                cases[case] = jobs.setdefault(same_work, Job(case.name, own, steps, seed))
     return cases
-
-
-def steps_per_merge(plans: Sequence[Plan], budget: BudgetKind, epochs: int) -> NDArray[np.int64]:
-    """Gradient steps of each merge of each coordinate's plan, (d,).
-
-    Under ``total`` a coordinate has (T - 1) ``epochs`` for its merges to share, so that plans of
-    T - 1 merges take as many as under ``per_merge``. What does not divide is left: less than one
-    step a merge.
-    """
-    if budget == "per_merge":
-        return np.full(len(plans), epochs)
-    counts = {id(plan): _count_merges(plan) for plan in _distinct(plans)}
-    total = max(1, plans[0].start - 1) * epochs
-    return np.array([total // max(1, counts[id(plan)]) for plan in plans])
-
-
-def _count_merges(plan: Plan) -> int:
-    return sum(1 for _ in merges(plan))
-
-
-def _distinct(plans: Sequence[Plan]) -> Iterable[Plan]:
-    return {id(plan): plan for plan in plans}.values()
-
-
-def _outlines(plans: Plans) -> tuple:
-    outlines = {id(plan): outline(plan) for plan in _distinct(plans)}
-    return tuple(outlines[id(plan)] for plan in plans)

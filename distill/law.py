@@ -1,17 +1,17 @@
-"""What the training will measure, before it is run: closed form and spread.
-
-Runs are simulated exactly in distribution: no batch is drawn and no step is taken.
+"""The law of a training: what gradient descent will leave, in closed form and run by run.
 
 A gradient step on ``mean (a x - target x)**2`` multiplies ``a - target`` by
 
     1 - 2 lr |emb|**2 m,  m = mean of x_start**2 over the batch                (SPEC 5)
 
-and nothing else of the batch enters. So a merge leaves the share g = product of its brackets of
-the way to its target undone, the recursion of [OM] eq. 16 turns the g of all merges into the final
-operator, and to draw the operator it is enough to draw the m. For x_t ~ N(0, n_t) and B rows:
+and nothing else of the batch enters. So a merge leaves the share g of the distance to its target,
+the product of the brackets of its gradient steps. The recursion of [OM] eq. 16 turns the g of all
+merges into the final operator. Therefore m = n_t, its mean, predicts the operator in closed form,
+and operators of training runs are simulated, exactly in distribution, by drawing the m alone: no
+batch is drawn and no step is taken. For x_t ~ N(0, n_t) and B rows the batch rules give
 
-    per_time   one batch a time, for all merges that start there: m_t = n_t chi2_B / B and
-               g = bracket**epochs
+    per_time   one batch per time, for all merges that start there: m_t = n_t chi2_B / B and
+               g = bracket**steps
     per_merge  the same with an m of its own for every merge
     shared     one (x_0, eps) for all times, x_t = alpha_t x_0 + sigma_t eps:
 
@@ -21,10 +21,10 @@ operator, and to draw the operator it is enough to draw the m. For x_t ~ N(0, n_
                degrees of freedom and scale diag(lam, 1). Bartlett 1933 draws it as L L^T with
                L_11**2 ~ chi2_B, L_21 ~ N(0, 1), L_22**2 ~ chi2_{B-1}, all independent, here
                scaled by sqrt(lam) in the first row.
-    fresh      a batch a gradient step: every bracket has an m of its own. The brackets are
-               independent, so E[g] = (1 - 2 lr |emb|**2 n_t)**epochs, and the closed form is the
+    fresh      one batch per gradient step: every bracket has an m of its own. The brackets are
+               independent, so E[g] = (1 - 2 lr |emb|**2 n_t)**steps, and the closed form is the
                exact mean. Fixed batches move the mean a little away from it, since
-               E[bracket**epochs] > (E bracket)**epochs where the brackets are positive.
+               E[bracket**steps] > (E bracket)**steps where the brackets are positive.
 """
 
 from collections.abc import Sequence
@@ -34,41 +34,46 @@ from numpy.typing import NDArray
 
 from diffusion.schedule import NoiseSchedule
 from distill.inputs import BatchRule, Inputs
-from distill.student import SQUARED_NORM
+from distill.train import SQUARED_NORM
 from planner.plan import Plan
 from planner.problem import Problem
 from planner.value import merged_operator, per_dimension_operator
 
 Array = NDArray[np.float64]
+DRAWS_AT_ONCE = 1_000_000
 
 
-def sgd_shrinkage(mean_squares: Array, lr: float, epochs: int | NDArray[np.int64]) -> Array:
-    """Share of the way to its target that a student leaves undone, elementwise.
+def sgd_shrinkage(
+    mean_squares: Array, lr: float, steps_per_merge: int | NDArray[np.int64]
+) -> Array:
+    """Share of the distance to its target that a student keeps, elementwise.
 
-        g = (1 - 2 lr |emb|**2 m)**epochs,  m = mean of x_start**2 over the batch
+        g = (1 - 2 lr |emb|**2 m)**steps,  m = mean of x_start**2 over the batch
 
-    Each gradient step on ``mean (a x - target x)**2`` multiplies ``a - target`` by that bracket
-    (SPEC 5); with m = n_t it is the discrete form of [OM] eq. 17. ``epochs`` may be one number, or
-    one a coordinate, (d,).
+    With m = n_t this is the discrete form of [OM] eq. 17.
+
+    Args:
+        mean_squares: m, of any shape that ``steps_per_merge`` broadcasts to.
+        steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
     """
-    return (1.0 - 2.0 * lr * SQUARED_NORM * mean_squares) ** epochs
+    return (1.0 - 2.0 * lr * SQUARED_NORM * mean_squares) ** steps_per_merge
 
 
 def decay_rates(second_moments: Array, lr: float) -> Array:
     """Rates r_t at which gradient flow would shrink a gap as gradient descent does, (T, d).
 
-        exp(-2 s r) = |1 - 2 lr |emb|**2 n|**epochs,  s = lr |emb|**2 epochs
+        exp(-2 s r) = |1 - 2 lr |emb|**2 n|**steps,  s = lr |emb|**2 steps
 
-    r is n_t for small ``lr``. The planner, which thinks in exp(-2 s r), so plans for the very
-    steps that are taken; where a bracket is negative, for its size.
+    r is n_t for small ``lr``. The planner computes with exp(-2 s r); with these rates it plans for
+    the gradient steps that are really taken. Where a bracket is negative, its size counts.
     """
     brackets = np.abs(1.0 - 2.0 * lr * SQUARED_NORM * second_moments)
     return -np.log(np.maximum(brackets, np.finfo(float).tiny)) / (2.0 * lr * SQUARED_NORM)
 
 
-def train_time(lr: float, epochs: int) -> float:
-    """The time s of gradient flow that so many gradient steps stand for ([OM] eq. 17)."""
-    return lr * SQUARED_NORM * epochs
+def train_time(lr: float, steps: int) -> float:
+    """The time s of gradient flow that this number of gradient steps stands for ([OM] eq. 17)."""
+    return lr * SQUARED_NORM * steps
 
 
 def largest_stable_lr(mean_squares: Array) -> float:
@@ -77,11 +82,11 @@ def largest_stable_lr(mean_squares: Array) -> float:
 
 
 def refuse_unstable(lr: float, second_moments: Array, variances: Array) -> None:
-    """Refuse a learning rate whose gradient steps grow: 2 lr |emb|**2 n >= 2 somewhere.
+    """Refuse a learning rate whose gradient steps diverge: 2 lr |emb|**2 n >= 2 somewhere.
 
     Args:
         second_moments: n_t, (T, d).
-        variances: (d,), to name the coordinate by.
+        variances: (d,), by which the message names the coordinate.
 
     Raises:
         ValueError: with the variance, the limit and the learning rates that work.
@@ -97,14 +102,85 @@ def refuse_unstable(lr: float, second_moments: Array, variances: Array) -> None:
         )
 
 
+def simulate_operators(
+    plans: Sequence[Plan],
+    operators: Array,
+    inputs: Inputs,
+    lr: float,
+    steps_per_merge: int | NDArray[np.int64],
+    num_runs: int,
+    seed: int,
+) -> Array:
+    """Final operators of training runs on one batch per time, (num_runs, d), with no training.
+
+    Args:
+        plans: One plan over T steps for each of the d coordinates.
+        operators: Teacher steps A_t, (T, d).
+        inputs: Gaussian inputs or noised latents; only their moments are used.
+        steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
+    """
+    shapes = inputs.batch_size / inputs.relative_spreads
+    generator = np.random.default_rng(seed)
+    mean_squares = independent_mean_squares(inputs.second_moments, shapes, num_runs, generator)
+    shrinkage = sgd_shrinkage(mean_squares, lr, steps_per_merge)
+    return per_dimension_operator(plans, operators, shrinkage)
+
+
+def simulate_gaussian_operators(
+    problem: Problem,
+    plans: Sequence[Plan],
+    rule: BatchRule,
+    batch_size: int,
+    lr: float,
+    steps_per_merge: int,
+    num_runs: int,
+    seed: int,
+) -> Array:
+    """Final operators of training runs on Gaussian inputs under a batch rule, (num_runs, d).
+
+    Args:
+        plans: One plan over T steps for each of the d coordinates.
+        rule: What one batch is used for; see the derivation above.
+    """
+    variances, moments = problem.variances, problem.second_moments
+    if rule in ("per_merge", "fresh"):
+        runs = np.empty((num_runs, len(variances)))
+        for i, plan in enumerate(plans):
+
+            def shrinkage_of(jump: Plan, i: int = i) -> Array:
+                # Equal merges of two strategies see the same batches, as in real training.
+                generator = np.random.default_rng([seed, i, jump.start, jump.stop])
+                return merge_shrinkage(
+                    moments[jump.start - 1, i],
+                    batch_size,
+                    lr,
+                    steps_per_merge,
+                    rule == "fresh",
+                    num_runs,
+                    generator,
+                )
+
+            runs[:, i] = merged_operator(plan, problem.operators[:, i], shrinkage_of)
+        return runs
+
+    generator = np.random.default_rng(seed)
+    if rule == "shared":
+        squares = shared_mean_squares(problem.schedule, variances, batch_size, num_runs, generator)
+    else:
+        shapes = np.full(moments.shape, batch_size / 2)
+        squares = independent_mean_squares(moments, shapes, num_runs, generator)
+    shrinkage = sgd_shrinkage(squares, lr, steps_per_merge)
+    return per_dimension_operator(plans, problem.operators, shrinkage)
+
+
 def independent_mean_squares(
     second_moments: Array, shapes: Array, num_runs: int, generator: np.random.Generator
 ) -> Array:
-    """Mean squares m_t of independent batches, one a time and run, (T, num_runs, d).
+    """Mean squares m_t of independent batches, one per time and run, (T, num_runs, d).
 
-    For Gaussian inputs m_t is exactly n_t chi2_B / B, the Gamma law of shape B / 2; for others
-    the Gamma law with the mean and variance of theirs is close, m_t being a mean over a large
-    batch.
+    For Gaussian inputs m_t is exactly n_t chi2_B / B, the Gamma law of shape B / 2. For other
+    inputs the Gamma law with the same mean and variance is close, because m_t is a mean over a
+    large batch.
 
     Args:
         second_moments: n_t, (T, d).
@@ -116,28 +192,6 @@ def independent_mean_squares(
     return second_moments[:, None, :] * draws
 
 
-def simulate_operators(
-    plans: Sequence[Plan],
-    operators: Array,
-    inputs: Inputs,
-    lr: float,
-    epochs: int | NDArray[np.int64],
-    num_runs: int,
-    seed: int,
-) -> Array:
-    """Final operators of independent training runs, (num_runs, d), with no training.
-
-    A run feels its batch of time t only through the mean square m_t.
-    """
-    shapes = inputs.batch_size / inputs.relative_spreads
-    generator = np.random.default_rng(seed)
-    mean_squares = independent_mean_squares(inputs.second_moments, shapes, num_runs, generator)
-    return per_dimension_operator(plans, operators, sgd_shrinkage(mean_squares, lr, epochs))
-
-
-DRAWS_AT_ONCE = 1_000_000
-
-
 def shared_mean_squares(
     schedule: NoiseSchedule,
     variances: Array,
@@ -147,7 +201,7 @@ def shared_mean_squares(
 ) -> Array:
     """Mean squares m_t where one draw of (x_0, eps) serves all times, (T, num_runs, d).
 
-    The joint law over t is exact; see the module's derivation.
+    The joint law over t is exact; see the derivation above.
     """
     size = (num_runs, len(variances))
     l_11 = np.sqrt(generator.chisquare(batch_size, size))
@@ -165,60 +219,25 @@ def merge_shrinkage(
     second_moment: float,
     batch_size: int,
     lr: float,
-    epochs: int,
+    steps: int,
     fresh: bool,
     num_runs: int,
     generator: np.random.Generator,
 ) -> Array:
-    """Shrinkage of a merge with its own batch, or one a gradient step if ``fresh``, (num_runs,)."""
+    """Shrinkage of one merge with batches of its own, (num_runs,).
+
+    Args:
+        second_moment: n_t of the merge's inputs.
+        steps: Gradient steps of the merge.
+        fresh: Whether every gradient step has its own batch, or all share one.
+    """
     shape = batch_size / 2
     if not fresh:
         draws = generator.standard_gamma(shape, num_runs) / shape
-        return sgd_shrinkage(second_moment * draws, lr, epochs)
+        return sgd_shrinkage(second_moment * draws, lr, steps)
     at_once = max(1, DRAWS_AT_ONCE // num_runs)
     shrinkage = np.ones(num_runs)
-    for done in range(0, epochs, at_once):
-        draws = generator.standard_gamma(shape, (min(at_once, epochs - done), num_runs)) / shape
-        shrinkage *= sgd_shrinkage(second_moment * draws, lr, epochs=1).prod(axis=0)
+    for done in range(0, steps, at_once):
+        draws = generator.standard_gamma(shape, (min(at_once, steps - done), num_runs)) / shape
+        shrinkage *= sgd_shrinkage(second_moment * draws, lr, steps_per_merge=1).prod(axis=0)
     return shrinkage
-
-
-def simulated_batch_operators(
-    problem: Problem,
-    plans: Sequence[Plan],
-    rule: BatchRule,
-    batch_size: int,
-    lr: float,
-    epochs: int,
-    num_runs: int,
-    seed: int,
-) -> Array:
-    """Final operators of independent training runs on Gaussian inputs, (num_runs, d).
-
-    Args:
-        plans: A plan over T steps for each of the d coordinates.
-        epochs: Gradient steps a merge.
-    """
-    variances, moments = problem.variances, problem.second_moments
-    if rule in ("per_merge", "fresh"):
-        fresh = rule == "fresh"
-        runs = np.empty((num_runs, len(variances)))
-        for i, plan in enumerate(plans):
-
-            def shrinkage_of(jump: Plan, i: int = i) -> Array:
-                # Equal merges of two strategies see the same batches, as in real training.
-                generator = np.random.default_rng([seed, i, jump.start, jump.stop])
-                n = moments[jump.start - 1, i]
-                return merge_shrinkage(n, batch_size, lr, epochs, fresh, num_runs, generator)
-
-            runs[:, i] = merged_operator(plan, problem.operators[:, i], shrinkage_of)
-        return runs
-
-    generator = np.random.default_rng(seed)
-    if rule == "shared":
-        squares = shared_mean_squares(problem.schedule, variances, batch_size, num_runs, generator)
-    else:
-        shapes = np.full(moments.shape, batch_size / 2)
-        squares = independent_mean_squares(moments, shapes, num_runs, generator)
-    shrinkage = sgd_shrinkage(squares, lr, epochs)
-    return per_dimension_operator(plans, problem.operators, shrinkage)

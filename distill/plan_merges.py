@@ -1,4 +1,7 @@
-"""The job that plans every strategy for given variances, or those of latents."""
+"""The command plan_merges: plan every strategy for given variances, or for those of latents.
+
+It imports PyTorch only to read latents.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +24,18 @@ PLANS = "plans.json"
 def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> PlanSet:
     """Plan every strategy and write ``plans.json`` in the run folder.
 
+    Args:
+        log: Called with one line per decision of the planner; see ``plan_every_strategy``.
+
     Raises:
-        FileNotFoundError, ValueError: schedule, variances, latents or run folder will not do.
+        FileNotFoundError, ValueError: schedule, variances, latents or run folder cannot be used.
     """
     schedule = _schedule(config)
     fingerprints = {}
     if config.latents is None:
         variances = np.array(config.variances, dtype=np.float64)
     else:
-        from vae.latents import latents_path, load_latents  # PyTorch, which nothing else needs
+        from vae.latents import latents_path, load_latents  # imports PyTorch
 
         path = latents_path(config.latents)
         variances = load_latents(path).variances.numpy()

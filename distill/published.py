@@ -1,4 +1,4 @@
-"""Published tables of synthetic experiments, and how far measured ones lie from them."""
+"""Published tables of synthetic experiments, and how far measured cells differ from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,17 @@ OUR_NAMES = {name: name for name in CANONICAL} | {
     "boot": "sequential_boot",
     "consistency": "sequential_consistency",
 }
-# [OM] Table 2 here departs from its own recursion, which starts from A_1: its code very likely
-# started from the operator of another step (ERRATA P-8). T, lambda, strategy.
+# (T, lambda, strategy) where [OM] Table 2 differs from its own recursion, which starts from A_1.
+# The paper's code very likely started from the operator of another step (ERRATA P-8).
 KNOWN_OFF = {
     (32, 1.0, "sequential_consistency"),
     (32, 2.0, "sequential_consistency"),
     (32, 5.0, "sequential_consistency"),
 }
-MEND = f"--compare takes CSV with the columns {','.join(COLUMNS)}"
-STDS_APART = 3.0
-SHARE_APART = 0.05
+HINT = f"--compare takes CSV with the columns {','.join(COLUMNS)}"
+# Means agree within the larger of three published standard deviations and 5 %.
+MEAN_STDS = 3.0
+MEAN_SHARE = 0.05
 STD_FACTOR = 2.0
 
 
@@ -49,22 +50,27 @@ class ComparedCell:
     std: float
     published_mean: float
     published_std: float
-    deviation: float  # measured less published mean, in published standard deviations
-    std_ratio: float  # measured over published
-    agrees: bool  # means within max(3 published std, 5 %)
-    std_agrees: bool  # within a factor 2
-    known_off: bool  # the published mean is the one in error
+    deviation: float
+    """(measured - published mean) / published standard deviation."""
+    std_ratio: float
+    """Measured / published standard deviation."""
+    agrees: bool
+    """Whether the means agree, within max(3 published standard deviations, 5 %)."""
+    std_agrees: bool
+    """Whether the standard deviations agree within a factor 2."""
+    known_off: bool
+    """Whether the published mean is the one in error."""
 
 
 def read_published(path: Path) -> list[PublishedCell]:
     """Read a published table: CSV with the columns T,lambda,strategy,mean,std.
 
     Raises:
-        FileNotFoundError, OSError: there is none, or it cannot be read.
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
         ValueError: with the line and what is wrong there.
     """
     cells: dict[tuple[int, float, str], PublishedCell] = {}
-    with reading(path, "a published table", MEND):
+    with reading(path, "a published table", HINT):
         for line, row in read_table(path, COLUMNS):
             try:
                 cell = _cell(row)
@@ -96,10 +102,10 @@ def _cell(row: dict[str, str]) -> PublishedCell:
 
 
 def published_cells_of(config: SimulateConfig) -> list[PublishedCell]:
-    """The cells of the table ``config.compare`` that the run will measure; none without one.
+    """The cells of the table ``config.compare`` that the run will measure; none without a table.
 
     Raises:
-        FileNotFoundError, ValueError: the table is missing, damaged, or of other cells alone.
+        FileNotFoundError, ValueError: the table is missing, damaged, or has only other cells.
     """
     if config.compare is None:
         return []
@@ -120,14 +126,14 @@ def published_cells_of(config: SimulateConfig) -> list[PublishedCell]:
 def compare_with_published(
     rows: Sequence[SyntheticRow], published: Sequence[PublishedCell]
 ) -> list[ComparedCell]:
-    """The measured cells that have a published one, in the order measured."""
+    """The measured cells that were published too, in the order of the rows."""
     found = {(cell.num_steps, cell.variance, cell.strategy): cell for cell in published}
     pairs = [(row, found.get((row.num_steps, row.variance, row.strategy))) for row in rows]
     return [_compare(row, cell) for row, cell in pairs if cell is not None]
 
 
 def _compare(row: SyntheticRow, cell: PublishedCell) -> ComparedCell:
-    apart = abs(row.mean - cell.mean)
+    difference = row.mean - cell.mean
     ratio = row.std / cell.std
     return ComparedCell(
         num_steps=row.num_steps,
@@ -137,9 +143,9 @@ def _compare(row: SyntheticRow, cell: PublishedCell) -> ComparedCell:
         std=row.std,
         published_mean=cell.mean,
         published_std=cell.std,
-        deviation=(row.mean - cell.mean) / cell.std,
+        deviation=difference / cell.std,
         std_ratio=ratio,
-        agrees=apart <= max(STDS_APART * cell.std, SHARE_APART * abs(cell.mean)),
+        agrees=abs(difference) <= max(MEAN_STDS * cell.std, MEAN_SHARE * abs(cell.mean)),
         std_agrees=1.0 / STD_FACTOR <= ratio <= STD_FACTOR,
         known_off=(row.num_steps, row.variance, row.strategy) in KNOWN_OFF,
     )

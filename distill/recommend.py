@@ -1,19 +1,22 @@
-"""Which strategy to take, whether the paper's claim holds, and what each dimension's plan is."""
+"""What a comparison advises: which strategy to take, and whether the paper's claim holds.
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+The claim is that sequential BOOT ends closest to the surrogate of the paper's four strategies.
+Training is random and computers round, so neither question is decided by a difference that small.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from distill.config import RECORDED_STEPS
 from distill.results import STUDENT_ROUNDING, ResultRow
-from experiment.write import write_json
-from planner.budget import BudgetKind
+from experiment.write import as_recorded, write_json
+from planner.budget import BudgetKind, Stage
 from planner.strategies import CANONICAL
 from planner.value import OPERATOR_ROUNDING
 from vae.model import LATENT_DIM
 
-# Expected W2 this near to the best is as good: no image shows it, and fewer merges are less work.
+# Expected W2 this close to the best is as good: no image shows it, and fewer merges are less work.
 AS_GOOD = 1e-3
 PIXEL_ROUNDING = 1e-3  # of an L2 norm: decoding is float32
 BOOT = "sequential_boot"
@@ -21,57 +24,71 @@ BOOT = "sequential_boot"
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The strategy to take at one budget and stage."""
+    """The strategy to take at one stage."""
 
     budget: BudgetKind
-    epochs: int
-    strategy: str  # of those as good as the best, the one of fewest merges
+    steps_per_merge: int = field(metadata=RECORDED_STEPS)
+    strategy: str
+    """Among the strategies as good as the best, the one of fewest merges."""
     gradient_steps: int
-    expected_w2: float  # to the surrogate teacher, over training runs
-    as_good: tuple[str, ...]  # others whose expected W2 is within AS_GOOD of the best
-    next_best: str | None  # the best of all others; None where there is no other
+    """Gradient steps over all its merges."""
+    expected_w2: float
+    """Its W2 to the surrogate, as the root of the mean of W2**2 over training runs."""
+    as_good: tuple[str, ...]
+    """Other strategies whose expected W2 is within ``AS_GOOD`` of the best."""
+    next_best: str | None
+    """The best of all other strategies; None where there is no other."""
     next_expected_w2: float | None
-    advantage: float | None  # share by which expected W2 is below that one's
+    advantage: float | None
+    """By which share of it the expected W2 is below that of the next best."""
     all_as_good: bool
 
+    @property
+    def stage(self) -> Stage:
+        """Budget and training length."""
+        return Stage(self.budget, self.steps_per_merge)
 
-def recommend(rows: list[ResultRow]) -> Recommendation:
-    """The strategy to take, of the rows of one budget and stage, a row a strategy."""
+
+def recommend(rows: Sequence[ResultRow]) -> Recommendation:
+    """The strategy to take at one stage.
+
+    Args:
+        rows: The rows of that stage, one per strategy.
+    """
     w2 = {row.strategy: row.w2_squared_expected**0.5 for row in rows}
     least = min(w2.values())
     good = [row for row in rows if w2[row.strategy] <= (1.0 + AS_GOOD) * least]
     taken = min(good, key=lambda row: (row.merges, w2[row.strategy]))
-    rest = [row.strategy for row in rows if row is not taken]
-    following = min(rest, key=w2.__getitem__, default=None)
-    mine = w2[taken.strategy]
+    others = [row.strategy for row in rows if row is not taken]
+    next_best = min(others, key=w2.__getitem__, default=None)
     return Recommendation(
         budget=taken.budget,
-        epochs=taken.epochs,
+        steps_per_merge=taken.steps_per_merge,
         strategy=taken.strategy,
         gradient_steps=taken.gradient_steps,
-        expected_w2=mine,
+        expected_w2=w2[taken.strategy],
         as_good=tuple(row.strategy for row in good if row is not taken),
-        next_best=following,
-        next_expected_w2=None if following is None else w2[following],
-        advantage=None if following is None else _advantage(mine, w2[following]),
+        next_best=next_best,
+        next_expected_w2=None if next_best is None else w2[next_best],
+        advantage=None if next_best is None else _advantage(w2[taken.strategy], w2[next_best]),
         all_as_good=len(good) == len(rows),
     )
 
 
-def _advantage(mine: float, following: float) -> float:
-    """Share by which one distance is below the next; 0 where training left none at all."""
-    return 1.0 - mine / following if following > 0.0 else 0.0
+def _advantage(taken: float, next_best: float) -> float:
+    """Share of the second distance by which the first is below it; 0 where the second is 0."""
+    return 1.0 - taken / next_best if next_best > 0.0 else 0.0
 
 
 def write_recommendations(
-    path: Path, num_steps: int, found: list[Recommendation], sentence: str
+    path: Path, num_steps: int, found: Sequence[Recommendation], sentence: str
 ) -> None:
     """Write ``recommendation.json``."""
     value = {
         "sentence": sentence,
         "num_steps": num_steps,
         "as_good_within": AS_GOOD,
-        "stages": [asdict(recommendation) for recommendation in found],
+        "stages": [as_recorded(recommendation) for recommendation in found],
     }
     write_json(path, value)
 
@@ -80,43 +97,40 @@ def write_recommendations(
 class Standing:
     """Where sequential BOOT stands among the paper's four strategies, at one stage."""
 
-    epochs: int
-    lowest: tuple[str, ...]  # all that tie with the lowest, within rounding
+    stage: Stage
+    lowest: tuple[str, ...]
+    """All strategies that tie with the lowest, within rounding."""
     least: float
-    boot: float  # what BOOT measures
+    """The lowest value."""
+    boot: float
+    """The value of BOOT."""
 
     @property
     def boot_is_lowest(self) -> bool:
-        """Alone or tied."""
+        """Whether BOOT is lowest, alone or tied."""
         return BOOT in self.lowest
 
 
-def boot_standings(rows: list[ResultRow], measure: str) -> list[Standing]:
-    """The paper's claim, stage by stage, of the rows of one budget.
+def boot_standings(rows: Sequence[ResultRow], measure: str) -> list[Standing]:
+    """Where BOOT stands at every stage.
 
     Args:
-        measure: ``w2_squared`` or ``pixel_l2``, as measured.
+        measure: ``w2_squared`` or ``pixel_l2``: the measured value that is compared.
     """
-    slack = _w2_slack if measure == "w2_squared" else _pixel_slack
-    stages = dict.fromkeys(row.epochs for row in rows)
-    return [_standing([row for row in rows if row.epochs == n], measure, slack) for n in stages]
+    stages = dict.fromkeys(row.stage for row in rows)
+    return [_standing([row for row in rows if row.stage == stage], measure) for stage in stages]
 
 
-def _standing(
-    stage: list[ResultRow], measure: str, slack: Callable[[ResultRow], float]
-) -> Standing:
-    found = {row.strategy: getattr(row, measure) for row in stage if row.strategy in CANONICAL}
-    best = min(stage, key=lambda row: found.get(row.strategy, np.inf))
-    least = found[best.strategy]
-    lowest = tuple(name for name, value in found.items() if value <= least + slack(best))
-    return Standing(stage[0].epochs, lowest, least, found[BOOT])
+def _standing(rows: Sequence[ResultRow], measure: str) -> Standing:
+    values = {row.strategy: getattr(row, measure) for row in rows if row.strategy in CANONICAL}
+    best = min((row for row in rows if row.strategy in values), key=lambda r: values[r.strategy])
+    least = values[best.strategy]
+    slack = _w2_slack(best) if measure == "w2_squared" else PIXEL_ROUNDING
+    lowest = tuple(name for name, value in values.items() if value <= least + slack)
+    return Standing(best.stage, lowest, least, values[BOOT])
 
 
 def _w2_slack(row: ResultRow) -> float:
-    """How far the rounding e of 128 operators near 1 may move W2**2: by 2 W2 |e| + |e|**2."""
+    """How far the rounding e of d operators near 1 may move W2**2: by 2 W2 |e| + |e|**2."""
     error = (STUDENT_ROUNDING if row.engine == "sgd" else OPERATOR_ROUNDING) * LATENT_DIM**0.5
     return 2.0 * row.w2_squared**0.5 * error + error**2
-
-
-def _pixel_slack(row: ResultRow) -> float:
-    return PIXEL_ROUNDING

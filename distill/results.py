@@ -1,54 +1,82 @@
-"""The table of a comparison: one row a case, measured beside predicted."""
+"""The table of a comparison: one row per case, measured beside predicted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
 from torch import Tensor
 
-from distill.comparison import Comparison, Students
+from distill.comparison import Comparison
+from distill.config import RECORDED_ENGINE, RECORDED_STEPS, Engine
 from distill.decode import Likeness, decode_operator, likeness, noise_bank
+from distill.engines import Students
 from distill.jobs import Case
-from experiment.write import write_rows
-from planner.budget import BudgetKind
+from planner.budget import BudgetKind, Stage
 from planner.value import w2_squared
 
-# Students are float32: where a simulated spread falls below this, rounding is what is measured.
+# Students are float32. Where a simulated spread is below this, deviations measure the rounding.
 STUDENT_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One strategy at one stage, under one budget, on one seed's batches."""
+    """One strategy at one stage, on the batches of one seed: a row of ``results.csv``."""
 
     strategy: str
     budget: BudgetKind
-    epochs: int  # gradient steps a merge; under total, of a plan of T - 1 merges
+    steps_per_merge: int = field(metadata=RECORDED_STEPS)
+    """Training length of the stage; see ``planner.budget.Stage``."""
     seed: int
-    engine: str  # sgd or exact
-    inputs: str  # gaussian or latents
-    w2_squared: float  # measured student to the surrogate
-    w2_squared_predicted: float  # closed form with the expected shrinkage
-    w2_squared_expected: float  # mean over simulated training runs
-    w2_squared_spread: float  # standard deviation over simulated training runs
-    largest_deviation: float  # over coordinates, |measured - expected| in spreads
-    rms_deviation: float  # root mean square of the same; about 1 if the theory holds
-    w2_squared_to_composite: float  # measured student to the teacher's true composite
-    w2_squared_to_data: float  # measured student to sqrt(lambda), the scale of the data
-    pixel_l2: float  # mean over images of the distance to the surrogate teacher's
-    pixel_l2_low: float  # 95 % bootstrap interval of that mean, over the shared noise
+    engine: Engine = field(metadata=RECORDED_ENGINE)
+    inputs: str
+    """gaussian or latents."""
+    w2_squared: float
+    """Squared W2 of the measured student to the surrogate."""
+    w2_squared_predicted: float
+    """The same in closed form, with the expected shrinkage."""
+    w2_squared_expected: float
+    """Its mean over simulated training runs."""
+    w2_squared_spread: float
+    """Its standard deviation over simulated training runs."""
+    largest_deviation: float
+    """Largest |measured - expected operator| over coordinates, in spreads of that coordinate."""
+    rms_deviation: float
+    """Root mean square of the same deviations; about 1 if the theory holds."""
+    w2_squared_to_composite: float
+    """Squared W2 of the measured student to the composite."""
+    w2_squared_to_data: float
+    """Squared W2 of the measured student to sqrt(lambda), the scale of the data."""
+    pixel_l2: float
+    """Distance to the image of the surrogate teacher, mean over images."""
+    pixel_l2_low: float
+    """Lower end of the 95 % bootstrap interval of that mean, over the shared noise."""
     pixel_l2_high: float
-    ssim: float  # mean over images, to the surrogate teacher's
-    merges: int  # of the coordinate that makes most
-    rounds: int  # of merges that wait for each other
-    gradient_steps: int  # of all merges together
-    seconds: float  # of training
+    """Upper end of the interval."""
+    ssim: float
+    """Similarity to the image of the surrogate teacher, mean over images."""
+    merges: int
+    """Merges of the coordinate that makes most."""
+    rounds: int
+    """Rounds of merges that wait for each other."""
+    gradient_steps: int
+    """Gradient steps over all merges, of the coordinate that takes most."""
+    seconds: float
+    """Duration of the training."""
+
+    @property
+    def stage(self) -> Stage:
+        """Budget and training length."""
+        return Stage(self.budget, self.steps_per_merge)
 
 
 def tabulate(comparison: Comparison, num_images: int, seed: int) -> list[ResultRow]:
-    """Rows in the order of the cases; images of the seed's noise bank, the same for all."""
+    """One row per case, in their order.
+
+    Args:
+        num_images: Images that are decoded per case, from the same noise for all.
+        seed: Number of the noise bank.
+    """
     z_T = noise_bank(seed, 0, num_images, len(comparison.mean))
 
     def decode(operator: np.ndarray) -> Tensor:
@@ -75,8 +103,8 @@ def _row(comparison: Comparison, case: Case, students: Students, images: Likenes
 
     return ResultRow(
         strategy=case.strategy,
-        budget=case.budget,
-        epochs=case.epochs,
+        budget=case.stage.budget,
+        steps_per_merge=case.stage.steps_per_merge,
         seed=case.seed,
         engine=students.engine,
         inputs=comparison.inputs,
@@ -99,16 +127,11 @@ def _row(comparison: Comparison, case: Case, students: Students, images: Likenes
     )
 
 
-def write_results(path: Path, rows: list[ResultRow]) -> None:
-    """Write the rows as CSV, floats in full precision."""
-    write_rows(path, rows, ResultRow)
-
-
 def over_seeds(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """One row a strategy, budget and stage: numbers are means over seeds, the seed is the first."""
+    """One row per strategy and stage: floats are means over seeds, the rest is the first seed's."""
     together: dict[tuple, list[ResultRow]] = {}
     for row in rows:
-        together.setdefault((row.budget, row.epochs, row.strategy), []).append(row)
+        together.setdefault((row.stage, row.strategy), []).append(row)
     return [_mean(same) for same in together.values()]
 
 

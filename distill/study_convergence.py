@@ -1,56 +1,62 @@
-"""How the error falls with training: at equal epochs a merge, and at equal epochs in total."""
+"""The command study_convergence: how the error falls with training, under both budgets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tqdm import tqdm
 
-from distill.config import ConvergenceConfig
+from distill.config import RECORDED_SYNTHETIC_ENGINE, ConvergenceConfig, SyntheticEngine
 from distill.synthetic import load_or_compute_cells, open_synthetic_run
+from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind
-from planner.plan import merges
+from planner.plan import num_merges
 from planner.strategies import CANONICAL
 
 
 @dataclass(frozen=True)
 class ConvergenceRow:
-    """Signed error a - S of one strategy and variance under one budget."""
+    """The signed error a - S of one strategy and variance at one training length."""
 
     num_steps: int
     variance: float
     strategy: str
-    engine: str
-    budget: str  # what ``epochs`` counts: per_merge or total
-    epochs: int
-    epochs_per_merge: int
+    engine: SyntheticEngine = field(metadata=RECORDED_SYNTHETIC_ENGINE)
+    budget: BudgetKind
+    gradient_steps: int = field(metadata=recorded_as("epochs"))
+    """What the budget holds equal: gradient steps per merge, or in total."""
+    steps_per_merge: int = field(metadata=recorded_as("epochs_per_merge"))
     mean: float
+    """Mean over trials."""
     std: float
+    """Standard deviation over trials, with trials - 1 in the denominator."""
     trials: int
     predicted: float
+    """Closed form with the expected shrinkage."""
 
 
 def study_convergence(config: ConvergenceConfig) -> list[ConvergenceRow]:
-    """Finish all points of the study, or load what an earlier run of this command finished.
+    """Compute all points of the study, except those that an earlier run of it finished.
 
-    Equal totals are (T - 1) times the epochs asked for, so that plans of T - 1 merges divide
-    them evenly; vanilla spends all of a total on its one merge.
+    Totals are T - 1 times the steps per merge that were asked for, so plans of T - 1 merges divide
+    them evenly; vanilla spends the whole total on its one merge.
 
     Raises:
-        ValueError, FloatingPointError: as ``begin`` and ``finish_cells``.
+        ValueError: the learning rate is unstable, or the run folder is another run's, or damaged.
+        FloatingPointError: a student diverged.
     """
     device = open_synthetic_run(config, "study_convergence", [config.num_steps], {})
     points = [
-        (budget, strategy, epochs if budget == "per_merge" else epochs * (config.num_steps - 1))
-        for epochs in sorted(config.epochs)
+        (budget, strategy, steps if budget == "per_merge" else steps * (config.num_steps - 1))
+        for steps in sorted(config.steps_per_merge)
         for budget in BUDGETS
         for strategy in config.strategies
     ]
     rows = []
     with tqdm(points, unit="point") as bar:
-        for budget, strategy, epochs in bar:
-            spent = epochs_per_merge(budget, strategy, epochs, config.num_steps)
-            bar.set_description(f"{strategy}, {spent} epochs a merge")
-            cells = load_or_compute_cells(config, config.num_steps, strategy, spent, device)
+        for budget, strategy, gradient_steps in bar:
+            per_merge = merge_steps(budget, strategy, gradient_steps, config.num_steps)
+            bar.set_description(f"{strategy}, {per_merge} gradient steps per merge")
+            cells = load_or_compute_cells(config, config.num_steps, strategy, per_merge, device)
             for i, variance in enumerate(config.variances):
                 rows.append(
                     ConvergenceRow(
@@ -59,8 +65,8 @@ def study_convergence(config: ConvergenceConfig) -> list[ConvergenceRow]:
                         strategy=strategy,
                         engine=config.engine,
                         budget=budget,
-                        epochs=epochs,
-                        epochs_per_merge=spent,
+                        gradient_steps=gradient_steps,
+                        steps_per_merge=per_merge,
                         mean=float(np.mean(cells.errors[:, i])),
                         std=float(np.std(cells.errors[:, i], ddof=1)),
                         trials=config.trials,
@@ -70,8 +76,12 @@ def study_convergence(config: ConvergenceConfig) -> list[ConvergenceRow]:
     return rows
 
 
-def epochs_per_merge(budget: BudgetKind, strategy: str, epochs: int, num_steps: int) -> int:
-    """Gradient steps of each merge of a canonical strategy under a budget."""
+def merge_steps(budget: BudgetKind, strategy: str, gradient_steps: int, num_steps: int) -> int:
+    """Gradient steps that each merge of a canonical strategy takes.
+
+    Args:
+        gradient_steps: Gradient steps per merge, or in total, as the budget says.
+    """
     if budget == "per_merge":
-        return epochs
-    return epochs // len(list(merges(CANONICAL[strategy](num_steps))))
+        return gradient_steps
+    return gradient_steps // num_merges(CANONICAL[strategy](num_steps))

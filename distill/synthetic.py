@@ -1,5 +1,11 @@
-"""Cells of the synthetic experiments: one T, strategy and budget; all variances and trials."""
+"""Synthetic experiments, the second laboratory of this package: students of scalar Gaussians.
 
+The paper's tables are about scalar Gaussians, not about latents. A cell is one strategy at one T
+and one training length, with all variances and trials; the commands simulate_students and
+study_convergence are made of cells. A run folder keeps each cell as soon as it is computed.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,27 +24,29 @@ from distill.inputs import (
     redrawn_gaussian_inputs,
     shared_gaussian_inputs,
 )
-from distill.law import refuse_unstable, sgd_shrinkage, simulated_batch_operators
-from distill.stage_plans import plan_strategy
-from distill.train import count_fits, train_students
+from distill.law import refuse_unstable, sgd_shrinkage, simulate_gaussian_operators
+from distill.train import count_steps, train_students
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.read import reading
 from experiment.seeds import problem_seed
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
-from planner.plan import Plan
+from planner.per_dimension import per_dimension_plans
+from planner.plan import Plans
+from planner.plan_set import PER_DIMENSION
 from planner.problem import Problem, make_problem
+from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
 
 Array = NDArray[np.float64]
 CELLS_KIND = "mergelab synthetic cells, format 1"
-# In float32 a student stops about 1e-6 short of its target, where its steps fall below the
-# resolution of theta: a sixth of the spread of the cells near variance 1.
+# In float32 a student stops about 1e-6 from its target, where its steps fall below the resolution
+# of theta: a sixth of the spread of the cells near variance 1.
 TRAINED_AS = torch.float64
-# Which batches the published spreads come from (ERRATA P-8): BOOT keeps the one batch of its one
-# start T for all stages, consistency one (x_0, eps) draw for all of its. The spreads of progressive
-# are those of a batch a merge; with one a time, its student of time T would see a single batch in
-# all rounds, and its spread would be 1.7 times the published one.
+# The batches from which the published spreads come (ERRATA P-8). BOOT uses one batch at its one
+# start T in all its merges; consistency uses one draw of (x_0, eps) in all of its merges. The
+# spreads of progressive are those of one batch per merge: with one batch per time, the student of
+# time T would see a single batch in all rounds, and its spread would be 1.7 times the published.
 FIXED_RULES: dict[str, BatchRule] = {
     "vanilla": "per_time",
     "progressive": "per_merge",
@@ -49,24 +57,26 @@ FIXED_RULES: dict[str, BatchRule] = {
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Signed errors a - S of one strategy's students."""
+    """Signed errors a - S of one strategy's students, for all variances and trials."""
 
-    errors: Array  # measured, (trials, d)
-    predicted: Array  # closed form with the expected shrinkage, (d,)
-
-
-def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
-    """Which batches the merges of a strategy see; those of plans of ours one a time step."""
-    return "fresh" if batches == "fresh" else FIXED_RULES.get(strategy, "per_time")
+    errors: Array
+    """Measured, (trials, d)."""
+    predicted: Array
+    """Closed form with the expected shrinkage, (d,)."""
 
 
 def open_synthetic_run(
-    config: SyntheticConfig, job: str, num_steps: list[int], fingerprints: dict[str, str]
+    config: SyntheticConfig, job: str, num_steps: Sequence[int], fingerprints: dict[str, str]
 ) -> torch.device:
     """Refuse what cannot train, then open the run folder.
 
     Args:
+        job: Name of the command.
+        num_steps: Every T of the run.
         fingerprints: Name of each file that decides the numbers -> its SHA-256.
+
+    Returns:
+        The device that trains.
 
     Raises:
         ValueError: the learning rate is unstable, or the folder holds another run.
@@ -83,82 +93,88 @@ def load_or_compute_cells(
     config: SyntheticConfig,
     num_steps: int,
     strategy: str,
-    epochs: int,
+    steps_per_merge: int,
     device: torch.device,
-    given: tuple[Plan, ...] | None = None,
+    given: Mapping[str, Plans] | None = None,
 ) -> Cells:
-    """The cells from the run folder if finished, else computed and kept there.
+    """The cells from the run folder if they are finished, else computed and kept there.
 
     Args:
-        given: A plan a variance; without them, those that the strategy's name stands for.
+        given: Strategy -> one plan per variance, in place of the plans that names stand for.
 
     Raises:
         FloatingPointError: a student diverged.
         ValueError: a file in the run folder is damaged.
     """
-    path = config.out / "cells" / f"{num_steps}_{strategy}_{epochs}.safetensors"
-    if config.recompute or not path.exists():
-        problem = make_problem(cosine_schedule(num_steps), np.array(config.variances))
-        save_cells(path, _compute(config, problem, strategy, epochs, device, given))
-    return load_cells(path, config.trials, len(config.variances))
+    path = config.out / "cells" / f"{num_steps}_{strategy}_{steps_per_merge}.safetensors"
+    if path.exists() and not config.recompute:
+        return load_cells(path, config.trials, len(config.variances))
+    problem = make_problem(cosine_schedule(num_steps), np.array(config.variances))
+    shrinkage = sgd_shrinkage(problem.second_moments, config.lr, steps_per_merge)
+    plans = given[strategy] if given else plan_strategy(strategy, problem, shrinkage)
+    operators = run_trials(config, problem, strategy, plans, steps_per_merge, device)
+    predicted = per_dimension_operator(plans, problem.operators, shrinkage)
+    cells = Cells(operators - problem.surrogate, predicted - problem.surrogate)
+    save_cells(path, cells)
+    return cells
 
 
-def _compute(
+def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> Plans:
+    """One plan per coordinate of a canonical strategy or of ``per_dimension``.
+
+    Args:
+        shrinkage: g_t, (T, d): the share of the distance to its target that a merge which starts
+            at t leaves.
+    """
+    if name == PER_DIMENSION:
+        return per_dimension_plans(problem.operators, shrinkage, problem.variances)
+    return (CANONICAL[name](problem.num_steps),) * len(problem.variances)
+
+
+def run_trials(
     config: SyntheticConfig,
     problem: Problem,
     strategy: str,
-    epochs: int,
+    plans: Plans,
+    steps_per_merge: int,
     device: torch.device,
-    given: tuple[Plan, ...] | None,
-) -> Cells:
-    shrinkage = sgd_shrinkage(problem.second_moments, config.lr, epochs)
-    plans = given or plan_strategy(strategy, problem, shrinkage)
+) -> Array:
+    """Final operators of all trials, trained or simulated, (trials, d)."""
     rule = batch_rule(strategy, config.batches)
-    if config.engine == "sgd":
-        operators = _train(config, problem, plans, rule, epochs, device)
-    else:
-        operators = simulated_batch_operators(
+    seed = problem_seed(config.seed, problem.num_steps)
+    if config.engine == "simulated":
+        return simulate_gaussian_operators(
             problem,
             plans,
             rule,
             config.batch_size,
             config.lr,
-            epochs,
+            steps_per_merge,
             config.trials,
-            problem_seed(config.seed, problem.num_steps),
+            seed,
         )
-    return Cells(
-        errors=operators - problem.surrogate,
-        predicted=per_dimension_operator(plans, problem.operators, shrinkage) - problem.surrogate,
-    )
-
-
-def _train(
-    config: SyntheticConfig,
-    problem: Problem,
-    plans: tuple[Plan, ...],
-    rule: BatchRule,
-    epochs: int,
-    device: torch.device,
-) -> Array:
-    """Final operators by real training, (trials, d); every trial is a coordinate of its own."""
-    trials = config.trials
-    repeated = np.repeat(problem.variances, trials)
-    repeated_plans = [plan for plan in plans for _ in range(trials)]
-    inputs = _inputs(config, problem, repeated, rule, device)
-    total = count_fits(repeated_plans) * epochs
+    # Every trial of every variance is a coordinate of its own.
+    repeated_plans = [plan for plan in plans for _ in range(config.trials)]
+    variances = np.repeat(problem.variances, config.trials)
+    inputs = _inputs(config, problem, variances, rule, seed, device)
+    total = count_steps(repeated_plans, steps_per_merge)
     with tqdm(total=total, unit="step", position=1, leave=False) as bar:
         operators = train_students(
             repeated_plans,
-            np.repeat(problem.operators, trials, axis=1),
+            np.repeat(problem.operators, config.trials, axis=1),
             inputs,
-            epochs,
+            steps_per_merge,
             config.lr,
             device,
             bar.update,
             TRAINED_AS,
         )
-    return operators.reshape(-1, trials).T
+    return operators.reshape(-1, config.trials).T
+
+
+def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
+    """What one batch is used for under a strategy; planned strategies have one batch per time."""
+    return "fresh" if batches == "fresh" else FIXED_RULES.get(strategy, "per_time")
 
 
 def _inputs(
@@ -166,28 +182,32 @@ def _inputs(
     problem: Problem,
     variances: Array,
     rule: BatchRule,
+    seed: int,
     device: torch.device,
 ) -> Inputs:
-    seed = problem_seed(config.seed, problem.num_steps)
-    if rule in ("per_merge", "fresh"):
-        return redrawn_gaussian_inputs(
-            problem.schedule, variances, config.batch_size, seed, device, fresh=rule == "fresh"
-        )
-    make = shared_gaussian_inputs if rule == "shared" else gaussian_inputs
-    return make(problem.schedule, variances, config.batch_size, seed)
+    schedule, size = problem.schedule, config.batch_size
+    if rule == "shared":
+        return shared_gaussian_inputs(schedule, variances, size, seed)
+    if rule == "per_time":
+        return gaussian_inputs(schedule, variances, size, seed)
+    return redrawn_gaussian_inputs(schedule, variances, size, seed, device, fresh=rule == "fresh")
 
 
 def save_cells(path: Path, cells: Cells) -> None:
-    """Write them, whole or not at all."""
+    """Write cells, whole or not at all."""
     tensors = {name: torch.from_numpy(getattr(cells, name)) for name in ("errors", "predicted")}
     write_tensors(path, tensors, {"kind": CELLS_KIND})
 
 
 def load_cells(path: Path, trials: int, width: int) -> Cells:
-    """Cells that a run kept, of so many trials and variances.
+    """Read cells that a run kept.
+
+    Args:
+        trials: Number of trials that the cells must have.
+        width: Number of variances d that the cells must have.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or of others.
+        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or of another shape.
     """
     tensors, _ = read_tensors(path, CELLS_KIND)
     with reading(path, "these cells", "remove it and run again, or give --recompute"):

@@ -1,45 +1,52 @@
-"""Training students under a plan, merge by merge, by minibatch gradient descent."""
+"""Training students under a plan, merge by merge, by minibatch gradient descent ([OM] App. J).
 
-from collections.abc import Callable, Iterable, Sequence
+The student of time t is Diag(theta_t emb(t/T)), with theta_t in R^{d x 64}. It starts as the
+teacher step A_t. A merge that starts at t trains theta_t towards the product of the students of
+its parts. Coordinates never interact, so each may follow a plan of its own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, repeat, zip_longest
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
-from distill.descent import fit_operators
 from distill.inputs import Inputs
-from distill.student import least_norm_parameters, time_embedding
-from planner.plan import Plan, rounds
+from planner.plan import Plan, map_distinct, rounds
 
 Array = NDArray[np.float64]
-Column = tuple[int, Plan]  # a coordinate and the merge that it makes
-# Trained at once: more of them leave the processor's cache, and a step takes several times longer.
+Column = tuple[int, Plan]
+"""A coordinate and a merge that it makes: one scalar student to train."""
+
+EMBEDDING_DIM = 64
+SQUARED_NORM = EMBEDDING_DIM / 2  # sin**2 + cos**2 = 1 for each of the 32 frequencies
+# More columns at once leave the processor's cache, and a step takes several times longer.
 COLUMNS_AT_ONCE = 128
+WARM_UP_STEPS = 3  # before a CUDA capture, so that no lazy initialisation is captured
 
 
 def train_students(
     plans: Sequence[Plan],
     operators: Array,
     inputs: Inputs,
-    epochs: int,
+    steps_per_merge: int | NDArray[np.int64],
     lr: float,
     device: torch.device,
-    on_epoch: Callable[[], object] = lambda: None,
+    on_step: Callable[[], object] = lambda: None,
     dtype: torch.dtype = torch.float32,
 ) -> Array:
-    """Execute one plan a coordinate by real gradient steps; all coordinates at once.
-
-    The student of time t is Diag(theta_t emb(t/T)), theta_t in R^{d x 64}. It begins as the
-    teacher step A_t; a merge that starts at t trains theta_t towards the product of its parts'
-    students ([OM] App. J). A plan for all coordinates is that plan d times.
+    """Execute one plan per coordinate by real gradient steps, all coordinates at once.
 
     Args:
-        plans: A plan over T steps for each of the d coordinates.
+        plans: One plan over T steps for each of the d coordinates. To execute one plan for all
+            coordinates, give it d times.
         operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
-        epochs: Gradient steps a merge, each on a whole batch.
-        on_epoch: Called after every gradient step, ``count_fits(plans) * epochs`` times.
+        steps_per_merge: Gradient steps of every merge, each on a whole batch, or of the merges of
+            each coordinate, (d,).
+        on_step: Called after every gradient step, ``count_steps(plans, steps_per_merge)`` times.
 
     Returns:
         The operator that each coordinate ends with, (d,).
@@ -53,7 +60,7 @@ def train_students(
     theta = least_norm_parameters(torch.from_numpy(operators), embeddings)  # (T, d, 64)
     theta, embeddings = theta.to(device, dtype), embeddings.to(device, dtype)
 
-    for columns in _columns_at_once(plans):
+    for steps, columns in training_order(plans, steps_per_merge):
         coordinates = torch.tensor([i for i, _ in columns], device=device)
         rows = torch.tensor([jump.start - 1 for _, jump in columns], device=device)
         with torch.no_grad():
@@ -61,15 +68,15 @@ def train_students(
         trained = fit_operators(
             theta[rows, coordinates],
             embeddings[rows],
-            _training_pairs(columns, inputs, target, epochs),
+            _training_pairs(columns, inputs, target, steps),
             lr,
-            on_epoch,
+            on_step,
         )
         if not trained.isfinite().all():
             jump = columns[int((~trained.isfinite().all(dim=1)).nonzero()[0])][1]
             raise FloatingPointError(
                 f"the student of the jump x_{jump.start} -> x_{jump.stop} is not finite after "
-                f"{epochs} gradient steps; lower --lr (now {lr})"
+                f"{steps} gradient steps; lower --lr (now {lr})"
             )
         theta[rows, coordinates] = trained
 
@@ -77,48 +84,81 @@ def train_students(
     return students[[plan.start - 1 for plan in plans], np.arange(len(plans))]
 
 
-def count_fits(plans: Sequence[Plan]) -> int:
-    """Calls of ``fit_operators`` that ``train_students`` will make of the plans."""
-    return len(_columns_at_once(plans))
+def time_embedding(times: Tensor) -> Tensor:
+    """Embed times t/T, (n,) -> (n, 64); every row has squared norm 32.
 
+        emb(x) = (sin(w_1 x), cos(w_1 x), ..., sin(w_32 x), cos(w_32 x)),  w_i = 10000**(-2i/64)
 
-def _columns_at_once(plans: Sequence[Plan]) -> list[list[Column]]:
-    """What is trained together, in order: the rounds, cut between merges where they are wide.
-
-    The merges of a round do not wait for each other, so neither do its pieces.
+    [OM] eq. 95; i runs over 1..32 there, not over the usual 0..31.
     """
-    pieces = []
-    for columns in _rounds_of_columns(plans):
-        piece: list[Column] = []
-        for _, group in _merges_of(columns):
-            if piece and len(piece) + len(group) > COLUMNS_AT_ONCE:
-                pieces.append(piece)
-                piece = []
-            piece.extend(group)
-        pieces.append(piece)
-    return pieces
+    i = torch.arange(1, EMBEDDING_DIM // 2 + 1, dtype=times.dtype, device=times.device)
+    angles = times[:, None] * 10_000.0 ** (-2.0 * i / EMBEDDING_DIM)  # (n, 32)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(start_dim=1)
 
 
-def _rounds_of_columns(plans: Sequence[Plan]) -> list[list[Column]]:
-    """Round by round, every (coordinate, merge) that does not wait for another."""
-    rounds_of = {id(plan): rounds(plan) for plan in plans}
-    per_coordinate = [rounds_of[id(plan)] for plan in plans]
-    return [
-        sorted(((i, jump) for i, jumps in enumerate(together) for jump in jumps), key=_ends)
-        for together in zip_longest(*per_coordinate, fillvalue=[])
-    ]
+def least_norm_parameters(operators: Tensor, embeddings: Tensor) -> Tensor:
+    """The smallest theta whose students are the given operators: theta = emb A / |emb|**2.
+
+    Args:
+        operators: (n, d), one row per time.
+        embeddings: (n, 64).
+
+    Returns:
+        (n, d, 64), with ``theta @ emb == operators``.
+    """
+    return operators[:, :, None] * embeddings[:, None, :] / SQUARED_NORM
+
+
+def training_order(
+    plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]
+) -> list[tuple[int, list[Column]]]:
+    """The columns that are trained at once, in order, each time with their gradient steps.
+
+    Coordinates that take equally many steps per merge go together, round by round; the merges of a
+    round do not wait for each other. A wide round is divided between merges.
+    """
+    steps = np.broadcast_to(steps_per_merge, len(plans))
+    rounds_of = map_distinct(rounds, plans)
+    order = []
+    for number in np.unique(steps):
+        own_rounds = [own if n == number else [] for own, n in zip(rounds_of, steps, strict=True)]
+        for together in zip_longest(*own_rounds, fillvalue=[]):
+            columns = [(i, jump) for i, jumps in enumerate(together) for jump in jumps]
+            order += [(int(number), part) for part in _divided(columns)]
+    return order
+
+
+def count_steps(plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]) -> int:
+    """Gradient steps that ``train_students`` takes one after the other."""
+    return sum(steps for steps, _ in training_order(plans, steps_per_merge))
+
+
+def _divided(columns: Sequence[Column]) -> list[list[Column]]:
+    """The columns of a round in lists of about ``COLUMNS_AT_ONCE``; no list divides a merge."""
+    lists: list[list[Column]] = [[]]
+    for _, same_merge in _by_merge(sorted(columns, key=_ends)):
+        if lists[-1] and len(lists[-1]) + len(same_merge) > COLUMNS_AT_ONCE:
+            lists.append([])
+        lists[-1].extend(same_merge)
+    return lists
+
+
+def _by_merge(columns: Iterable[Column]) -> Iterator[tuple[Plan, list[Column]]]:
+    """Each jump with its columns, which must stand together."""
+    for _, group in groupby(columns, key=_ends):
+        same_merge = list(group)
+        yield same_merge[0][1], same_merge
 
 
 def _ends(column: Column) -> tuple[int, int]:
-    """What the columns of a round are sorted by, so that those of one merge stand together."""
     return column[1].start, column[1].stop
 
 
-def _part_products(columns: list[Column], theta: Tensor, embeddings: Tensor) -> Tensor:
-    """Product of the current students of each merge's parts, (M,)."""
+def _part_products(columns: Sequence[Column], theta: Tensor, embeddings: Tensor) -> Tensor:
+    """What each column learns: the product of the current students of its merge's parts, (M,)."""
     students = (theta * embeddings[:, None, :]).sum(dim=2)  # (T, d)
     ones = torch.ones_like(students[:1])
-    padded = torch.cat([ones, students])  # row t belongs to t, row 0 fills up
+    padded = torch.cat([ones, students])  # row t belongs to t; row 0 pads merges of few parts
     width = max(len(jump.parts) for _, jump in columns)
     starts = torch.zeros(len(columns), width, dtype=torch.long)
     for m, (_, jump) in enumerate(columns):
@@ -128,32 +168,111 @@ def _part_products(columns: list[Column], theta: Tensor, embeddings: Tensor) -> 
 
 
 def _training_pairs(
-    columns: list[Column], inputs: Inputs, target: Tensor, epochs: int
+    columns: Sequence[Column], inputs: Inputs, target: Tensor, steps: int
 ) -> Iterable[tuple[Tensor, Tensor]]:
-    """Inputs x_start and teachers' outputs x_stop of each gradient step, (B, M) each.
+    """Inputs x_start and outputs x_stop of the teacher for each gradient step, (B, M) each.
 
     Args:
         target: What each column learns, (M,), on the device of the training.
     """
-    merges_with_coordinates = [
-        (jump, torch.tensor([i for i, _ in group], device=target.device))
-        for jump, group in _merges_of(columns)
+    merges = [
+        (jump, torch.tensor([i for i, _ in same_merge], device=target.device))
+        for jump, same_merge in _by_merge(columns)
     ]
 
-    def draw(jump: Plan, update: int) -> Tensor:  # (B, d)
-        batch = inputs.redraw(jump, update) if inputs.redraw else inputs.draw(jump.start)
+    def draw(jump: Plan, step: int) -> Tensor:  # (B, d)
+        batch = inputs.redraw(jump, step) if inputs.redraw else inputs.draw(jump.start)
         return batch.to(target.device, target.dtype)
 
-    def pair(update: int) -> tuple[Tensor, Tensor]:
-        parts = [draw(jump, update)[:, i] for jump, i in merges_with_coordinates]
-        x_start = torch.cat(parts, dim=1)
+    def pair(step: int) -> tuple[Tensor, Tensor]:
+        x_start = torch.cat([draw(jump, step)[:, i] for jump, i in merges], dim=1)
         return x_start, target * x_start
 
-    return map(pair, range(epochs)) if inputs.fresh else repeat(pair(0), epochs)
+    return map(pair, range(steps)) if inputs.fresh else repeat(pair(0), steps)
 
 
-def _merges_of(columns: list[Column]) -> Iterable[tuple[Plan, list[Column]]]:
-    """The merges of a round, each with its columns."""
-    for _, group in groupby(columns, key=_ends):
-        together = list(group)
-        yield together[0][1], together
+def fit_operators(
+    theta: Tensor,
+    embeddings: Tensor,
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    lr: float,
+    on_step: Callable[[], object],
+) -> Tensor:
+    """Regress M scalar students onto M scalar teachers by plain gradient descent.
+
+        loss = mean over the batch of sum_m (theta_m.emb_m x_start_m - x_stop_m)**2
+
+    Nothing in the loop waits for the device. A step is a dozen tiny kernels, whose launches take
+    longer than their work, so on CUDA they are captured once and replayed as one.
+
+    Args:
+        theta: Initial parameters, (M, 64); they are not changed.
+        embeddings: Time embedding of each student, (M, 64).
+        pairs: x_start and x_stop of every gradient step, (B, M) each, all of one size.
+        on_step: Called after every step was taken, or on CUDA queued.
+
+    Returns:
+        Trained parameters, (M, 64).
+    """
+    theta = theta.clone().requires_grad_()
+    optimizer = torch.optim.SGD([theta], lr=lr)
+
+    def step(x_start: Tensor, x_stop: Tensor) -> None:
+        operator = (theta * embeddings).sum(dim=1)  # (M,)
+        loss = mse_loss(operator * x_start, x_stop, reduction="sum") / len(x_start)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    take = _captured(step, theta) if theta.is_cuda else step
+    for x_start, x_stop in pairs:
+        take(x_start, x_stop)
+        on_step()
+    return theta.detach()
+
+
+def _captured(
+    step: Callable[[Tensor, Tensor], None], theta: Tensor
+) -> Callable[[Tensor, Tensor], None]:
+    """``step`` as a CUDA graph over buffers of its own, captured at the first call.
+
+    A pair is copied into the buffers only where it differs from the last one, so a fixed batch is
+    copied once.
+    """
+    graph = torch.cuda.CUDAGraph()
+    buffers: tuple[Tensor, Tensor] | None = None
+    last: tuple[Tensor, Tensor] | None = None
+
+    def take(x_start: Tensor, x_stop: Tensor) -> None:
+        nonlocal buffers, last
+        if buffers is None:
+            buffers = x_start.clone(), x_stop.clone()
+            _capture(graph, step, buffers, theta)
+        elif last is None or x_start is not last[0] or x_stop is not last[1]:
+            for buffer, batch in zip(buffers, (x_start, x_stop), strict=True):
+                buffer.copy_(batch)
+        last = x_start, x_stop
+        graph.replay()
+
+    return take
+
+
+def _capture(
+    graph: torch.cuda.CUDAGraph,
+    step: Callable[[Tensor, Tensor], None],
+    buffers: tuple[Tensor, Tensor],
+    theta: Tensor,
+) -> None:
+    """Warm up on a side stream, undo those steps, then capture ("CUDA semantics", PyTorch docs)."""
+    initial = theta.detach().clone()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP_STEPS):
+            step(*buffers)
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.no_grad():
+        theta.copy_(initial)
+    theta.grad = None  # so that the graph owns the gradient's memory
+    with torch.cuda.graph(graph):
+        step(*buffers)

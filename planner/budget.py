@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,19 @@ Array = NDArray[np.float64]
 BudgetKind = Literal["per_merge", "total"]
 """What equal training means: equally long for every merge, as in [OM], or for every plan in all."""
 BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
-Stage = tuple[BudgetKind, int]
-"""A budget and a training length: gradient steps per merge, under ``total`` of T - 1 merges."""
+
+
+class Stage(NamedTuple):
+    """A budget and a training length."""
+
+    budget: BudgetKind
+    steps_per_merge: int
+    """Gradient steps per merge; under ``total``, those of a plan that makes T - 1 merges."""
+
+    @property
+    def name(self) -> str:
+        """The stage in names of files; those of one budget sort by training length."""
+        return f"{self.budget}_{self.steps_per_merge:05d}"
 
 
 def budget_kind(name: str) -> BudgetKind:

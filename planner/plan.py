@@ -1,8 +1,11 @@
 """Merge plans: which neighbouring jumps are distilled into one student, and in what order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 Outline = tuple[tuple[int, ...], ...]
 """A plan as flat, hashable numbers: for each merge the times where its parts begin and end."""
@@ -121,3 +124,9 @@ def share_equal(plans: Iterable[Plan]) -> Plans:
     """The same plans, with one object for all that are equal."""
     shared: dict[Outline, Plan] = {}
     return tuple(shared.setdefault(outline(plan), plan) for plan in plans)
+
+
+def map_distinct(function: Callable[[Plan], Value], plans: Sequence[Plan]) -> list[Value]:
+    """``function`` of every plan, computed once for each plan object."""
+    values = {id(plan): function(plan) for plan in distinct(plans)}
+    return [values[id(plan)] for plan in plans]

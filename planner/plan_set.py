@@ -153,6 +153,27 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
         return from_json(read_json(path))
 
 
+def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -> PlanSet:
+    """The same plans, which must be for a problem of that shape.
+
+    Args:
+        shape: Steps and coordinates of the problem, (T, d).
+        hint: What to do about a missing or damaged file.
+
+    Raises:
+        FileNotFoundError, OSError: there is no such file, or it cannot be read.
+        ValueError: it is damaged, or for another problem.
+    """
+    found = read_plans(path, hint)
+    if (found.num_steps, len(found.variances)) != shape:
+        raise ValueError(
+            f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
+            f"run has {shape[0]} and {shape[1]}; give --num-steps {found.num_steps}, or plan "
+            "again for these variances"
+        )
+    return found
+
+
 def _merges(plan: Plan) -> list[dict[str, Any]]:
     return [
         {

@@ -34,8 +34,8 @@ NOTES = (
     "about 1 (rms) if the theory holds, less where the spread is below the rounding of float32.",
     "Pixel L2 is the distance of decoded images to the teacher's of the same noise, mean over "
     "images with its 95 % bootstrap interval over the noise; SSIM likewise to the teacher's image.",
-    "Engine sgd takes every gradient step; exact evaluates in closed form what the steps on the "
-    "very same batches lead to. Strategies with equal plans and steps share one training.",
+    "Engine sgd takes every gradient step; closed_form computes what gradient steps on the "
+    "same batches lead to. Strategies with equal plans and steps share one training.",
 )
 
 
@@ -63,7 +63,7 @@ def write_report(
     tables = [
         (
             stage_label(stage, num_steps).capitalize(),
-            details([row for row in mean_rows if (row.budget, row.epochs) == stage]),
+            details([row for row in mean_rows if row.stage == stage]),
         )
         for stage in comparison.plans
     ]

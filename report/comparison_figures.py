@@ -33,7 +33,7 @@ def draw_figures(
     num_steps = problem.schedule.num_steps
     first: dict[str, Stage] = {}
     for stage in comparison.plans:
-        first.setdefault(stage[0], stage)
+        first.setdefault(stage.budget, stage)
     firsts = [stage_label(stage, num_steps) for stage in first.values()]
 
     curves = Picture(
@@ -106,12 +106,12 @@ def draw_figures(
 
 def _best_of_stages(rows: Sequence[ResultRow]) -> str:
     texts = []
-    for stage in dict.fromkeys((row.budget, row.epochs) for row in rows):
-        here = [row for row in rows if (row.budget, row.epochs) == stage]
+    for stage in dict.fromkeys(row.stage for row in rows):
+        here = [row for row in rows if row.stage == stage]
         best = min(here, key=lambda row: row.w2_squared)
         texts.append(
-            f"{BUDGET_NAMES[stage[0]]}, {stage[1]:,}: lowest {label(best.strategy)} with "
-            f"{best.w2_squared:.2e}"
+            f"{BUDGET_NAMES[stage.budget]}, {stage.steps_per_merge:,}: "
+            f"lowest {label(best.strategy)} with {best.w2_squared:.2e}"
         )
     return "; ".join(texts)
 
@@ -123,7 +123,5 @@ def _count(kinds: NDArray[np.str_]) -> str:
 
 def _pixels(rows: Sequence[ResultRow], stage: Stage) -> str:
     return ", ".join(
-        f"{label(row.strategy)} {row.pixel_l2:.3g}"
-        for row in rows
-        if (row.budget, row.epochs) == stage
+        f"{label(row.strategy)} {row.pixel_l2:.3g}" for row in rows if row.stage == stage
     )

@@ -16,7 +16,7 @@ from report.summary import markdown_table, write_summary
 from report.synthetic import draw_errors_of, draw_legend, finish_log_axis
 
 SMALLEST_DRAWN = 1e-9  # far below the spread of any trials worth telling apart
-AXIS_LABELS = {"per_merge": "epochs a merge", "total": "epochs in total"}
+AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 
 
 def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
@@ -24,8 +24,8 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
     write_rows(out / RESULTS, rows, ConvergenceRow)
     figure = out / FIGURES / "convergence.png"
     draw_convergence(figure, rows)
-    most = max(row.epochs_per_merge for row in rows if row.budget == "per_merge")
-    last = [row for row in rows if row.budget == "per_merge" and row.epochs == most]
+    most = max(row.steps_per_merge for row in rows if row.budget == "per_merge")
+    last = [row for row in rows if row.budget == "per_merge" and row.gradient_steps == most]
     variances = list(dict.fromkeys(row.variance for row in last))
     found = {(row.strategy, row.variance): f"{row.mean:.2e}" for row in last}
     lines = [
@@ -33,12 +33,13 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
         for name in dict.fromkeys(row.strategy for row in last)
     ]
     table = markdown_table(["strategy", *(f"λ = {variance:g}" for variance in variances)], lines)
-    text = f"Mean of a - S, operator less surrogate, after {most:,} epochs a merge:\n\n{table}"
+    length = f"{most:,} gradient steps per merge"
+    text = f"Mean of a - S, operator minus surrogate, after {length}:\n\n{table}"
     write_summary(out, "Error against training", text, [figure], [out / RESULTS])
 
 
 def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
-    """Draw |a - S| over epochs: a row of panels a budget, a column a variance.
+    """Draw |a - S| over gradient steps: one row of panels per budget, one column per variance.
 
     Lines are predictions, points are measured means with the standard deviation over trials.
     """
@@ -63,7 +64,9 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
 
 def _draw_panel(panel: Axes, rows: Sequence[ConvergenceRow]) -> None:
     for name in dict.fromkeys(row.strategy for row in rows):
-        line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.epochs)
-        draw_errors_of(panel, name, [row.epochs for row in line], line, SMALLEST_DRAWN)
+        line = sorted(
+            (row for row in rows if row.strategy == name), key=lambda row: row.gradient_steps
+        )
+        draw_errors_of(panel, name, [row.gradient_steps for row in line], line, SMALLEST_DRAWN)
     panel.set_xscale("log")
     finish_log_axis(panel, SMALLEST_DRAWN)

@@ -1,20 +1,20 @@
 """All face grids of a comparison, one a budget and stage ([OM] Figs. 15-19)."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
+from distill.config import RECORDED_STEPS
 from distill.decode import decode_operator, noise_bank, pixel_l2
-from distill.stage_plans import stage_name
 from experiment.folder import FIGURES, RESULTS, only_writer, open_run
 from experiment.write import sha256, write_rows
 from planner.budget import Stage
 from report.config import DecodeConfig
 from report.faces import draw_faces
-from report.style import stage_label
+from report.style import stage_in_file_name, stage_label
 from report.summary import write_summary
 
 
@@ -31,7 +31,7 @@ class FaceRow:
     """A row of ``results.csv``: one face of one strategy and stage."""
 
     budget: str
-    epochs: int
+    steps_per_merge: int = field(metadata=RECORDED_STEPS)
     strategy: str
     face: int  # number in the noise bank
     pixel_l2: float  # to the surrogate teacher's
@@ -57,8 +57,8 @@ def _draw_into(out: Path, config: DecodeConfig, comparison: Comparison, seed: in
     open_run(out, "decode_grids", config, inputs, str(next(comparison.model.parameters()).device))
     grids = draw_grids(out / FIGURES, comparison, seed, config.first, config.columns)
     rows = [
-        FaceRow(budget, epochs, strategy, config.first + i, distance)
-        for (budget, epochs), grid in grids.items()
+        FaceRow(stage.budget, stage.steps_per_merge, strategy, config.first + i, distance)
+        for stage, grid in grids.items()
         for strategy, distances in grid.distances.items()
         for i, distance in enumerate(distances.tolist())
     ]
@@ -88,7 +88,7 @@ def draw_grids(
             for strategy, students in comparison.of_stage(stage, batches).items()
         }
         distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
-        path = folder / f"faces_{stage_name(stage)}.png"
+        path = folder / f"faces_{stage_in_file_name(stage, num_steps)}.png"
         title = f"One-step students, T = {num_steps}, {stage_label(stage, num_steps)}"
         draw_faces(path, teacher, decoded, distances, title)
         grids[stage] = Grid(path, distances)

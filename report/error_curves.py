@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
 from distill.results import ResultRow
-from planner.budget import BudgetKind
+from planner.budget import BudgetKind, Stage
 from planner.problem import Problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, w2_squared
@@ -24,7 +24,7 @@ TARGET_NAMES = {
     "w2_squared": "surrogate teacher",
     "w2_squared_to_composite": "teacher's true composite",
 }
-AXIS_LABELS = {"per_merge": "gradient steps of each merge", "total": "gradient steps in total"}
+AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 POINTS = 120  # of a predicted curve
 
 
@@ -93,18 +93,19 @@ def _draw_panel(
     problem: Problem,
     lr: float,
 ) -> None:
-    stages = sorted({row.epochs for row in rows})
+    stages = sorted({row.steps_per_merge for row in rows})
     budget = rows[0].budget
     scale = max(1, problem.schedule.num_steps - 1) if budget == "total" else 1
     for i, name in enumerate(dict.fromkeys(row.strategy for row in rows)):
-        line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.epochs)
-        x = [scale * row.epochs for row in line]
+        line = [row for row in rows if row.strategy == name]
+        line.sort(key=lambda row: row.steps_per_merge)
+        x = [scale * row.steps_per_merge for row in line]
         y = [max(getattr(row, measure), SMALLEST_DRAWN) for row in line]
         look = {"color": COLOURS[name], "linewidth": 1.2}
         if name in CANONICAL:
-            epochs = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
-            predicted = _predicted(name, budget, epochs, target, problem, lr)
-            panel.plot(scale * epochs, predicted.clip(SMALLEST_DRAWN / 10), **look)
+            lengths = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
+            predicted = _predicted(name, budget, lengths, target, problem, lr)
+            panel.plot(scale * lengths, predicted.clip(SMALLEST_DRAWN / 10), **look)
         else:
             panel.plot(x, y, ":", **look)
         panel.plot(
@@ -125,11 +126,11 @@ def _draw_panel(
 
 
 def _predicted(
-    name: str, budget: BudgetKind, epochs: Array, target: Array, problem: Problem, lr: float
+    name: str, budget: BudgetKind, lengths: Array, target: Array, problem: Problem, lr: float
 ) -> Array:
     """W2**2 of a canonical strategy to ``target`` in closed form, (n,) -> (n,)."""
     plan = CANONICAL[name](problem.schedule.num_steps)
-    steps = np.array([steps_per_merge([plan], budget, int(n))[0] for n in epochs])
+    steps = np.array([steps_per_merge([plan], Stage(budget, int(n)))[0] for n in lengths])
     shrinkage = sgd_shrinkage(problem.second_moments[:, None, :], lr, steps[:, None])  # (T, n, d)
     operators = problem.operators[:, None, :]
     return w2_squared(plan_operator(plan, operators, shrinkage), target)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from experiment.write import write_atomically
+from planner.budget import Stage
 
 matplotlib.use("agg")
 
@@ -60,16 +61,21 @@ def label(strategy: str) -> str:
     return LABELS[strategy].replace("\n", " ")
 
 
-def stage_label(stage: tuple[str, int], num_steps: int) -> str:
+def stage_label(stage: Stage, num_steps: int) -> str:
     """How long a budget and stage of training are, in gradient steps."""
-    where = "a merge" if stage[0] == "per_merge" else "in total"
+    where = "per merge" if stage.budget == "per_merge" else "in total"
     return f"{stage_steps(stage, num_steps):,} gradient steps {where}"
 
 
-def stage_steps(stage: tuple[str, int], num_steps: int) -> int:
+def stage_steps(stage: Stage, num_steps: int) -> int:
     """Gradient steps that a stage stands for: of each merge, or of a plan in total."""
-    budget, epochs = stage
-    return epochs if budget == "per_merge" else max(1, num_steps - 1) * epochs
+    merges = 1 if stage.budget == "per_merge" else max(1, num_steps - 1)
+    return merges * stage.steps_per_merge
+
+
+def stage_in_file_name(stage: Stage, num_steps: int) -> str:
+    """The same in names of pictures: ``total_310_steps`` for 310 gradient steps in total."""
+    return f"{stage.budget}_{stage_steps(stage, num_steps)}_steps"
 
 
 def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:

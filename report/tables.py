@@ -34,19 +34,19 @@ class Table:
 
 def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
     """W2**2 and pixel L2 of every strategy and stage, of the rows of one budget."""
-    stages = list(dict.fromkeys(row.epochs for row in rows))
-    found = {(row.strategy, row.epochs): row for row in rows}
+    stages = list(dict.fromkeys(row.stage for row in rows))
+    found = {(row.strategy, row.stage): row for row in rows}
     header = ["strategy"]
-    for epochs in stages:
-        header += [f"W2², {stage_steps((rows[0].budget, epochs), num_steps):,}", "pixel L2"]
+    for stage in stages:
+        header += [f"W2², {stage_steps(stage, num_steps):,}", "pixel L2"]
     lines = []
     for strategy in dict.fromkeys(row.strategy for row in rows):
         line = [Cell(label(strategy))]
-        for epochs in stages:
-            row = found.get((strategy, epochs))
-            stage = [other for other in rows if other.epochs == epochs]
+        for stage in stages:
+            row = found.get((strategy, stage))
+            beside = [other for other in rows if other.stage == stage]
             for text, name in (("{:.3e}", "w2_squared"), ("{:.3f}", "pixel_l2")):
-                line.append(Cell("–") if row is None else _cell(text, name, row, stage))
+                line.append(Cell("–") if row is None else _cell(text, name, row, beside))
         lines.append(tuple(line))
     return Table(tuple(header), tuple(lines))
 

@@ -11,6 +11,7 @@ from distill.recommend import (
     recommend,
 )
 from distill.results import ResultRow
+from planner.budget import Stage
 from planner.strategies import CANONICAL
 from report.style import label, stage_steps
 
@@ -23,10 +24,8 @@ MEASURE_NAMES = {"w2_squared": "W2²", "pixel_l2": "pixel L2"}
 
 def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
     """One a budget and stage, in the order of the rows."""
-    stages = dict.fromkeys((row.budget, row.epochs) for row in rows)
-    return [
-        recommend([row for row in rows if (row.budget, row.epochs) == stage]) for stage in stages
-    ]
+    stages = dict.fromkeys(row.stage for row in rows)
+    return [recommend([row for row in rows if row.stage == stage]) for stage in stages]
 
 
 def recommendation_sentence(found: Sequence[Recommendation], num_steps: int) -> str:
@@ -38,7 +37,7 @@ def recommendation_sentence(found: Sequence[Recommendation], num_steps: int) -> 
         equal = [one for one in stages if one.all_as_good]
         if equal:
             last = equal[-1]
-            steps = [f"{stage_steps((budget, one.epochs), num_steps):,}" for one in equal]
+            steps = [f"{stage_steps(one.stage, num_steps):,}" for one in equal]
             advice.append(
                 f"{label(last.strategy)} at {_listed(steps)} "
                 f"(expected W2 {last.expected_w2:.3g}; all are equal within {AS_GOOD:.1%}, and it "
@@ -54,7 +53,7 @@ def _advice(one: Recommendation, num_steps: int) -> str:
         gain = f"{following} is as good"
     else:
         gain = f"{one.advantage:.1%} below {following}"
-    steps = stage_steps((one.budget, one.epochs), num_steps)
+    steps = stage_steps(one.stage, num_steps)
     return f"{label(one.strategy)} at {steps:,} (expected W2 {one.expected_w2:.3g}, {gain})"
 
 
@@ -70,8 +69,7 @@ def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             standings = boot_standings(here, measure)
             holds = all(one.boot_is_lowest for one in standings)
             stages = ", ".join(
-                f"at {stage_steps((budget, one.epochs), num_steps):,} {_standing(one)}"
-                for one in standings
+                f"at {stage_steps(one.stage, num_steps):,} {_standing(one)}" for one in standings
             )
             parts.append(f"by {name} it {'holds' if holds else 'does not hold'}: {stages}")
         sentences.append(f"With {BUDGET_NAMES[budget]}, {'; '.join(parts)}.")
@@ -94,15 +92,15 @@ def _standing(one: Standing) -> str:
 
 def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
     """What equal total training changes, stage by stage; none where one budget was run."""
-    w2 = {(row.budget, row.epochs, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
+    w2 = {(row.budget, row.steps_per_merge, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
     if not all(any(budget == key[0] for key in w2) for budget in BUDGET_NAMES):
         return []
     names = dict.fromkeys(row.strategy for row in rows)
-    stages = dict.fromkeys(row.epochs for row in rows)
+    lengths = dict.fromkeys(row.steps_per_merge for row in rows)
     sentences = []
-    for epochs in stages:
+    for length in lengths:
         pairs = [
-            (name, w2.get(("per_merge", epochs, name)), w2.get(("total", epochs, name)))
+            (name, w2.get(("per_merge", length, name)), w2.get(("total", length, name)))
             for name in names
         ]
         changes = [
@@ -110,20 +108,20 @@ def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             for name, before, after in pairs
             if before is not None and after is not None and before != after
         ]
-        total = stage_steps(("total", epochs), num_steps)
-        when = f"From {epochs:,} a merge to {total:,} in total"
+        total = stage_steps(Stage("total", length), num_steps)
+        when = f"From {length:,} per merge to {total:,} in total"
         sentences.append(
             f"{when}, W2² changes for {_listed(changes)}; lowest is "
-            f"{_lowest(rows, 'per_merge', epochs)} per merge, {_lowest(rows, 'total', epochs)} in "
-            "total."
+            f"{_lowest(rows, Stage('per_merge', length))} per merge, "
+            f"{_lowest(rows, Stage('total', length))} in total."
             if changes
             else f"{when}, no W2² changes in its first four digits."
         )
     return sentences
 
 
-def _lowest(rows: Sequence[ResultRow], budget: str, epochs: int) -> str:
-    here = [row for row in rows if (row.budget, row.epochs) == (budget, epochs)]
+def _lowest(rows: Sequence[ResultRow], stage: Stage) -> str:
+    here = [row for row in rows if row.stage == stage]
     return label(min(here, key=lambda row: row.w2_squared).strategy)
 
 

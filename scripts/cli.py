@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +17,7 @@ import tyro
 
 from experiment.flags import flag
 from experiment.folder import only_writer
+from experiment.write import recorded_name
 from scripts.interrupts import INTERRUPTIONS, begin
 
 Config = TypeVar("Config")
@@ -108,7 +109,11 @@ def _parse(config: type[Config], description: str | None) -> Config:
     try:
         with contextlib.redirect_stderr(complaint):
             parsed, unknown = tyro.cli(
-                config, prog=program, description=description, return_unknown_args=True
+                config,
+                prog=program,
+                description=description,
+                args=present_spelling(config, sys.argv[1:]),
+                return_unknown_args=True,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -118,6 +123,30 @@ def _parse(config: type[Config], description: str | None) -> Config:
         moved = MOVED.get(f"{program} {unknown[0]}")
         raise ValueError(moved or _unknown_flag(config, unknown[0]))
     return parsed
+
+
+def present_spelling(config: type, arguments: Sequence[str]) -> list[str]:
+    """The command line with former flags and values replaced by the present ones.
+
+    Files still use the former ones; see ``experiment.write.recorded_as``.
+    """
+    renamed = [item for item in fields(config) if "recorded_as" in item.metadata]
+    present_flags = {flag(recorded_name(item)): flag(item.name) for item in renamed}
+    present_values = {
+        flag(item.name): {old: new for new, old in item.metadata["recorded_values"].items()}
+        for item in renamed
+    }
+    spelt: list[str] = []
+    values: dict[str, str] = {}
+    for argument in arguments:
+        if not argument.startswith("--"):
+            spelt.append(values.get(argument, argument))
+            continue
+        name, equals, value = argument.partition("=")
+        name = present_flags.get(name, name)
+        values = present_values.get(name, {})  # for the arguments up to the next flag
+        spelt.append(name + equals + values.get(value, value))
+    return spelt
 
 
 def _complaint(box: str) -> str:

@@ -13,15 +13,16 @@ from scripts.cli import main
 def run(config: CompareConfig) -> None:
     """Compare, tabulate, draw and report."""
     from distill.compare_strategies import compare_strategies
-    from distill.results import tabulate, write_results
+    from distill.results import ResultRow, tabulate
     from experiment.folder import RESULTS
+    from experiment.write import write_rows
     from report.comparison import write_report
     from report.summary import list_files
 
     comparison = compare_strategies(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     results = config.out / RESULTS
-    write_results(results, rows)
+    write_rows(results, rows, ResultRow)
     text, files = write_report(config.out, comparison, rows, config.seed)
     print(f"\n{text}\n")
     list_files([results, *files])

@@ -1,7 +1,7 @@
 """Reproduce the paper's synthetic tables, by training or by simulation.
 
 Example:
-    mergelab simulate_students --engine exact --compare tables.csv --out runs/tables
+    mergelab simulate_students --engine simulated --compare tables.csv --out runs/tables
 """
 
 from distill.config import SimulateConfig

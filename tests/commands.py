@@ -45,8 +45,8 @@ COMMANDS = {
     "plan_merges": "--latents {made}/encode_latents --schedule {made}/schedule.json --out {out}",
     "compare_strategies": (
         "--vae {made}/pretrain_vae --latents {made}/encode_latents --plan {made}/plans.json "
-        "--out {out} --num-steps 3 --epochs 2 --batch-size 16 --num-images 2 --engine exact "
-        "--device cpu"
+        "--out {out} --num-steps 3 --steps-per-merge 2 --batch-size 16 --num-images 2 "
+        "--engine closed_form --device cpu"
     ),
     "decode_grids": "--run {made}/compare_strategies --out {out} --columns 2 --device cpu",
     "train_noise_estimator": (
@@ -67,11 +67,11 @@ COMMANDS = {
     ),
     "simulate_students": (
         "--plan {made}/scalar_plans.json --compare {made}/published.csv --out {out} "
-        "--variances 0.5 1.5 --num-steps 4 --epochs 3 --trials 2 --batch-size 32 --engine sgd "
-        "--device cpu"
+        "--variances 0.5 1.5 --num-steps 4 --steps-per-merge 3 --trials 2 --batch-size 32 "
+        "--engine sgd --device cpu"
     ),
     "study_convergence": (
-        "--out {out} --num-steps 4 --epochs 1 3 --trials 2 --variances 0.5 --device cpu"
+        "--out {out} --num-steps 4 --steps-per-merge 1 3 --trials 2 --variances 0.5 --device cpu"
     ),
     "plot_theory": "--out {out}",
     "plot_samplers": "--out {out}",

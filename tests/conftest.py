@@ -63,6 +63,6 @@ def make_model_run(folder: Path, image_size: int = DEFAULT_IMAGE_SIZE) -> tuple[
 def small_comparison(out: Path, model_run: tuple[Path, Path], **flags: object) -> CompareConfig:
     """A comparison of seconds, on what ``make_model_run`` made."""
     vae, latents = model_run
-    small = {"num_steps": 4, "epochs": (2, 40), "engine": "exact", "batch_size": 256}
+    small = {"num_steps": 4, "steps_per_merge": (2, 40), "engine": "closed_form", "batch_size": 256}
     same = {"out": out, "vae": vae, "latents": latents, "num_images": 4, "device": "cpu"}
     return CompareConfig(**(small | same | flags))

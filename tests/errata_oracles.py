@@ -12,7 +12,7 @@ import torch
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
 from diffusion.schedule import cosine_schedule
 from distill.law import sgd_shrinkage
-from distill.student import time_embedding
+from distill.train import time_embedding
 from planner.joint import plan_jointly
 from planner.per_dimension import optimal_values
 from planner.plan import merges, rounds

@@ -1,17 +1,26 @@
 import csv
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 import distill.executors
 from distill.compare_strategies import compare_strategies
 from distill.comparison import open_comparison
 from distill.config import CompareConfig
 from distill.decode import decode_operator, likeness, noise_bank, pixel_l2
-from distill.results import over_seeds, tabulate, write_results
+from distill.jobs import plan_stage
+from distill.results import ResultRow, over_seeds, tabulate
 from experiment.seeds import seeded_noise
+from experiment.tensors import read_tensors
+from experiment.write import write_json, write_rows
+from planner.budget import Stage
+from planner.plan import outline
+from planner.plan_set import to_json
+from scripts.cli import present_spelling
 from tests.conftest import small_comparison
 from vae.checkpoint import save_vae
 from vae.model import LATENT_DIM, VAE
@@ -24,7 +33,7 @@ def config(model_run, tmp_path) -> CompareConfig:
     return small_comparison(tmp_path / "run", model_run, num_steps=5)
 
 
-@pytest.mark.parametrize("engine", ["sgd", "exact"])
+@pytest.mark.parametrize("engine", ["sgd", "closed_form"])
 def test_a_run_compares_all_strategies_and_the_per_dimension_plan_is_predicted_best(
     config, tmp_path, engine
 ):
@@ -33,8 +42,8 @@ def test_a_run_compares_all_strategies_and_the_per_dimension_plan_is_predicted_b
     assert comparison.inputs == "latents"
     assert len(rows) == STRATEGIES * 2 * 2
     assert {row.engine for row in rows} == {engine}
-    for epochs in config.epochs:
-        stage = [r for r in rows if r.epochs == epochs and r.budget == "per_merge"]
+    for steps in config.steps_per_merge:
+        stage = [r for r in rows if r.stage == ("per_merge", steps)]
         predicted = {r.strategy: r.w2_squared_predicted for r in stage}
         assert min(predicted, key=predicted.get) == "per_dimension"
     for row in rows:
@@ -42,14 +51,16 @@ def test_a_run_compares_all_strategies_and_the_per_dimension_plan_is_predicted_b
         assert row.w2_squared == pytest.approx(row.w2_squared_predicted, rel=0.3)
         assert row.pixel_l2_low <= row.pixel_l2 <= row.pixel_l2_high
 
-    write_results(tmp_path / "results.csv", rows)
+    write_rows(tmp_path / "results.csv", rows, ResultRow)
     with (tmp_path / "results.csv").open() as file:
         read = list(csv.DictReader(file))
     assert [float(row["w2_squared"]) for row in read] == [row.w2_squared for row in rows]
 
 
 def test_the_three_targets_of_a_row_are_the_surrogate_the_composite_and_the_data(config):
-    comparison = compare_strategies(replace(config, epochs=(200_000,), budgets=("per_merge",)))
+    comparison = compare_strategies(
+        replace(config, steps_per_merge=(200_000,), budgets=("per_merge",))
+    )
     problem = comparison.problem
     composite = problem.operators.prod(axis=0)
     for row in tabulate(comparison, config.num_images, config.seed):
@@ -63,9 +74,9 @@ def test_the_three_targets_of_a_row_are_the_surrogate_the_composite_and_the_data
 def test_plans_of_all_merges_are_the_same_under_both_budgets_and_trained_once(config):
     comparison = compare_strategies(config)
     students = {
-        (case.strategy, case.budget): found
+        (case.strategy, case.stage.budget): found
         for case, found in comparison.students.items()
-        if case.epochs == 2
+        if case.stage.steps_per_merge == 2
     }
     for name in ("progressive", "sequential_boot", "sequential_consistency"):
         assert students[name, "total"] is students[name, "per_merge"]
@@ -75,7 +86,9 @@ def test_plans_of_all_merges_are_the_same_under_both_budgets_and_trained_once(co
 
 
 def test_every_seed_has_batches_of_its_own_and_means_are_over_seeds(config):
-    comparison = compare_strategies(replace(config, num_seeds=2, epochs=(2,), budgets=("total",)))
+    comparison = compare_strategies(
+        replace(config, num_seeds=2, steps_per_merge=(2,), budgets=("total",))
+    )
     rows = tabulate(comparison, config.num_images, config.seed)
     first, second = (row for row in rows if row.strategy == "vanilla")
     assert (first.seed, second.seed) == (0, 1)
@@ -139,8 +152,8 @@ def test_another_runs_results_are_left_alone(config):
     [
         ({"num_steps": 0}, "--num-steps must be positive, got 0"),
         ({"lr": float("nan")}, "--lr must be positive, got nan"),
-        ({"epochs": (10, 0)}, "--epochs must be at least 1, got 0"),
-        ({"epochs": (10, 10)}, "--epochs must be one or more different values"),
+        ({"steps_per_merge": (10, 0)}, "--steps-per-merge must be at least 1, got 0"),
+        ({"steps_per_merge": (10, 10)}, "--steps-per-merge must be one or more different values"),
         ({"seed": -1}, "--seed must be from 0 to 4294967295, got -1"),
         ({"budgets": ("total", "total")}, "--budgets must be one or more different values"),
         ({"num_seeds": 0}, "--num-seeds must be positive, got 0"),
@@ -155,24 +168,105 @@ def test_impossible_flags_are_refused_by_name_and_value(config, changes, message
 
 @pytest.mark.parametrize("num_steps", [1, 2, 6, 7])
 def test_any_number_of_steps_runs_also_where_progressive_cannot_halve(config, num_steps):
-    comparison = compare_strategies(replace(config, num_steps=num_steps, epochs=(2,)))
+    comparison = compare_strategies(replace(config, num_steps=num_steps, steps_per_merge=(2,)))
     assert len(comparison.students) == 2 * STRATEGIES
     found = comparison.students.values()
     assert all(np.isfinite(students.operator).all() for students in found)
 
 
 def test_gaussian_inputs_can_be_chosen_where_latents_are_there(config):
-    assert compare_strategies(replace(config, inputs="gaussian", epochs=(2,))).inputs == "gaussian"
+    assert (
+        compare_strategies(replace(config, inputs="gaussian", steps_per_merge=(2,))).inputs
+        == "gaussian"
+    )
 
 
-def test_a_finished_run_opens_again_and_refuses_another_vae(config, tmp_path):
+def assert_equal(ours, theirs):
+    """Two comparisons, field by field and to the bit."""
+    assert [f.name for f in fields(ours)] == [f.name for f in fields(theirs)]
+    for name in ("inputs", "lr", "seed", "data_fingerprint"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert torch.equal(ours.mean, theirs.mean)
+    assert torch.equal(ours.covariance, theirs.covariance)
+    for name in ("variances", "second_moments", "operators", "surrogate"):
+        np.testing.assert_array_equal(getattr(ours.problem, name), getattr(theirs.problem, name))
+    for name in ("alpha", "sigma"):
+        schedules = (comparison.problem.schedule for comparison in (ours, theirs))
+        np.testing.assert_array_equal(*(getattr(schedule, name) for schedule in schedules))
+    assert list(ours.plans) == list(theirs.plans)
+    for stage, plan_set in ours.plans.items():
+        assert to_json(plan_set) == to_json(theirs.plans[stage])
+        for strategy, plans in plan_set.plans.items():
+            other = theirs.plans[stage].plans[strategy]
+            assert [outline(plan) for plan in plans] == [outline(plan) for plan in other]
+    assert list(ours.students) == list(theirs.students)
+    for case, students in ours.students.items():
+        for name, value in vars(students).items():
+            np.testing.assert_array_equal(value, getattr(theirs.students[case], name))
+    sharing = [
+        [list(comparison.students.values()).index(s) for s in comparison.students.values()]
+        for comparison in (ours, theirs)
+    ]
+    assert sharing[0] == sharing[1]  # the same cases have the same students
+    assert next(ours.model.parameters()).device == next(theirs.model.parameters()).device
+    assert ours.model.training == theirs.model.training
+    weights = theirs.model.state_dict()
+    assert list(ours.model.state_dict()) == list(weights)
+    assert all(torch.equal(value, weights[n]) for n, value in ours.model.state_dict().items())
+
+
+@pytest.mark.parametrize("engine", ["sgd", "closed_form"])
+def test_what_a_run_computed_is_what_its_folder_holds(config, engine):
+    config = replace(config, engine=engine, num_seeds=2, workers=1)
     comparison = compare_strategies(config)
-    again = open_comparison(config.out, None, "cpu")
-    assert list(again.students) == list(comparison.students)
-    np.testing.assert_array_equal(again.problem.surrogate, comparison.problem.surrogate)
+    assert_equal(comparison, open_comparison(config.out, None, "cpu"))
+    assert_equal(comparison, compare_strategies(config))
+
+
+def test_given_plans_are_those_of_every_stage(config, tmp_path):
+    problem = compare_strategies(config).problem
+    plan_set = plan_stage(Stage("per_merge", 7), problem, config.lr)
+    write_json(tmp_path / "plans.json", to_json(plan_set))
+    planned = replace(config, out=tmp_path / "planned", plan=tmp_path / "plans.json")
+    comparison = compare_strategies(planned)
+    assert len(comparison.plans) == 4
+    assert all(to_json(found) == to_json(plan_set) for found in comparison.plans.values())
+    assert_equal(comparison, open_comparison(planned.out, None, "cpu"))
+
+
+def test_a_finished_run_refuses_another_vae(config, tmp_path):
+    compare_strategies(config)
     save_vae(tmp_path / "other.safetensors", VAE())
     with pytest.raises(ValueError, match="not the VAE of"):
         open_comparison(config.out, tmp_path / "other.safetensors", "cpu")
+
+
+def test_the_vae_is_loaded_once_and_only_what_an_earlier_run_left_is_read(config, monkeypatch):
+    read = []
+
+    def counting(path, *arguments):
+        read.append(path.name)
+        return read_tensors(path, *arguments)
+
+    for reader in ("distill.comparison", "vae.checkpoint", "vae.latents"):
+        monkeypatch.setattr(f"{reader}.read_tensors", counting)
+    monkeypatch.setattr("planner.plan_set.read_json", lambda path: read.append(path.name))
+    compare_strategies(replace(config, inputs="gaussian"))
+    assert sorted(read) == ["latents.safetensors", "vae.safetensors"]
+
+
+def test_former_flags_mean_the_present_ones_and_records_keep_their_names(config):
+    compare_strategies(config)
+    recorded = json.loads((config.out / "config.json").read_text())["config"]
+    assert (recorded["engine"], recorded["epochs"]) == ("exact", [2, 40])
+    said = ["--out", "exact", "--epochs", "2", "40", "--engine", "exact"]
+    asked = tyro.cli(CompareConfig, args=present_spelling(CompareConfig, said))
+    assert (asked.steps_per_merge, asked.engine, asked.out.name) == (
+        (2, 40),
+        "closed_form",
+        "exact",
+    )
+    assert present_spelling(CompareConfig, ["--engine=exact"]) == ["--engine=closed_form"]
 
 
 def test_an_image_depends_on_its_own_seed_alone(model_run):

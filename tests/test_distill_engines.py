@@ -10,6 +10,7 @@ from distill.engines import Training, do_job, inputs_of
 from distill.jobs import Job, steps_per_merge
 from distill.law import decay_rates, sgd_shrinkage, train_time
 from experiment.write import sha256
+from planner.budget import Stage
 from planner.problem import make_problem
 from planner.strategies import CANONICAL, sequential_boot, vanilla
 from vae.latents import load_latents
@@ -26,13 +27,13 @@ def training(model_run) -> Training:
         latents=(file, sha256(file)),
         batch_size=200,
         lr=LR,
-        engine="exact",
+        engine="closed_form",
         device="cpu",
     )
 
 
-def job(plans, budget="per_merge", epochs=30) -> Job:
-    return Job("test", tuple(plans), steps_per_merge(plans, budget, epochs), seed=3)
+def job(plans, budget="per_merge", steps=30) -> Job:
+    return Job("test", tuple(plans), steps_per_merge(plans, Stage(budget, steps)), seed=3)
 
 
 @pytest.mark.parametrize("inputs", ["gaussian", "latents"])
@@ -42,22 +43,22 @@ def test_the_engines_agree_on_every_coordinate(training, name, inputs):
     if inputs == "gaussian":
         training = replace(training, latents=None)
     asked = job([CANONICAL[name](6)] * 128)
-    exact = do_job(training, asked)
+    computed = do_job(training, asked)
     trained = do_job(replace(training, engine="sgd"), asked)
-    np.testing.assert_allclose(trained.operator, exact.operator, rtol=0, atol=2e-5)
-    assert np.abs(exact.operator - exact.predicted).max() > 1e-3
-    assert (trained.engine, exact.engine) == ("sgd", "exact")
+    np.testing.assert_allclose(trained.operator, computed.operator, rtol=0, atol=2e-5)
+    assert np.abs(computed.operator - computed.predicted).max() > 1e-3
+    assert (trained.engine, computed.engine) == ("sgd", "closed_form")
 
 
 def test_the_engines_agree_where_coordinates_take_unlike_numbers_of_steps(training):
     plans = [vanilla(6) if i % 2 else sequential_boot(6) for i in range(128)]
-    asked = job(plans, "total", epochs=7)
-    assert set(asked.steps.tolist()) == {7, 35}
-    updates = []
-    exact = do_job(training, asked)
-    trained = do_job(replace(training, engine="sgd"), asked, lambda: updates.append(1))
-    np.testing.assert_allclose(trained.operator, exact.operator, rtol=0, atol=2e-5)
-    assert len(updates) == asked.num_updates == 5 * 7 + 35
+    asked = job(plans, "total", steps=7)
+    assert set(asked.steps_per_merge.tolist()) == {7, 35}
+    taken = []
+    computed = do_job(training, asked)
+    trained = do_job(replace(training, engine="sgd"), asked, lambda: taken.append(1))
+    np.testing.assert_allclose(trained.operator, computed.operator, rtol=0, atol=2e-5)
+    assert len(taken) == asked.sequential_steps == 5 * 7 + 35
 
 
 def test_another_seed_has_other_batches(training):
@@ -71,13 +72,13 @@ def test_a_worker_refuses_other_latents_than_those_it_was_told(training):
         do_job(replace(training, latents=(path, "0" * 64)), job([vanilla(6)] * 128))
 
 
-@pytest.mark.parametrize("epochs", [1, 10, 1_000])
-def test_the_planner_shrinks_as_gradient_descent_does(epochs):
+@pytest.mark.parametrize("steps", [1, 10, 1_000])
+def test_the_planner_shrinks_as_gradient_descent_does(steps):
     """Also where a bracket is negative, 1 / (32 lr) < n < 2 / (32 lr), by its size."""
     problem = make_problem(cosine_schedule(8), np.array([0.05, 1.0, 3.0, 20.0]))
     rates = decay_rates(problem.second_moments, LR)
-    planned = problem.with_training(train_time(LR, epochs), rates)
-    expected = np.abs(sgd_shrinkage(problem.second_moments, LR, epochs))
+    planned = problem.with_training(train_time(LR, steps), rates)
+    expected = np.abs(sgd_shrinkage(problem.second_moments, LR, steps))
     np.testing.assert_allclose(planned.shrinkage, expected, rtol=1e-9, atol=1e-300)
 
 

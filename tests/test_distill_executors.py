@@ -15,13 +15,16 @@ from distill.config import CompareConfig
 from distill.engines import Training
 from distill.executors import default_workers, do_jobs, open_executor
 from distill.jobs import Job, steps_per_merge
+from planner.budget import Stage
 from planner.strategies import CANONICAL
 from tests.conftest import small_comparison
 
 
 @pytest.fixture
 def config(model_run, tmp_path) -> CompareConfig:
-    return small_comparison(tmp_path / "here", model_run, epochs=(3, 20), engine="sgd", workers=1)
+    return small_comparison(
+        tmp_path / "here", model_run, steps_per_merge=(3, 20), engine="sgd", workers=1
+    )
 
 
 @pytest.fixture
@@ -37,11 +40,11 @@ def training() -> Training:
     )
 
 
-def jobs(num_steps=4, epochs=5) -> list[Job]:
+def jobs(num_steps=4, steps=5) -> list[Job]:
     found = []
     for name, make in CANONICAL.items():
         plans = (make(num_steps),) * 2
-        found.append(Job(name, plans, steps_per_merge(plans, "per_merge", epochs), seed=0))
+        found.append(Job(name, plans, steps_per_merge(plans, Stage("per_merge", steps)), seed=0))
     return found
 
 
@@ -93,9 +96,9 @@ def test_errors_of_jobs_keep_their_kind_and_a_lost_process_is_told_with_the_way_
     unstable = replace(training, lr=0.5)  # ten times the rate above which gradient steps grow
     with open_executor(None, 2) as executor:
         with pytest.raises(FloatingPointError, match="lower --lr"):
-            list(do_jobs(unstable, jobs(epochs=2_000), executor, lambda: None))
+            list(do_jobs(unstable, jobs(steps=2_000), executor, lambda: None))
         executor.submit(kill_oneself).exception()
-        with pytest.raises(ChildProcessError, match="the same command again does the rest"):
+        with pytest.raises(ChildProcessError, match="the same command again trains the rest"):
             list(do_jobs(training, jobs(), executor, lambda: None))
 
 
@@ -103,6 +106,6 @@ def kill_oneself():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_exact_students_are_not_worth_a_process(training):
-    assert default_workers(replace(training, engine="exact")) == 1
+def test_students_in_closed_form_are_not_worth_a_process(training):
+    assert default_workers(replace(training, engine="closed_form")) == 1
     assert default_workers(training) >= 1

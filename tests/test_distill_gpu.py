@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from diffusion.schedule import cosine_schedule
-from distill.descent import fit_operators
 from distill.engines import Training, do_job
 from distill.inputs import gaussian_inputs
 from distill.jobs import Job, steps_per_merge
-from distill.train import train_students
+from distill.train import fit_operators, train_students
+from planner.budget import Stage
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 
@@ -68,9 +68,9 @@ def test_the_device_changes_nothing(name):
     np.testing.assert_allclose(cuda, cpu, rtol=1e-10)
 
 
-def test_a_job_of_the_comparison_is_the_exact_one_on_cuda_too():
+def test_a_job_of_the_comparison_has_its_closed_form_on_cuda_too():
     plans = (CANONICAL["sequential_boot"](6),) * 4
-    job = Job("test", plans, steps_per_merge(plans, "per_merge", 30), seed=0)
-    training = Training(6, (0.2, 0.7, 1.0, 1.3), None, 200, 1e-3, "exact", "cuda")
+    job = Job("test", plans, steps_per_merge(plans, Stage("per_merge", 30)), seed=0)
+    training = Training(6, (0.2, 0.7, 1.0, 1.3), None, 200, 1e-3, "closed_form", "cuda")
     trained = do_job(replace(training, engine="sgd"), job).operator
     np.testing.assert_allclose(trained, do_job(training, job).operator, rtol=0, atol=2e-5)

@@ -1,4 +1,4 @@
-"""The exact engine against batches really drawn, quadrature, and the training itself."""
+"""The engine simulated against batches really drawn, quadrature, and the training itself."""
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from distill.law import (
     merge_shrinkage,
     sgd_shrinkage,
     shared_mean_squares,
-    simulated_batch_operators,
+    simulate_gaussian_operators,
 )
-from distill.stage_plans import plan_strategy
+from distill.synthetic import plan_strategy
 from distill.train import train_students
 from planner.plan import step
 from planner.problem import make_problem
@@ -65,19 +65,19 @@ def test_every_mean_square_is_a_scaled_chi_square(batch_size):
             assert stats.kstest(chi_squares, stats.chi2(batch_size).cdf).pvalue > 1e-3
 
 
-def expected_shrinkage_power(second_moment, batch_size, epochs, transform):
+def expected_shrinkage_power(second_moment, batch_size, steps, transform):
     """E[transform(g)] over the chi-square law of the batch, by quadrature."""
     law = stats.chi2(batch_size, scale=second_moment / batch_size)
 
     def integrand(m):
-        return transform((1 - 64 * LR * m) ** epochs) * law.pdf(m)
+        return transform((1 - 64 * LR * m) ** steps) * law.pdf(m)
 
     return integrate.quad(integrand, *law.interval(1 - 1e-12))[0]
 
 
 def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
     """Closed form and exact mean are told apart here, so this fails where the two are mixed up."""
-    problem, batch_size, epochs, runs = (
+    problem, batch_size, steps, runs = (
         make_problem(cosine_schedule(3), np.array([0.5, 2.0])),
         200,
         60,
@@ -95,23 +95,23 @@ def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
 
         for name, value in (("vanilla", vanilla), ("sequential_boot", boot)):
             plans = plan_strategy(name, problem, np.zeros((3, 2)))
-            drawn = simulated_batch_operators(
-                problem, plans, "per_time", batch_size, LR, epochs, runs, 0
+            drawn = simulate_gaussian_operators(
+                problem, plans, "per_time", batch_size, LR, steps, runs, 0
             )
             error = drawn[:, i].std() / np.sqrt(runs)
-            mean = expected_shrinkage_power(moments[2, i], batch_size, epochs, value)
+            mean = expected_shrinkage_power(moments[2, i], batch_size, steps, value)
             assert abs(drawn[:, i].mean() - mean) < 5 * error
-            assert abs(drawn[:, i].mean() - value(sgd_shrinkage(moments[2, i], LR, epochs))) > (
+            assert abs(drawn[:, i].mean() - value(sgd_shrinkage(moments[2, i], LR, steps))) > (
                 10 * error
             )
 
 
 @pytest.mark.parametrize("name", CANONICAL)
 def test_with_fresh_batches_the_closed_form_is_the_exact_mean(name):
-    problem, epochs, runs = make_problem(cosine_schedule(5), np.array([0.2, 1.0, 5.0])), 30, 4_000
-    closed_form_g = sgd_shrinkage(problem.second_moments, LR, epochs)
+    problem, steps, runs = make_problem(cosine_schedule(5), np.array([0.2, 1.0, 5.0])), 30, 4_000
+    closed_form_g = sgd_shrinkage(problem.second_moments, LR, steps)
     plans = plan_strategy(name, problem, closed_form_g)
-    drawn = simulated_batch_operators(problem, plans, "fresh", 20, LR, epochs, runs, seed=2)
+    drawn = simulate_gaussian_operators(problem, plans, "fresh", 20, LR, steps, runs, seed=2)
     closed_form = per_dimension_operator(plans, problem.operators, closed_form_g)
     assert (np.abs(drawn.mean(axis=0) - closed_form) < 5 * drawn.std(axis=0) / runs**0.5).all()
 
@@ -119,15 +119,15 @@ def test_with_fresh_batches_the_closed_form_is_the_exact_mean(name):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", [*CANONICAL, "per_dimension"])
 def test_an_endless_batch_gives_the_closed_form(name, rule):
-    problem, epochs = make_problem(cosine_schedule(8), np.array([0.3, 1.0, 1.3, 4.0])), 20
-    shrinkage = sgd_shrinkage(problem.second_moments, LR, epochs)
+    problem, steps = make_problem(cosine_schedule(8), np.array([0.3, 1.0, 1.3, 4.0])), 20
+    shrinkage = sgd_shrinkage(problem.second_moments, LR, steps)
     plans = plan_strategy(name, problem, shrinkage)
-    drawn = simulated_batch_operators(problem, plans, rule, 10**13, LR, epochs, num_runs=3, seed=0)
+    drawn = simulate_gaussian_operators(problem, plans, rule, 10**13, LR, steps, num_runs=3, seed=0)
     closed_form = per_dimension_operator(plans, problem.operators, shrinkage)
     np.testing.assert_allclose(drawn, np.broadcast_to(closed_form, (3, 4)), rtol=1e-4)
 
 
-def trained_operators(problem, plans, rule, batch_size, epochs, trials):
+def trained_operators(problem, plans, rule, batch_size, steps, trials):
     """The sgd engine, (trials, d)."""
     variances = np.repeat(problem.variances, trials)
     schedule = problem.schedule
@@ -143,7 +143,7 @@ def trained_operators(problem, plans, rule, batch_size, epochs, trials):
     }[rule]()
     repeated = [plan for plan in plans for _ in range(trials)]
     operators = np.repeat(problem.operators, trials, axis=1)
-    trained = train_students(repeated, operators, inputs, epochs, LR, CPU, dtype=torch.float64)
+    trained = train_students(repeated, operators, inputs, steps, LR, CPU, dtype=torch.float64)
     return trained.reshape(-1, trials).T
 
 
@@ -151,15 +151,15 @@ def trained_operators(problem, plans, rule, batch_size, epochs, trials):
 @pytest.mark.parametrize("name", CANONICAL)
 def test_both_engines_draw_from_one_law(name, rule):
     """Two-sample Kolmogorov-Smirnov over 2,000 trials; the seeds are fixed."""
-    problem, batch_size, epochs, trials = (
+    problem, batch_size, steps, trials = (
         make_problem(cosine_schedule(4), np.array([0.2, 2.0])),
         32,
         25,
         2_000,
     )
     plans = plan_strategy(name, problem, np.zeros((4, 2)))
-    trained = trained_operators(problem, plans, rule, batch_size, epochs, trials)
-    drawn = simulated_batch_operators(problem, plans, rule, batch_size, LR, epochs, trials, seed=6)
+    trained = trained_operators(problem, plans, rule, batch_size, steps, trials)
+    drawn = simulate_gaussian_operators(problem, plans, rule, batch_size, LR, steps, trials, seed=6)
     for i in range(2):
         assert stats.ks_2samp(trained[:, i], drawn[:, i]).pvalue > 1e-3
 
@@ -175,19 +175,21 @@ def test_both_engines_draw_from_one_law(name, rule):
 )
 def test_another_sharing_of_batches_is_told_apart(name, right, wrong):
     """What the test above would miss if these laws were too close."""
-    problem, batch_size, epochs, trials = (
+    problem, batch_size, steps, trials = (
         make_problem(cosine_schedule(8), np.array([0.5])),
         32,
         25,
         2_000,
     )
     plans = plan_strategy(name, problem, np.zeros((8, 1)))
-    trained = trained_operators(problem, plans, right, batch_size, epochs, trials)
-    drawn = simulated_batch_operators(problem, plans, wrong, batch_size, LR, epochs, trials, seed=6)
+    trained = trained_operators(problem, plans, right, batch_size, steps, trials)
+    drawn = simulate_gaussian_operators(
+        problem, plans, wrong, batch_size, LR, steps, trials, seed=6
+    )
     assert stats.ks_2samp(trained[:, 0], drawn[:, 0]).pvalue < 1e-6
 
 
-def test_long_runs_do_not_feel_how_many_epochs_are_drawn_at_once(monkeypatch):
+def test_long_runs_do_not_feel_how_many_steps_are_drawn_at_once(monkeypatch):
     def shrink():
         return merge_shrinkage(0.7, 50, LR, 101, True, 6, np.random.default_rng(3))
 
@@ -199,5 +201,7 @@ def test_long_runs_do_not_feel_how_many_epochs_are_drawn_at_once(monkeypatch):
 @pytest.mark.parametrize("rule", RULES)
 def test_a_teacher_of_one_step_leaves_nothing_to_train(rule):
     problem = make_problem(cosine_schedule(1), np.array([0.5, 2.0]))
-    drawn = simulated_batch_operators(problem, (step(1),) * 2, rule, 10, LR, 5, num_runs=3, seed=0)
+    drawn = simulate_gaussian_operators(
+        problem, (step(1),) * 2, rule, 10, LR, 5, num_runs=3, seed=0
+    )
     np.testing.assert_array_equal(drawn, np.broadcast_to(problem.operators, (3, 2)))

@@ -10,7 +10,7 @@ HEADER = "T,lambda,strategy,mean,std\n"
 
 
 def measured(num_steps, variance, strategy, mean, std) -> SyntheticRow:
-    return SyntheticRow(num_steps, variance, strategy, "exact", mean, std, 10, mean)
+    return SyntheticRow(num_steps, variance, strategy, "simulated", mean, std, 10, mean)
 
 
 def written(tmp_path, text):

@@ -6,14 +6,14 @@ from distill.recommend import boot_standings, recommend, write_recommendations
 from distill.results import ResultRow
 
 
-def row(strategy, w2_squared, merges=1, epochs=10, engine="exact") -> ResultRow:
+def row(strategy, w2_squared, merges=1, steps=10, engine="closed_form") -> ResultRow:
     return ResultRow(
-        strategy=strategy, budget="per_merge", epochs=epochs, seed=0, engine=engine,
+        strategy=strategy, budget="per_merge", steps_per_merge=steps, seed=0, engine=engine,
         inputs="gaussian", w2_squared=w2_squared, w2_squared_predicted=w2_squared,
         w2_squared_expected=w2_squared, w2_squared_spread=0.0, largest_deviation=0.0,
         rms_deviation=0.0, w2_squared_to_composite=0.0, w2_squared_to_data=0.0,
         pixel_l2=w2_squared**0.5, pixel_l2_low=0.0, pixel_l2_high=1.0, ssim=1.0, merges=merges,
-        rounds=1, gradient_steps=merges * epochs, seconds=0.0,
+        rounds=1, gradient_steps=merges * steps, seconds=0.0,
     )  # fmt: skip
 
 
@@ -41,13 +41,13 @@ def test_a_single_strategy_has_no_next():
 
 def test_the_papers_claim_counts_ties_within_rounding_and_only_its_own_strategies():
     rows = [
-        row("vanilla", 1.0, epochs=10),
-        row("sequential_boot", 0.5, epochs=10),
-        row("per_dimension", 0.1, epochs=10),
-        row("vanilla", 0.25, epochs=100),
-        row("sequential_boot", 0.25 * (1 + 1e-14), epochs=100),
-        row("vanilla", 0.25, epochs=1000),
-        row("sequential_boot", 0.25 * (1 + 1e-9), epochs=1000),
+        row("vanilla", 1.0, steps=10),
+        row("sequential_boot", 0.5, steps=10),
+        row("per_dimension", 0.1, steps=10),
+        row("vanilla", 0.25, steps=100),
+        row("sequential_boot", 0.25 * (1 + 1e-14), steps=100),
+        row("vanilla", 0.25, steps=1000),
+        row("sequential_boot", 0.25 * (1 + 1e-9), steps=1000),
     ]
     alone, tied, beaten = boot_standings(rows, "w2_squared")
     assert alone.lowest == ("sequential_boot",)

@@ -1,6 +1,7 @@
 """The jobs behind the synthetic tables: resuming, refusing, and what their rows say."""
 
 import csv
+import json
 import sys
 
 import numpy as np
@@ -12,9 +13,9 @@ from distill.config import ConvergenceConfig, PlanConfig, SimulateConfig
 from distill.law import sgd_shrinkage
 from distill.plan_merges import plan_merges
 from distill.simulate_students import simulate_students
-from distill.stage_plans import read_plan_set
-from distill.study_convergence import epochs_per_merge, study_convergence
+from distill.study_convergence import merge_steps, study_convergence
 from planner.plan import merges
+from planner.plan_set import read_plans_for
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
@@ -29,8 +30,8 @@ def small(out, **changes) -> SimulateConfig:
         "num_steps": (4, 3),
         "variances": (2.0, 0.5),
         "trials": 3,
-        "engine": "exact",
-        "epochs": 20,
+        "engine": "simulated",
+        "steps_per_merge": 20,
         "batch_size": 50,
     }
     return SimulateConfig(out=out, **values | changes)
@@ -53,7 +54,7 @@ def fails(monkeypatch, capsys, *arguments: object) -> str:
 def test_both_engines_give_the_cells_asked_for_near_their_prediction(tmp_path, batches):
     """Fresh batches have the closed form as their mean, fixed ones of 2,560 nearly so."""
     changes = {"trials": 20, "batch_size": 2560, "batches": batches}
-    for engine in ("sgd", "exact"):
+    for engine in ("sgd", "simulated"):
         rows = simulate_students(small(tmp_path / engine, engine=engine, **changes))
         asked = [(t, v, s) for t in (4, 3) for v in (2.0, 0.5) for s in CANONICAL]
         assert [(row.num_steps, row.variance, row.strategy) for row in rows] == asked
@@ -75,7 +76,7 @@ def test_a_published_cell_is_reproduced_by_training(tmp_path):
 
 def test_an_interrupted_run_goes_on_and_gives_the_numbers_of_a_whole_one(tmp_path, monkeypatch):
     whole = simulate_students(small(tmp_path / "whole"))
-    compute, finished = synthetic._compute, []
+    compute, finished = synthetic.run_trials, []
 
     def interrupted(*arguments):
         if len(finished) == 3:
@@ -83,13 +84,13 @@ def test_an_interrupted_run_goes_on_and_gives_the_numbers_of_a_whole_one(tmp_pat
         finished.append(arguments)
         return compute(*arguments)
 
-    monkeypatch.setattr(synthetic, "_compute", interrupted)
+    monkeypatch.setattr(synthetic, "run_trials", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate_students(small(tmp_path / "resumed"))
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "resumed/cells").iterdir()}
     assert len(kept) == 3
 
-    monkeypatch.setattr(synthetic, "_compute", compute)
+    monkeypatch.setattr(synthetic, "run_trials", compute)
     assert simulate_students(small(tmp_path / "resumed")) == whole
     assert (
         kept.items()
@@ -107,8 +108,8 @@ def test_finished_cells_are_computed_again_only_if_asked(tmp_path, monkeypatch):
         computed.append(arguments)
         return compute(*arguments)
 
-    compute = synthetic._compute
-    monkeypatch.setattr(synthetic, "_compute", count)
+    compute = synthetic.run_trials
+    monkeypatch.setattr(synthetic, "run_trials", count)
     assert simulate_students(small(tmp_path)) == rows
     assert not computed
     assert simulate_students(small(tmp_path, recompute=True)) == rows
@@ -134,11 +135,21 @@ def test_per_dimension_plans_are_never_predicted_further_off(tmp_path):
         assert off["per_dimension"] <= min(off.values()) + 1e-15
 
 
-def test_optimal_is_another_name_of_per_dimension(tmp_path):
-    config = small(tmp_path, strategies=("optimal",))
-    assert config == small(tmp_path, strategies=("per_dimension",))
-    with pytest.raises(ValueError, match="different values"):
-        small(tmp_path, strategies=("optimal", "per_dimension"))
+def test_the_former_name_of_per_dimension_is_refused_with_the_present_ones(monkeypatch, capsys):
+    line = fails(monkeypatch, capsys, "--out", "a", "--strategies", "optimal")
+    assert "'optimal'" in line
+    assert "per_dimension" in line
+
+
+def test_former_flags_resume_a_run_and_give_the_same_table(tmp_path, monkeypatch):
+    shape = ["--num-steps", 4, "--variances", 0.5, "--trials", 2, "--out", tmp_path / "run"]
+    command(monkeypatch, *shape, "--engine", "simulated", "--steps-per-merge", 7)
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (recorded["engine"], recorded["epochs"]) == ("exact", 7)
+    table = (tmp_path / "run" / "results.csv").read_text()
+    assert ",exact," in table
+    command(monkeypatch, *shape, "--engine", "exact", "--epochs", 7)
+    assert (tmp_path / "run" / "results.csv").read_text() == table
 
 
 def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
@@ -146,7 +157,7 @@ def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
     plan_merges(PlanConfig(out=tmp_path / "plans", variances=(2.0, 0.5), num_steps=6), print)
     path = tmp_path / "plans" / "plans.json"
     config = small(tmp_path / "run", num_steps=(6,), plan=path, batch_size=10**12)
-    found = read_plan_set(path, problem.operators.shape).plans
+    found = read_plans_for(path, problem.operators.shape).plans
     rows = simulate_students(config)
     assert {row.strategy for row in rows} == set(found) >= {"greedy", *CANONICAL}
     shrinkage = sgd_shrinkage(problem.second_moments, 1e-3, 20)
@@ -165,8 +176,8 @@ def test_the_command_writes_table_figure_and_comparison(tmp_path, monkeypatch, c
     published.write_text("T,lambda,strategy,mean,std\n4,0.50,boot,1e-1,1e-3\n")
     out = tmp_path / "run"
     command(
-        monkeypatch, "--num-steps", 4, "--variances", 0.5, 2.0, "--trials", 5, "--engine", "exact",
-        "--compare", published, "--out", out,
+        monkeypatch, "--num-steps", 4, "--variances", 0.5, 2.0, "--trials", 5,
+        "--engine", "simulated", "--compare", published, "--out", out,
     )  # fmt: skip
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -195,13 +206,13 @@ def test_the_command_writes_table_figure_and_comparison(tmp_path, monkeypatch, c
         (["--trials", 1], "--trials must be at least 2"),
         (["--lr", 0.05], "--lr 0.05 is unstable for coordinate 1 with variance 2; below 0.0156"),
         (["--lr", "nan"], "--lr must be positive, got nan"),
-        (["--epochs", 0], "--epochs must be at least 1, got 0"),
+        (["--steps-per-merge", 0], "--steps-per-merge must be at least 1, got 0"),
         (["--strategies", "bot"], "bot"),
         (["--compare", "/no/such.csv"], "/no/such.csv: no such file; --compare takes CSV"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(monkeypatch, capsys, tmp_path, arguments, message):
-    common = ["--out", tmp_path / "run", "--num-steps", 32, "--engine", "exact"]
+    common = ["--out", tmp_path / "run", "--num-steps", 32, "--engine", "simulated"]
     if "--variances" not in arguments:
         common += ["--variances", 0.5, 2.0]
     assert message in fails(monkeypatch, capsys, *common, *arguments)
@@ -225,7 +236,7 @@ def test_another_runs_folder_is_left_alone(tmp_path):
 
 
 def study(out, **changes) -> ConvergenceConfig:
-    values = {"num_steps": 5, "variances": (0.5, 1.0), "trials": 4, "epochs": (1, 10, 100)}
+    values = {"num_steps": 5, "variances": (0.5, 1.0), "trials": 4, "steps_per_merge": (1, 10, 100)}
     return ConvergenceConfig(out=out, **values | changes)
 
 
@@ -234,14 +245,14 @@ def test_equal_totals_are_spent_whole_by_every_strategy(tmp_path):
     assert {row.budget for row in rows} == {"per_merge", "total"}
     for row in rows:
         num_merges = len(list(merges(CANONICAL[row.strategy](5))))
-        per_merge = row.epochs if row.budget == "per_merge" else row.epochs / num_merges
-        assert row.epochs_per_merge == per_merge
-    assert epochs_per_merge("total", "vanilla", 40, 5) == 40
+        per_merge = row.gradient_steps / (1 if row.budget == "per_merge" else num_merges)
+        assert row.steps_per_merge == per_merge
+    assert merge_steps("total", "vanilla", 40, 5) == 40
 
 
 def test_errors_vanish_with_training_and_a_total_suits_vanilla_best(tmp_path):
     rows = study_convergence(study(tmp_path))
-    found = {(r.budget, r.strategy, r.variance, r.epochs): abs(r.predicted) for r in rows}
+    found = {(r.budget, r.strategy, r.variance, r.gradient_steps): abs(r.predicted) for r in rows}
     for strategy in CANONICAL:
         for variance in (0.5, 1.0):
             falling = [found["per_merge", strategy, variance, n] for n in (1, 10, 100)]
@@ -251,5 +262,5 @@ def test_errors_vanish_with_training_and_a_total_suits_vanilla_best(tmp_path):
 
 
 def test_the_study_trains_what_it_predicts(tmp_path):
-    for row in study_convergence(study(tmp_path, engine="sgd", epochs=(1, 10), trials=20)):
+    for row in study_convergence(study(tmp_path, engine="sgd", steps_per_merge=(1, 10), trials=20)):
         assert abs(row.mean - row.predicted) < 5 * row.std / row.trials**0.5

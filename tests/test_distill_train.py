@@ -6,10 +6,15 @@ import torch
 
 from diffusion.schedule import cosine_schedule
 from distill.inputs import gaussian_inputs, latent_inputs
+from distill.jobs import plan_stage
 from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
-from distill.stage_plans import plan_stage
-from distill.student import SQUARED_NORM, least_norm_parameters, time_embedding
-from distill.train import train_students
+from distill.train import (
+    SQUARED_NORM,
+    least_norm_parameters,
+    time_embedding,
+    train_students,
+)
+from planner.budget import Stage
 from planner.plan import merge, step
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
@@ -53,10 +58,10 @@ def test_gradient_descent_ends_where_the_recursion_with_its_own_batches_says(str
         codes = torch.rand(300, 7, generator=torch.Generator().manual_seed(1)) - 0.5
         x_0 = (codes - codes.mean(dim=0)) * torch.from_numpy(12 * variances).sqrt().float()
         inputs = latent_inputs(problem.schedule, x_0, batch_size=64, seed=3)
-    for epochs in (1, 25):
-        plans = plan_stage(("per_merge", epochs), problem, LR).plans[strategy]
-        trained = train_students(plans, problem.operators, inputs, epochs, LR, CPU)
-        own_g = sgd_shrinkage(batch_mean_squares(inputs, 9), LR, epochs)
+    for steps in (1, 25):
+        plans = plan_stage(Stage("per_merge", steps), problem, LR).plans[strategy]
+        trained = train_students(plans, problem.operators, inputs, steps, LR, CPU)
+        own_g = sgd_shrinkage(batch_mean_squares(inputs, 9), LR, steps)
         recursion = per_dimension_operator(plans, problem.operators, own_g)
         np.testing.assert_allclose(trained, recursion, rtol=2e-5)  # float32 students
 
@@ -72,8 +77,8 @@ def test_mean_operators_agree_with_the_closed_form_within_5_standard_errors(stra
     variances = np.repeat(levels, trials)
     problem = make_problem(cosine_schedule(8), variances)
     inputs = gaussian_inputs(problem.schedule, variances, batch_size=2560, seed=0)
-    shrinkage = sgd_shrinkage(inputs.second_moments, LR, epochs=10)
-    plans = plan_stage(("per_merge", 10), problem, LR).plans[strategy]
+    shrinkage = sgd_shrinkage(inputs.second_moments, LR, steps_per_merge=10)
+    plans = plan_stage(Stage("per_merge", 10), problem, LR).plans[strategy]
     trained = train_students(plans, problem.operators, inputs, 10, LR, CPU)
     predicted = per_dimension_operator(plans, problem.operators, shrinkage)
     by_level = (trained - predicted).reshape(len(levels), trials)
@@ -84,17 +89,17 @@ def test_mean_operators_agree_with_the_closed_form_within_5_standard_errors(stra
 
 def test_simulated_runs_have_the_law_of_trained_ones():
     """Means and spreads over 400 trials, against 400 simulated runs; 5 standard errors each."""
-    trials, epochs = 400, 100
+    trials, steps = 400, 100
     variances = np.repeat([0.3, 1.5], trials)
     problem = make_problem(cosine_schedule(4), variances)
     inputs = gaussian_inputs(problem.schedule, variances, batch_size=256, seed=5)
     plans = (CANONICAL["progressive"](4),) * len(variances)
-    trained = train_students(plans, problem.operators, inputs, epochs, LR, CPU).reshape(2, trials)
+    trained = train_students(plans, problem.operators, inputs, steps, LR, CPU).reshape(2, trials)
 
     columns = [0, trials]
     few = gaussian_inputs(problem.schedule, variances[columns], batch_size=256, seed=0)
     simulated = simulate_operators(
-        plans[:2], problem.operators[:, columns], few, LR, epochs, trials, seed=1
+        plans[:2], problem.operators[:, columns], few, LR, steps, trials, seed=1
     ).T
     for real, drawn in zip(trained, simulated, strict=True):
         error = np.hypot(real.std(), drawn.std()) / np.sqrt(trials)
@@ -116,7 +121,7 @@ def test_batches_have_the_moments_that_the_prediction_uses():
             np.testing.assert_allclose(squares.var(0) / squares.mean(0) ** 2, spread, rtol=0.15)
 
 
-def test_a_batch_hangs_on_seed_and_time_alone():
+def test_a_batch_depends_only_on_seed_and_time():
     schedule = cosine_schedule(3)
     a, b = (gaussian_inputs(schedule, np.ones(2), 10, seed) for seed in (1, 2))
     first = a.draw(2)
@@ -126,7 +131,7 @@ def test_a_batch_hangs_on_seed_and_time_alone():
     assert not torch.equal(b.draw(2), first)
 
 
-def test_coordinates_do_not_feel_each_others_plans():
+def test_coordinates_do_not_depend_on_each_others_plans():
     problem = make_problem(cosine_schedule(3), np.array([0.5, 0.5]))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 32, seed=0)
     early, late = merge(step(3), merge(step(2), step(1))), merge(merge(step(3), step(2)), step(1))

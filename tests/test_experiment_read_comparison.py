@@ -25,9 +25,9 @@ def run(tmp_path_factory):
         vae=vae,
         latents=latents,
         num_steps=3,
-        epochs=(2,),
+        steps_per_merge=(2,),
         budgets=("per_merge",),
-        engine="exact",
+        engine="closed_form",
         batch_size=64,
         num_images=2,
         workers=1,
@@ -47,7 +47,7 @@ def assert_told_or_harmless(run, name, content):
         found = outcome(lambda folder: open_comparison(folder / out.name, vae, "cpu"), out.parent)
         if found is not None:
             for case, students in found.students.items():
-                plans = found.plans[case.budget, case.epochs].strategies[case.strategy].plans
+                plans = found.plans[case.stage].strategies[case.strategy].plans
                 assert len(plans) == len(students.operator) == found.problem.operators.shape[1]
                 assert {plan.start for plan in plans} == {found.problem.schedule.num_steps}
     finally:

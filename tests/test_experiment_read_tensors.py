@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from diffusion.covariance import Eigenbasis
 from distill.comparison import (
     INDEX_NAME,
-    Students,
+    load_index,
     load_students,
-    read_comparison_index,
     save_index,
     save_students,
 )
+from distill.engines import Students
 from distill.jobs import Case
 from distill.synthetic import Cells, load_cells, save_cells
 from experiment.tensors import read_tensors, write_tensors
+from planner.budget import Stage
 from sampling.estimator_file import Trained, load_estimator, save_estimator
 from sampling.noise_estimator import NoiseEstimator
 from tests.damage import READER, outcome, spoilt_safetensors
@@ -57,12 +58,12 @@ def some_latents(path):
 
 def some_students(path):
     arrays = [random(n).double().abs().numpy() for n in (3, 3, 3, 3, 5)]
-    save_students(path, Students("exact", 3, 2, 600, 0.25, *arrays))
+    save_students(path, Students("closed_form", 3, 2, 600, 0.25, *arrays))
 
 
 def some_index(path):
     latents = Latents(random(3).double(), torch.eye(3).double(), 6, "ab", "cd")
-    jobs = {Case("vanilla", budget, 10, 0): "a_job" for budget in ("per_merge", "total")}
+    jobs = {Case("vanilla", Stage(budget, 10), 0): "a_job" for budget in ("per_merge", "total")}
     save_index(path.parent, latents, jobs)
     (path.parent / INDEX_NAME).replace(path)
 
@@ -113,7 +114,7 @@ def students_are_numbers(students):
 def index_is_whole(index):
     assert len(index.mean) == len(index.covariance)
     assert all(Path(job).name == job for job in index.jobs.values())
-    assert all(case.epochs >= 1 for case in index.jobs)
+    assert all(case.stage.steps_per_merge >= 1 for case in index.jobs)
 
 
 def cells_are_numbers(cells):
@@ -126,8 +127,8 @@ READERS = {  # name -> writer, reader, what holds for all that is read
     "vae": (some_vae, load_vae, faces_are_finite),
     "estimator": (some_estimator, load_estimator, estimates_are_finite),
     "latents": (some_latents, load_latents, latents_are_numbers),
-    "students": (some_students, load_students, students_are_numbers),
-    "index": (some_index, read_comparison_index, index_is_whole),
+    "students": (some_students, lambda path: load_students(path, 3), students_are_numbers),
+    "index": (some_index, load_index, index_is_whole),
     "cells": (some_cells, lambda path: load_cells(path, 4, 3), cells_are_numbers),
 }
 
@@ -213,6 +214,6 @@ def test_students_are_read_as_written(tmp_path, data):
     counts = data.draw(st.tuples(*[st.integers(0, 2**40)] * 3))
     written = Students("sgd", *counts, data.draw(st.floats(0, 1e9)), *arrays)
     save_students(tmp_path / "a.safetensors", written)
-    found = load_students(tmp_path / "a.safetensors")
+    found = load_students(tmp_path / "a.safetensors", width)
     for field in fields(Students):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(written, field.name))

@@ -63,7 +63,7 @@ def offline(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
     )
 
 
-FLAGS = "--num-steps 2 --epochs 2 --batch-size 64 --num-images 2 --device cpu"
+FLAGS = "--num-steps 2 --steps-per-merge 2 --batch-size 64 --num-images 2 --device cpu"
 SMALL = FLAGS.split()
 
 

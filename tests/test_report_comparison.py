@@ -62,7 +62,7 @@ class Tags(HTMLParser):
 def test_figures_summary_recommendation_and_page_say_what_was_measured(finished):
     out, rows, text = finished
     figures = {path.name for path in (out / "figures").iterdir()}
-    stages = ("per_merge_00002", "per_merge_00040", "total_00002", "total_00040")
+    stages = ("per_merge_2_steps", "per_merge_40_steps", "total_6_steps", "total_120_steps")
     assert {f"faces_{stage}.png" for stage in stages} < figures
     assert {"error_curves.png", "plan_arcs.png", "plan_kinds.png", "latents.png"} < figures
     summary = (out / "summary.md").read_text()
@@ -84,7 +84,7 @@ def test_figures_summary_recommendation_and_page_say_what_was_measured(finished)
         here = [
             row.w2_squared_expected**0.5
             for row in rows
-            if (row.budget, row.epochs) == (stage["budget"], stage["epochs"])
+            if row.stage == (stage["budget"], stage["epochs"])
         ]
         assert stage["expected_w2"] <= (1 + found["as_good_within"]) * min(here)
 

@@ -33,7 +33,10 @@ def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "a", "--epoch", "3"], "unknown argument --epoch; did you mean --epochs?"),
+        (
+            ["--out", "a", "--step-per-merge", "3"],
+            "--step-per-merge; did you mean --steps-per-merge?",
+        ),
         (["--out", "a", "--frobnicate"], "unknown argument --frobnicate; known are --out"),
         (["--out", "a", "--num-steps", "many"], "error: --num-steps: invalid literal for int"),
         (["--out", "a", "--num-steps", "-3"], "error: --num-steps must be positive, got -3; see"),
@@ -116,8 +119,8 @@ def test_the_way_of_a_users_images_from_folder_to_grid(
     (tmp_path / "codes/parts").mkdir()  # as of a run cut off just before it removed them
     run_cli(monkeypatch, EncodeConfig, encode_latents.run, *encode)
     assert not (tmp_path / "codes/parts").exists()
-    shape = ["--num-steps", 4, "--epochs", 2, "--batch-size", 64, "--num-images", 3]
-    shape += ["--engine", "exact"]
+    shape = ["--num-steps", 4, "--steps-per-merge", 2, "--batch-size", 64, "--num-images", 3]
+    shape += ["--engine", "closed_form"]
     source = ["--vae", vae, "--latents", tmp_path / "codes", "--out", tmp_path / "run"]
     run_cli(monkeypatch, CompareConfig, compare_strategies.run, *source, *shape)
     out = capsys.readouterr().out
@@ -126,7 +129,7 @@ def test_the_way_of_a_users_images_from_folder_to_grid(
         assert (tmp_path / "run" / name).is_file()
     grids = ["--run", tmp_path / "run", "--first", 7, "--columns", 2, "--out", tmp_path / "grids"]
     run_cli(monkeypatch, DecodeConfig, decode_grids, *grids)
-    assert (tmp_path / "grids/figures/faces_total_00002.png").is_file()
+    assert (tmp_path / "grids/figures/faces_total_6_steps.png").is_file()
 
 
 def test_a_run_that_never_was_cannot_be_decoded(monkeypatch, capsys, tmp_path):

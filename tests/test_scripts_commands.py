@@ -107,7 +107,7 @@ def test_the_reference_has_the_flags_of_help_and_no_others(command):
 
 def test_a_field_is_described_by_the_class_that_redefines_it():
     docs = field_docs(config_of("study_convergence"))
-    assert docs["variances"] == "Data variances lambda, a panel each."
+    assert docs["variances"] == "Data variances lambda, one per panel."
     assert docs["trials"] == "Training runs of every cell."
 
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from distill.config import PlanConfig
-from distill.stage_plans import read_plan_set
-from planner.plan_set import read_plans
+from planner.plan_set import read_plans, read_plans_for
 from scripts.cli import main
 from scripts.plan_merges import run
 from vae.latents import LATENTS_FILE, Latents, save_latents
@@ -26,10 +25,10 @@ def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys,
     assert "| joint plan (exact) | 3.732101e-03 | yes |" in said
     assert "| joint plan (greedy) | 4.001866e-03 |  |" in said
     assert (out / "config.json").exists()
-    found = read_plan_set(out / "plans.json", (16, 2))
+    found = read_plans_for(out / "plans.json", (16, 2))
     assert {"greedy", "beam", "pareto", "per_dimension"} < set(found.plans)
     with pytest.raises(ValueError, match=r"for 16 steps and 2 coordinates, .* 8 and 2"):
-        read_plan_set(out / "plans.json", (8, 2))
+        read_plans_for(out / "plans.json", (8, 2))
 
 
 def test_variances_come_from_latents_too(monkeypatch, tmp_path):
