@@ -24,9 +24,8 @@ from distill.comparison import (
     students_path,
 )
 from distill.config import CompareConfig, Engine
-from distill.engines import Students, Training
 from distill.executors import default_workers, do_jobs, open_executor
-from distill.jobs import Job, list_jobs, plan_stage
+from distill.jobs import Job, Students, Training, list_jobs, plan_stage
 from distill.law import refuse_unstable
 from experiment.device import pick_device
 from experiment.folder import open_run

@@ -18,8 +18,7 @@ from torch import Tensor
 from diffusion.gaussian import check_variances
 from diffusion.schedule import cosine_schedule
 from distill.config import Engine
-from distill.engines import Students
-from distill.jobs import Case
+from distill.jobs import Case, Students
 from experiment.device import pick_device
 from experiment.folder import CONFIG, read_run
 from experiment.read import expect, field, finite_text, integer, number, reading

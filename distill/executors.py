@@ -12,8 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-from distill.engines import Students, Training, do_job
-from distill.jobs import Job
+from distill.jobs import Job, Students, Training, do_job
 
 CONNECT_SECONDS = 10
 # A gradient step is too short for two threads to share. And with one thread the order of its

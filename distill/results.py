@@ -10,8 +10,7 @@ from torch import Tensor
 from distill.comparison import Comparison
 from distill.config import RECORDED_ENGINE, RECORDED_STEPS, Engine
 from distill.decode import Likeness, decode_operator, likeness, noise_bank
-from distill.engines import Students
-from distill.jobs import Case
+from distill.jobs import Case, Students
 from planner.budget import BudgetKind, Stage
 from planner.value import w2_squared
 

@@ -16,7 +16,7 @@ from distill.jobs import plan_stage
 from distill.results import ResultRow, over_seeds, tabulate
 from experiment.seeds import seeded_noise
 from experiment.tensors import read_tensors
-from experiment.write import write_json, write_rows
+from experiment.write import sha256, write_json, write_rows
 from planner.budget import Stage
 from planner.plan import outline
 from planner.plan_set import to_json
@@ -241,7 +241,7 @@ def test_a_finished_run_refuses_another_vae(config, tmp_path):
         open_comparison(config.out, tmp_path / "other.safetensors", "cpu")
 
 
-def test_the_vae_is_loaded_once_and_only_what_an_earlier_run_left_is_read(config, monkeypatch):
+def test_inputs_are_read_and_hashed_once_and_nothing_that_was_just_written(config, monkeypatch):
     read = []
 
     def counting(path, *arguments):
@@ -251,8 +251,16 @@ def test_the_vae_is_loaded_once_and_only_what_an_earlier_run_left_is_read(config
     for reader in ("distill.comparison", "vae.checkpoint", "vae.latents"):
         monkeypatch.setattr(f"{reader}.read_tensors", counting)
     monkeypatch.setattr("planner.plan_set.read_json", lambda path: read.append(path.name))
+    hashed = []
+
+    def noting(path):
+        hashed.append(path.name)
+        return sha256(path)
+
+    for caller in ("distill.comparison", "distill.compare_strategies", "vae.latents"):
+        monkeypatch.setattr(f"{caller}.sha256", noting)
     compare_strategies(replace(config, inputs="gaussian"))
-    assert sorted(read) == ["latents.safetensors", "vae.safetensors"]
+    assert sorted(read) == sorted(hashed) == ["latents.safetensors", "vae.safetensors"]
 
 
 def test_former_flags_mean_the_present_ones_and_records_keep_their_names(config):

@@ -12,9 +12,8 @@ import distill.compare_strategies
 from distill.compare_strategies import compare_strategies
 from distill.comparison import save_students
 from distill.config import CompareConfig
-from distill.engines import Training
 from distill.executors import default_workers, do_jobs, open_executor
-from distill.jobs import Job, steps_per_merge
+from distill.jobs import Job, Training, steps_per_merge
 from planner.budget import Stage
 from planner.strategies import CANONICAL
 from tests.conftest import small_comparison

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from diffusion.schedule import cosine_schedule
-from distill.engines import Training, do_job
 from distill.inputs import gaussian_inputs
-from distill.jobs import Job, steps_per_merge
+from distill.jobs import Job, Training, do_job, steps_per_merge
 from distill.train import fit_operators, train_students
 from planner.budget import Stage
 from planner.problem import make_problem

@@ -18,8 +18,7 @@ from distill.comparison import (
     save_index,
     save_students,
 )
-from distill.engines import Students
-from distill.jobs import Case
+from distill.jobs import Case, Students
 from distill.synthetic import Cells, load_cells, save_cells
 from experiment.tensors import read_tensors, write_tensors
 from planner.budget import Stage
