@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Share = tuple[float, float]  # what a merge keeps of its start, and what it learns
 
-# Values are finite and above 0, so sums of rounding errors are all that these liberties change.
-FAST = {"nnan", "ninf", "nsz", "contract", "reassoc"}
+# What LLVM may take for granted. No value is NaN; sums may be rounded in another order. Infinities
+# stay legal (no "ninf"), because a search starts from -inf, and the flag would gain no time.
+FAST = {"nnan", "nsz", "contract", "reassoc"}
 DIRECT = -1  # in the place of a cut m: the steps, or the single block, as they are
 
 

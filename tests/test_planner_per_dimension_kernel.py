@@ -1,9 +1,11 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from benchmarks.numpy_planner import best_choices
 from diffusion.schedule import cosine_schedule
@@ -13,6 +15,7 @@ from planner.per_dimension import (
     per_dimension_plans,
     table_bytes,
 )
+from planner.per_dimension_kernel import FAST, _best_merges, fill_table
 from planner.plan import merges
 from planner.problem import better_direction, make_problem
 from planner.strategies import CANONICAL
@@ -120,3 +123,28 @@ def test_a_sequential_plan_of_thousands_of_steps_is_found_and_walked():
     plans = per_dimension_plans(operators, shrinkage, variances, full_search=True)
     assert max(sum(1 for _ in merges(plan)) for plan in plans) > 1000
     assert table_bytes(1200, 1) == 8 * 1200**2
+
+
+def test_no_compiled_operation_assumes_that_infinities_do_not_occur():
+    """Searches start from -inf. Under ``ninf``, which ``fast`` includes, that would be poison."""
+    assert fill_table.targetoptions["fastmath"] == _best_merges.targetoptions["fastmath"] == FAST
+    inner_loop = njit(fastmath=FAST)(_best_merges.py_func)  # anew: cached code cannot be inspected
+    row = np.array([0.5, 0.25])
+    assert inner_loop(row, row, row, (0.0, 1.0), (1.0, 0.0)) == (0.25, 0.5)
+    (code,) = inner_loop.inspect_llvm().values()
+    assert "llvm.maxnum" in code
+    assert not re.search(r"\b(ninf|fast)\b", code)
+
+
+@pytest.mark.parametrize("num_steps", [2, 3, 9, 40])
+@pytest.mark.parametrize("nary", [False, True])
+def test_variance_0_is_searched_like_any_other(num_steps, nary):
+    """There the last step is A_1 = 0 and the composite is 0."""
+    variances = np.array([0.0, 0.0])
+    operators, shrinkage, _ = problem(num_steps, variances, 0.8)
+    assert (operators[0] == 0).all()
+    found = optimal_values(operators, shrinkage, variances, nary=nary, full_search=True)
+    _, expected = best_choices(operators, shrinkage, better_direction(variances))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    plans = per_dimension_plans(operators, shrinkage, variances, nary=nary, full_search=True)
+    assert [(plan.start, plan.stop) for plan in plans] == [(num_steps, 0)] * 2
