@@ -17,7 +17,7 @@ from benchmarks.numpy_planner import best_choices
 from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
 from planner.per_dimension import optimal_values, per_dimension_plans, table_bytes
-from planner.plan import Plan, num_merges
+from planner.plan import Plans, num_merges
 from planner.problem import MergeProblem, make_problem
 from planner.regimes import sweep
 from report.plot_theory import SWEEPS
@@ -44,7 +44,7 @@ class BenchConfig:
 
 
 def run(config: BenchConfig) -> None:
-    """Print one line a claim."""
+    """Print one line per claim."""
     print(f"{numba.get_num_threads()} threads; load {os.getloadavg()[0]:.1f} before the run")
     _, first = timed(lambda: plans(posed(4, 2)))
     print(f"compilation, or loading what is cached: {first:.2f} s")
@@ -55,9 +55,9 @@ def run(config: BenchConfig) -> None:
     (_, baseline), slow = timed(
         lambda: best_choices(problem.operators, problem.shrinkage, problem.direction)
     )
-    best = optimal_values(problem.operators, problem.shrinkage, problem.variances, full_search=True)
+    best = optimal_values(problem, full_search=True)
     print(
-        f"plans a coordinate, T = {config.num_steps}, d = {config.width}, full search: "
+        f"one plan per coordinate, T = {config.num_steps}, d = {config.width}, full search: "
         f"{seconds:.3f} s, {splits / seconds:.2e} splits/s; NumPy {slow:.1f} s; "
         f"ratio {slow / seconds:.1f}; largest difference {np.abs(best - baseline).max():.0e}"
     )
@@ -66,13 +66,11 @@ def run(config: BenchConfig) -> None:
     print(f"sweeps of Figs. 2 and 7 to 12, {len(VARIANCES)} variances each: {seconds:.2f} s")
 
     long = make_problem(cosine_schedule(4096), np.array([1.5])).with_training(TRAIN_TIME)
-    print(f"T = 4096, one variance: {table_bytes(4096, 1) / 1e6:.0f} MB stated beforehand")
+    print(f"T = 4096, one variance: {table_bytes(4096, 1) / 1e6:.0f} MB of tables")
     (plan,), seconds = timed(lambda: plans(long))
     print(f"T = 4096, lambda = 1.5: {seconds:.1f} s, {num_merges(plan)} merges")
     settled = make_problem(cosine_schedule(4096), np.array([0.5])).with_training(TRAIN_TIME)
-    _, seconds = timed(
-        lambda: per_dimension_plans(settled.operators, settled.shrinkage, settled.variances)
-    )
+    _, seconds = timed(lambda: per_dimension_plans(settled))
     print(f"T = 4096, lambda = 0.5, settled by theory: {seconds:.3f} s")
 
     wide = posed(config.beam_steps, config.width)
@@ -96,11 +94,9 @@ def sweeps() -> None:
         sweep(cosine_schedule(num_steps), VARIANCES, train_time)
 
 
-def plans(problem: MergeProblem) -> tuple[Plan, ...]:
+def plans(problem: MergeProblem) -> Plans:
     """Full search for every coordinate's plan."""
-    return per_dimension_plans(
-        problem.operators, problem.shrinkage, problem.variances, full_search=True
-    )
+    return per_dimension_plans(problem, full_search=True)
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:

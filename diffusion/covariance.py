@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import NoiseSchedule
-
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-10  # of the largest entry, for symmetry and for eigenvalues below 0
@@ -53,18 +51,3 @@ def eigenbasis(mean: Array, covariance: Array) -> Eigenbasis:
     if variances[0] < -slack:
         raise ValueError(f"covariance has the negative eigenvalue {variances[0]}")
     return Eigenbasis(mean, np.maximum(variances, 0.0), basis)
-
-
-def affine_jump(
-    data: Eigenbasis, schedule: NoiseSchedule, operator: Array, start: int, stop: int
-) -> tuple[Array, Array]:
-    """The jump x_start -> x_stop = matrix @ x_start + offset, (d, d) and (d,).
-
-        x_stop = alpha_stop mu + U diag(operator) U^T (x_start - alpha_start mu)
-
-    Args:
-        operator: Diagonal map of the centred jump in the eigenbasis, (d,).
-    """
-    matrix = (data.basis * operator) @ data.basis.T
-    offset = schedule.alpha[stop] * data.mean - schedule.alpha[start] * (matrix @ data.mean)
-    return matrix, offset

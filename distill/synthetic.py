@@ -127,7 +127,7 @@ def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> Plans:
             at t leaves.
     """
     if name == PER_DIMENSION:
-        return per_dimension_plans(problem.operators, shrinkage, problem.variances)
+        return per_dimension_plans(problem.with_shrinkage(shrinkage))
     return (CANONICAL[name](problem.num_steps),) * len(problem.variances)
 
 

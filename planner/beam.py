@@ -1,11 +1,15 @@
-"""Joint planning by beam search: blocks keep a few candidates, then local improvement."""
+"""Joint planning by beam search: every block keeps a few candidates; the plan is then improved.
+
+The search alternates two steps. Fronts of the candidates that are best along ``WIDTH`` directions
+give a plan (``beam_blocks``). Then each block of that plan is planned again where it stands, out of
+the candidates in the fronts, until no block gains (``improve``).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.fronts import (
     Block,
-    Front,
     Fronts,
     Keep,
     Rows,
@@ -14,41 +18,45 @@ from planner.fronts import (
     interval_fronts,
     join,
     nearest_to,
+    single_front,
 )
-from planner.plan import Plan, merge, merges, step
+from planner.plan import Plan, Plans, merge, merges, step
 from planner.problem import MergeProblem
 from planner.value import plan_operator, product_operator, w2_rounding, w2_squared
 
 Array = NDArray[np.float64]
 
-WIDTH = 16  # values that a block keeps; 16 found the optimum wherever the tests know it
+WIDTH = 16
+"""Candidates that a block keeps; 16 found the optimum wherever the tests know it."""
 ROUNDS = 4
-LEAST_GAIN = 1e-9  # relative gain of a round that is worth another
+LEAST_GAIN = 1e-9
+"""Relative gain of a round below which the search ends."""
 NUM_WAVES = 5
 SPREAD = 2.0
+"""Standard deviation of the heights of the waves in ``directions``."""
 
 
-def beam_blocks(problem: MergeProblem, num_operators: int) -> tuple[Plan, ...]:
-    """A plan for each of K blocks, noisiest first, never worse than Algorithm 1's.
+def beam_blocks(problem: MergeProblem, num_operators: int) -> Plans:
+    """Plans of K = ``num_operators`` blocks, noisiest first, never worse than Algorithm 1's.
 
-    Rounds of search and local improvement, each from the weights that the best plan so far gives
-    the coordinates, until a round gains nothing.
+    Each round takes its directions from the best plan so far. The rounds end when one gains
+    nothing.
     """
-    operators, shrinkage, surrogate = problem.operators, problem.shrinkage, problem.surrogate
+    surrogate = problem.surrogate
 
-    def operator_of(blocks: tuple[Plan, ...]) -> Array:
-        return product_operator(blocks, operators, shrinkage)
+    def operator_of(blocks: Plans) -> Array:
+        return product_operator(blocks, problem.operators, problem.shrinkage)
 
-    def loss(blocks: tuple[Plan, ...]) -> float:
+    def loss(blocks: Plans) -> float:
         return float(w2_squared(operator_of(blocks), surrogate))
 
     keep = nearest_to(surrogate)
-    fronts = interval_fronts(operators, shrinkage, keep)
+    fronts = interval_fronts(problem, keep)
     greedy = best_blocks(fronts, num_operators, surrogate, keep)
     best = improve(greedy, problem, fronts)
     for _ in range(ROUNDS):
         keep = best_along(directions(problem, operator_of(best)))
-        fronts = interval_fronts(operators, shrinkage, keep)
+        fronts = interval_fronts(problem, keep)
         found = best_blocks(fronts, num_operators, surrogate, keep)
         rivals = [improve(blocks, problem, fronts) for blocks in (best, found)]
         winner = min(rivals, key=loss)
@@ -59,12 +67,13 @@ def beam_blocks(problem: MergeProblem, num_operators: int) -> tuple[Plan, ...]:
 
 
 def directions(problem: MergeProblem, operator: Array) -> Array:
-    """Signed weights of the coordinates of a block's relative change, (WIDTH, d).
+    """Directions in which the candidates of a block are compared, (WIDTH, d).
 
-    Row 0 is the gradient of W2**2 at a student with ``operator``: a block that changes by a share
-    dx of itself changes a product by the same share, and the loss by 2 |S - a| a |dx|. The other
-    rows tilt it by smooth random waves along the sorted variances, for coordinates of like
-    variance want like plans.
+    A direction weighs the coordinates of a block's relative change, with their signs. Row 0 is the
+    gradient of W2**2 at a student with ``operator``: when a block changes by a share dx of itself,
+    the product changes by the same share, and the loss by 2 |S - a| a |dx|. The other rows tilt the
+    gradient by smooth random waves along the sorted variances, because coordinates of similar
+    variance have similar optimal plans.
     """
     gradient = np.abs(operator - problem.surrogate) * operator
     gradient = np.maximum(gradient, 1e-6 * gradient.max())  # no coordinate is left out
@@ -79,7 +88,11 @@ def directions(problem: MergeProblem, operator: Array) -> Array:
 
 
 def best_along(weights: Array) -> Keep:
-    """Keep the best candidate along each direction, relative to the first candidate."""
+    """Keep the best candidate along each direction, relative to the first candidate.
+
+    Args:
+        weights: Directions, (n, d).
+    """
 
     def keep(block: Block, candidates: Array) -> Rows:
         relative = np.divide(
@@ -90,12 +103,12 @@ def best_along(weights: Array) -> Keep:
     return keep
 
 
-def improve(blocks: tuple[Plan, ...], problem: MergeProblem, fronts: Fronts) -> tuple[Plan, ...]:
-    """Re-plan every block, wholes before parts, out of kept parts until no block gains.
+def improve(blocks: Plans, problem: MergeProblem, fronts: Fronts) -> Plans:
+    """Plan every block again, wholes before parts, out of kept candidates, until no block gains.
 
     Args:
         blocks: Plans that tile all steps, noisiest first; the student is their product.
-        fronts: What every block of steps keeps, as the material for new parts.
+        fronts: The fronts of all blocks of steps; new parts are taken from them.
     """
     while True:
         before = blocks
@@ -109,7 +122,7 @@ def improve(blocks: tuple[Plan, ...], problem: MergeProblem, fronts: Fronts) -> 
 
 
 def _improve_one(plan: Plan, others: Array, problem: MergeProblem, fronts: Fronts) -> Plan:
-    """One pass over the merges of ``plan``, whose operator the student multiplies by others."""
+    """One pass over the merges of ``plan``; the student is its operator times ``others``, (d,)."""
     waiting = [plan] if plan.parts else []
     while waiting:
         old = waiting.pop()
@@ -124,9 +137,9 @@ def _improve_one(plan: Plan, others: Array, problem: MergeProblem, fronts: Front
 
 
 def _gains(new: Plan, old: Plan, others: Array, problem: MergeProblem) -> bool:
-    """Whether ``new`` is nearer the surrogate by more than rounding, both valued in one way.
+    """Whether ``new`` is nearer the surrogate than ``old`` by more than rounding.
 
-    Plans that tie would else take turns for ever.
+    Otherwise plans that tie would replace each other for ever.
     """
     operators, shrinkage, surrogate = problem.operators, problem.shrinkage, problem.surrogate
     found, before = (
@@ -139,25 +152,24 @@ def _gains(new: Plan, old: Plan, others: Array, problem: MergeProblem) -> bool:
 def _replanned(
     plan: Plan, part: Plan, others: Array, problem: MergeProblem, fronts: Fronts
 ) -> Plan:
-    """The best of all merges of kept blocks for the place that ``part`` has in ``plan``."""
+    """The best merge of kept candidates in the place that ``part`` has in ``plan``."""
     a, b = block = (part.stop + 1, part.start)
     values = _values(plan, problem)
     whole = others * values[plan.stop + 1, plan.start]
     slope = others * _slope(plan, block, values, problem)
-    # The student is affine in the block: its error is error - slope x for the block's value x.
+    # The student's operator is affine in the value x of the block, so its error is error - slope x.
     error = problem.surrogate - (whole - slope * values[block])
 
     g = problem.shrinkage[b - 1]
     steps = problem.operators[a - 1 : b]
     direct = (1.0 - g) * steps.prod(axis=0) + g * steps[-1]
-    start = Front(direct[None], np.zeros((1, 3), np.int32))
     sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in range(a, b)]
-    best = join(block, sides, g, nearest_to(error, slope), start)
+    best = join(block, sides, g, nearest_to(error, slope), single_front(direct))
     return build({**fronts, block: best}, block, 0)
 
 
 def _values(plan: Plan, problem: MergeProblem) -> dict[Block, Array]:
-    """The operator of every merge and step of ``plan``."""
+    """Block -> operator, (d,), for every merge of ``plan`` and every teacher step."""
     values = {(t + 1, t + 1): operator for t, operator in enumerate(problem.operators)}
     for jump in merges(plan):
         parts = [values[part.stop + 1, part.start] for part in jump.parts]
@@ -167,7 +179,7 @@ def _values(plan: Plan, problem: MergeProblem) -> dict[Block, Array]:
 
 
 def _slope(plan: Plan, block: Block, values: dict[Block, Array], problem: MergeProblem) -> Array:
-    """Derivative of the whole plan's operator by that of one of its blocks, (d,)."""
+    """Derivative of the operator of ``plan`` by the operator of one of its blocks, (d,)."""
     slope = np.ones_like(problem.surrogate)
     jump = plan
     while (jump.stop + 1, jump.start) != block:

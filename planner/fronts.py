@@ -1,12 +1,14 @@
-"""Joint planning over blocks of steps: what each block keeps decides what the plan is worth.
+"""Joint planning by dynamic programming over blocks of steps.
 
 The candidates for the block [a..b], in closed intervals, are
 
     direct   (1 - g_b) prod_{t=a..b} A_t + g_b A_b
     split m  right * ((1 - g_b) left + g_b),  for every kept left of [a..m], right of [m+1..b]
 
-A block keeps one value ([OM] Algorithm 1), those that no other dominates (exact), or a few that
-look best from several sides. A value is a row of d numbers, one a coordinate.
+A candidate is the operator of a block: a row of d numbers, one per coordinate. Each block keeps
+some of its candidates, its *front*. What a rule ``Keep`` retains trades exactness for time: the one
+candidate nearest to the target ([OM] Algorithm 1), all that no other dominates (exact), or a
+few that are best in several directions (``planner.beam``).
 """
 
 from collections.abc import Callable
@@ -17,70 +19,146 @@ from numba import njit
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from planner.plan import Plan, merge, step
+from planner.plan import Plan, Plans, merge, step
+from planner.problem import MergeProblem
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Block = tuple[int, int]
+"""The steps a..b, as (a, b)."""
 Keep = Callable[[Block, Array], Rows]
 """Block and candidates (n, d) -> rows to keep. Earlier rows win ties; the direct merge is row 0."""
 
-MOST_NUMBERS = 1 << 21  # candidates are pruned whenever they pass 16 MiB
+MOST_NUMBERS = 1 << 21
+"""Candidates times d, beyond which candidates are pruned at once: 16 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
 class Front:
-    """The kept values of one block, and where they come from."""
+    """The kept candidates of one block, and what they were merged from."""
 
-    values: Array  # (n, d)
-    origins: NDArray[np.int32]  # (n, 3): cut m (0 for none), row in [a..m], row in [m+1..b]
+    values: Array
+    """Operators of the block, (n, d)."""
+    origins: NDArray[np.int32]
+    """Cut m (0 for none), row in the front of [a..m], row in the front of [m+1..b]; (n, 3)."""
 
     def __len__(self) -> int:
         return len(self.values)
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
+        """Memory of the front."""
         return self.values.nbytes + self.origins.nbytes
 
 
 Fronts = dict[Block, Front]
 
 
-def interval_fronts(
-    operators: Array, shrinkage: Array, keep: Keep, memory_limit: int | None = None
-) -> Fronts:
-    """What every block keeps, shorter blocks first.
+def single_front(value: Array) -> Front:
+    """The front of one candidate, (d,), without a cut: a teacher step, or a direct merge."""
+    return Front(value[None], np.zeros((1, 3), np.int32))
+
+
+def nearest_to(target: Array, slope: Array | float = 1.0) -> Keep:
+    """Keep the one candidate x with the least ``sum_i (target_i - slope_i x_i)**2``."""
+
+    def keep(block: Block, candidates: Array) -> Rows:
+        nearest: Rows = np.argmin(np.square(target - slope * candidates).sum(axis=1), keepdims=True)
+        return nearest
+
+    return keep
+
+
+def undominated(direction: Array) -> Keep:
+    """Keep every candidate unless another is at least as good in all coordinates.
+
+    The first of equal candidates is kept.
 
     Args:
-        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
-        shrinkage: g_t, (T, d).
-        memory_limit: Bytes that the candidates of one block may take; they are pruned on the way,
-            so that it bounds the time as well.
+        direction: -1 where a smaller value is better, else +1, (d,).
+    """
+
+    def keep(block: Block, candidates: Array) -> Rows:
+        gains = candidates * direction
+        # Best first in coordinate 0, then 1, ...: a row stands behind all rows that dominate it.
+        order = np.lexsort(-gains.T[::-1])
+        ordered = np.ascontiguousarray(gains[order])
+        stays = _staircase(ordered) if ordered.shape[1] <= 2 else _undominated(ordered)
+        return np.sort(order[stays])
+
+    return keep
+
+
+@njit(cache=True)
+def _staircase(gains: Array) -> NDArray[np.bool_]:
+    """Mask of the undominated among sorted rows of one or two coordinates.
+
+    Those are the rows whose last coordinate is a new best.
+    """
+    stays = np.zeros(len(gains), np.bool_)
+    best = -np.inf
+    for row in range(len(gains)):
+        if gains[row, -1] > best:
+            best = gains[row, -1]
+            stays[row] = True
+    return stays
+
+
+@njit(cache=True)
+def _undominated(gains: Array) -> NDArray[np.bool_]:
+    """Mask of the undominated among sorted rows of any width.
+
+    Each row is compared with those kept so far.
+    """
+    stays = np.zeros(len(gains), np.bool_)
+    kept = np.empty(len(gains), np.intp)
+    count = 0
+    for row in range(len(gains)):
+        dominated = False
+        for place in range(count):
+            better = True
+            for i in range(1, gains.shape[1]):
+                if gains[kept[place], i] < gains[row, i]:
+                    better = False
+                    break
+            if better:
+                dominated = True
+                # The next rows are likely to have the same dominator, so it moves forward.
+                kept[place], kept[place // 2] = kept[place // 2], kept[place]
+                break
+        if not dominated:
+            stays[row] = True
+            kept[count] = row
+            count += 1
+    return stays
+
+
+def interval_fronts(problem: MergeProblem, keep: Keep, memory_limit: int | None = None) -> Fronts:
+    """The front of every block, shorter blocks first.
+
+    Args:
+        memory_limit: Bytes that the candidates of one block may take. Candidates are pruned in
+            between, so the limit bounds the time rather than the memory.
 
     Raises:
-        ValueError: they would take more.
+        ValueError: a block has more candidates than ``memory_limit`` allows.
     """
-    num_steps = len(operators)
-    fronts = {
-        (t, t): Front(operators[t - 1 : t], np.zeros((1, 3), np.int32))
-        for t in range(1, num_steps + 1)
-    }
+    operators, num_steps = problem.operators, problem.num_steps
+    fronts = {(t, t): single_front(operators[t - 1]) for t in range(1, num_steps + 1)}
     products = operators.copy()  # row a - 1: the product of the block that starts at a
-    # The delay keeps the bar away from searches that end at once, as most do.
+    # Most searches end at once; the delay keeps the bar away from them.
     lengths = tqdm(range(2, num_steps + 1), "plan", unit="block length", delay=2.0, leave=False)
     for length in lengths:
         for a in range(1, num_steps - length + 2):
             b = a + length - 1
             products[a - 1] *= operators[b - 1]
-            g = shrinkage[b - 1]
+            g = problem.shrinkage[b - 1]
             direct = (1.0 - g) * products[a - 1] + g * operators[b - 1]
-            start = Front(direct[None], np.zeros((1, 3), np.int32))
             cuts = range(a, b) if length > 2 else ()  # two steps: the split is the direct merge
             sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in cuts]
             if memory_limit is not None:
                 _refuse_large((a, b), sides, memory_limit)
-            fronts[a, b] = join((a, b), sides, g, keep, start)
+            fronts[a, b] = join((a, b), sides, g, keep, single_front(direct))
     return fronts
 
 
@@ -91,11 +169,12 @@ def join(
     keep: Keep,
     start: Front | None = None,
 ) -> Front:
-    """What ``block`` keeps of ``start`` and of all merges of its sides.
+    """The front of ``block``: what ``keep`` retains of all merges of its sides.
 
     Args:
-        sides: Cut m, front of [a..m], front of [m+1..b].
+        sides: For each cut m, the fronts of [a..m] and [m+1..b].
         g: Shrinkage of the merge, (d,); zeros give the plain products.
+        start: Candidates to consider before the merges.
     """
     pending = [] if start is None else [start]
     for m, left, right in sides:
@@ -135,21 +214,11 @@ def _refuse_large(block: Block, sides: list[tuple[int, Front, Front]], memory_li
         )
 
 
-def nearest_to(target: Array, slope: Array | float = 1.0) -> Keep:
-    """Keep the one candidate x with the least ``sum_i (target_i - slope_i x_i)**2``."""
-
-    def keep(block: Block, candidates: Array) -> Rows:
-        nearest: Rows = np.argmin(np.square(target - slope * candidates).sum(axis=1), keepdims=True)
-        return nearest
-
-    return keep
-
-
 def build(fronts: Fronts, block: Block, row: int) -> Plan:
-    """The plan behind one kept value of a block."""
+    """The plan behind row ``row`` of the front of ``block``."""
     done: dict[Block, Plan] = {}
     stack = [(block, row)]
-    while stack:  # T levels deep at worst, so no recursion
+    while stack:  # no recursion, because a plan can be T levels deep
         (a, b), row = stack.pop()
         m, left, right = fronts[a, b].origins[row].tolist()
         sides = ((m + 1, b), (a, m))
@@ -164,11 +233,12 @@ def build(fronts: Fronts, block: Block, row: int) -> Plan:
     return done[block]
 
 
-def best_blocks(fronts: Fronts, num_operators: int, target: Array, keep: Keep) -> tuple[Plan, ...]:
+def best_blocks(fronts: Fronts, num_operators: int, target: Array, keep: Keep) -> Plans:
     """Plans of K = ``num_operators`` blocks that tile all steps, noisiest first.
 
-    Their product is the nearest to ``target`` that the fronts can give: F_k[b], what k blocks over
-    the steps 1..b keep, are the products of F_{k-1}[m] with the front of [m+1..b].
+    Of all products that the fronts give, theirs is nearest to ``target``. F_k[b], the front of k
+    blocks over the steps 1..b, is what ``keep`` retains of the products of F_{k-1}[m] with the
+    front of [m+1..b].
     """
     num_steps = max(b for _, b in fronts)
     towers = [{b: fronts[1, b] for b in range(1, num_steps + 1)}]
@@ -189,58 +259,3 @@ def best_blocks(fronts: Fronts, num_operators: int, target: Array, keep: Keep) -
         blocks.append(build(fronts, (m + 1, b), right))
         b, row = m, left
     return (*blocks, build(fronts, (1, b), row))
-
-
-def undominated(direction: Array) -> Keep:
-    """Keep every candidate that no other matches or betters in all coordinates.
-
-    Of equal candidates the first stays. ``towards`` is -1 where smaller is better, else +1, (d,).
-    """
-
-    def keep(block: Block, candidates: Array) -> Rows:
-        gains = candidates * direction
-        # Best first in coordinate 0, then 1, ...: whoever dominates a row stands before it.
-        order = np.lexsort(-gains.T[::-1])
-        ordered = np.ascontiguousarray(gains[order])
-        stays = _staircase(ordered) if ordered.shape[1] <= 2 else _undominated(ordered)
-        return np.sort(order[stays])
-
-    return keep
-
-
-@njit(cache=True)
-def _staircase(gains: Array) -> NDArray[np.bool_]:
-    """For one or two sorted coordinates: rows whose last coordinate is a new best."""
-    stays = np.zeros(len(gains), np.bool_)
-    best = -np.inf
-    for row in range(len(gains)):
-        if gains[row, -1] > best:
-            best = gains[row, -1]
-            stays[row] = True
-    return stays
-
-
-@njit(cache=True)
-def _undominated(gains: Array) -> NDArray[np.bool_]:
-    """For sorted rows of any width: compare each with those kept so far."""
-    stays = np.zeros(len(gains), np.bool_)
-    kept = np.empty(len(gains), np.intp)
-    count = 0
-    for row in range(len(gains)):
-        dominated = False
-        for place in range(count):
-            better = True
-            for i in range(1, gains.shape[1]):
-                if gains[kept[place], i] < gains[row, i]:
-                    better = False
-                    break
-            if better:
-                dominated = True
-                # Rows near each other share their dominators: let them be found sooner.
-                kept[place], kept[place // 2] = kept[place // 2], kept[place]
-                break
-        if not dominated:
-            stays[row] = True
-            kept[count] = row
-            count += 1
-    return stays

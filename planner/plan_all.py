@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
-from planner.joint import SOLVERS, meets, plan_jointly
+from planner.joint import SOLVERS, joint_blocks, meets
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
@@ -98,7 +98,7 @@ def _joint_plans(
             rivals = []
             for count in budget.merge_counts(num_steps):
                 trained = problem.with_training(budget.time_of_one(count), rates)
-                rivals.append(valued(plan_jointly(trained, solver).blocks * width))
+                rivals.append(valued(joint_blocks(trained, solver) * width))
         except ValueError as error:
             log(f"{solver} is left out: {error}")
             continue
@@ -127,7 +127,7 @@ def _own_plans(
         rates = problem.second_moments if rates is None else rates
         return plans_under_total(problem.operators, rates, problem.direction, budget.train_time)
     trained = problem.with_training(budget.train_time, rates)
-    settled = settled_by_theory(trained.operators, trained.shrinkage, trained.variances)
+    settled = settled_by_theory(trained)
     boot, vanilla = (int((settled == name).sum()) for name in ("sequential_boot", "vanilla"))
     searched = len(settled) if full_search else len(settled) - boot - vanilla
     if not full_search:
@@ -135,9 +135,7 @@ def _own_plans(
     if searched:
         size = table_bytes(problem.num_steps, searched) / 1e6
         log(f"{searched} coordinates are searched in full, with {size:.3g} MB of tables")
-    return per_dimension_plans(
-        trained.operators, trained.shrinkage, trained.variances, full_search=full_search
-    )
+    return per_dimension_plans(trained, full_search=full_search)
 
 
 def _refuse(solver: str, num_steps: int, width: int, budget: Budget) -> None:

@@ -42,7 +42,7 @@ def draw_gap_and_arcs(stem: Path) -> list[Path]:
     """Fig. 2: gaps to the optimum at T = 32, s = 6.4, and the best plans at lam = 1.08 and 2."""
     schedule, train_time, shown = cosine_schedule(32), 6.4, np.array([1.08, 2.0])
     problem = make_problem(schedule, shown).with_training(train_time)
-    plans = per_dimension_plans(problem.operators, problem.shrinkage, shown, full_search=True)
+    plans = per_dimension_plans(problem, full_search=True)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 5.0), layout="constrained")
         curves, *arcs = figure.subplots(3, 1, height_ratios=[2.2, 1, 1])

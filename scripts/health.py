@@ -71,10 +71,9 @@ def examine_device(device: torch.device) -> Finding:
 def examine_planner() -> Finding:
     """Whether the compiled search finds what theory proves: BOOT at 0.5, vanilla at 3."""
     problem = make_problem(cosine_schedule(8), np.array([0.5, 3.0])).with_training(train_time=1.6)
-    steps, shrinkage, variances = problem.operators, problem.shrinkage, problem.variances
-    searched = optimal_values(steps, shrinkage, variances, full_search=True)
+    searched = optimal_values(problem, full_search=True)
     proven = [
-        plan_operator(CANONICAL[name](8), steps[:, i], shrinkage[:, i])
+        plan_operator(CANONICAL[name](8), problem.operators[:, i], problem.shrinkage[:, i])
         for i, name in enumerate(("sequential_boot", "vanilla"))
     ]
     off = float(np.abs(searched - proven).max())

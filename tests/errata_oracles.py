@@ -21,7 +21,7 @@ from planner.regimes import consistency_threshold, vanilla_threshold
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, w2_squared
 from tests.brute_force import every_algorithm_1_plan
-from tests.problems import greedy_plan, problem
+from tests.problems import greedy_plan, posed, problem
 
 Row = dict[str, str]
 Oracle = Callable[[Row], dict[str, float]]
@@ -73,7 +73,7 @@ def index_ranges(row: Row) -> dict[str, float]:
         reading: algorithm_1(operators[:, 0], shrinkage[:, 0], surrogate[0], reading)
         for reading in ("printed", "assigned", "corrected")
     }
-    ours = plan_operator(greedy_plan(operators, shrinkage, surrogate), operators, shrinkage)
+    ours = plan_operator(greedy_plan(operators, shrinkage, [float(row["λ"])]), operators, shrinkage)
     assert abs(ours[0] - found["corrected"]) < 1e-12
     columns = ("as printed", "closed ranges only", "corrected")
     errors = (abs(surrogate[0] - value) for value in found.values())
@@ -85,7 +85,7 @@ def merges_of_merged_blocks(row: Row) -> dict[str, float]:
     variances = np.array([float(row["λ"])])
     operators, shrinkage, surrogate = problem(int(row["T"]), variances, 1.6)
     pairs, any_number = (
-        optimal_values(operators, shrinkage, variances, nary=nary, full_search=True)[0]
+        optimal_values(posed(operators, shrinkage, variances), nary=nary, full_search=True)[0]
         for nary in (False, True)
     )
     return {
@@ -135,7 +135,7 @@ def vanilla_below_its_threshold(row: Row) -> dict[str, float]:
     variances = np.array([float(row["λ"])])
     operators, shrinkage, surrogate = problem(int(row["T"]), variances, float(row["s"]))
     vanilla = plan_operator(CANONICAL["vanilla"](int(row["T"])), operators, shrinkage)
-    best = optimal_values(operators, shrinkage, variances, full_search=True)
+    best = optimal_values(posed(operators, shrinkage, variances), full_search=True)
     return {"operator gap": (best - vanilla)[0], "error of the optimum": (surrogate - best)[0]}
 
 
@@ -143,7 +143,7 @@ def vanilla_below_its_threshold(row: Row) -> dict[str, float]:
 def boot_on_the_unit_interval(row: Row) -> dict[str, float]:
     variances = np.array([*np.linspace(0.02, 1, 50), 1 - 1e-6, 1 - 1e-9])
     operators, shrinkage, _ = problem(int(row["T"]), variances, float(row["s"]))
-    best = optimal_values(operators, shrinkage, variances, full_search=True)
+    best = optimal_values(posed(operators, shrinkage, variances), full_search=True)
     boot = plan_operator(CANONICAL["sequential_boot"](int(row["T"])), operators, shrinkage)
     assert np.abs(boot / best - 1).max() < float(row["largest relative gap below"])
     return {}

@@ -5,6 +5,7 @@ import numpy as np
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
 from diffusion.schedule import cosine_schedule
 from planner.fronts import best_blocks, interval_fronts, nearest_to
+from planner.problem import MergeProblem
 
 
 def problem(num_steps, variances, train_time):
@@ -15,10 +16,18 @@ def problem(num_steps, variances, train_time):
     return operators, shrinkage, surrogate_composite(operators, variances)
 
 
-def greedy_plan(operators, shrinkage, surrogate):
+def posed(operators, shrinkage, variances):
+    """The same problem as one object, as the planners take it."""
+    variances = np.asarray(variances, dtype=float)
+    surrogate = surrogate_composite(operators, variances)
+    return MergeProblem(variances, operators, surrogate, shrinkage)
+
+
+def greedy_plan(operators, shrinkage, variances):
     """One plan for all coordinates by Algorithm 1, over rows even where there is one coordinate."""
-    keep = nearest_to(surrogate)
-    (plan,) = best_blocks(interval_fronts(operators, shrinkage, keep), 1, surrogate, keep)
+    whole = posed(operators, shrinkage, variances)
+    keep = nearest_to(whole.surrogate)
+    (plan,) = best_blocks(interval_fronts(whole, keep), 1, whole.surrogate, keep)
     return plan
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diffusion.covariance import affine_jump, eigenbasis
+from diffusion.covariance import eigenbasis
 from diffusion.schedule import cosine_schedule
 from planner.per_dimension import per_dimension_plans
 from planner.plan import merges
@@ -26,12 +26,18 @@ def denoising_step(schedule, t):
     return matrix, (below - above * alpha) * shift
 
 
+def full_jump(data, schedule, operator, start, stop):
+    """Matrix and offset of alpha_stop mu + U diag(operator) U^T (x_start - alpha_start mu)."""
+    matrix = (data.basis * operator) @ data.basis.T
+    return matrix, schedule.alpha[stop] * data.mean - schedule.alpha[start] * (matrix @ data.mean)
+
+
 @pytest.mark.parametrize(("start", "stop"), [(8, 0), (8, 3), (5, 2), (1, 0)])
 def test_steps_in_the_eigenbasis_are_those_of_the_full_denoiser(start, stop):
     schedule, data = cosine_schedule(8), eigenbasis(MEAN, COVARIANCE)
     problem = make_problem(schedule, data.variances).with_training(1.0)
     operator = problem.operators[stop:start].prod(axis=0)
-    matrix, offset = affine_jump(data, schedule, operator, start, stop)
+    matrix, offset = full_jump(data, schedule, operator, start, stop)
 
     x = expected = RNG.normal(size=4)
     for t in range(start, stop, -1):
@@ -57,7 +63,7 @@ def test_merges_of_full_matrices_leave_what_the_plan_says():
         undone = (basis * np.exp(-2 * train_time * rates)) @ basis.T
         matrices[jump.start, jump.stop] = target + (noisiest - target) @ undone
     operator = plan_operator(plan, problem.operators, problem.shrinkage)
-    matrix, _ = affine_jump(data, schedule, operator, 6, 0)
+    matrix, _ = full_jump(data, schedule, operator, 6, 0)
     np.testing.assert_allclose(matrix, matrices[6, 0], rtol=1e-8, atol=1e-12)
 
 
@@ -65,11 +71,11 @@ def test_the_loss_in_the_eigenbasis_is_the_distance_of_the_full_gaussians():
     """Bures: W2**2 = tr(P + Q - 2 (P^1/2 Q P^1/2)^1/2) for covariances P and Q, equal means."""
     data = eigenbasis(MEAN, COVARIANCE)
     problem = make_problem(cosine_schedule(8), data.variances).with_training(0.4)
-    plans = per_dimension_plans(problem.operators, problem.shrinkage, data.variances)
+    plans = per_dimension_plans(problem)
     operator = per_dimension_operator(plans, problem.operators, problem.shrinkage)
     outputs = []
     for diagonal in (operator, problem.surrogate):
-        matrix, offset = affine_jump(data, cosine_schedule(8), diagonal, 8, 0)
+        matrix, offset = full_jump(data, cosine_schedule(8), diagonal, 8, 0)
         np.testing.assert_allclose(offset, MEAN)  # x_T is centred, so the output's mean is mu
         outputs.append(matrix @ matrix.T)
     root = root_of(outputs[0])

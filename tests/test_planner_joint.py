@@ -108,7 +108,7 @@ def test_no_canonical_plan_beats_the_pareto_one(variances, num_steps, train_time
 def test_local_improvement_mends_a_bad_plan_without_its_context():
     """From the worst canonical plan, out of Algorithm 1's blocks, towards the optimum."""
     problem = posed(16, (1.02, 1.8), 1.6)
-    fronts = interval_fronts(problem.operators, problem.shrinkage, nearest_to(problem.surrogate))
+    fronts = interval_fronts(problem, nearest_to(problem.surrogate))
     start = CANONICAL["sequential_consistency"](16)
     (mended,) = improve((start,), problem, fronts)
 

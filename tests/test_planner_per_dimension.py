@@ -19,7 +19,7 @@ from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator, plan_operator, w2_squared
 from tests.brute_force import every_algorithm_1_plan, every_plan
-from tests.problems import assert_no_error_is_below, greedy_plan, problem
+from tests.problems import assert_no_error_is_below, greedy_plan, posed, problem
 
 VARIANCES = st.floats(0.0, 20.0)
 TRAIN_TIMES = st.sampled_from([0.1, 0.8, 1.6, 6.4])
@@ -36,12 +36,12 @@ def test_no_plan_of_one_coordinate_beats_the_optimal_one(num_steps, nary):
         rivals = np.stack([plan_operator(plan, operators, shrinkage) for plan in plans])
         for full_search in (False, True):
             chosen = per_dimension_plans(
-                operators, shrinkage, variances, nary=nary, full_search=full_search
+                posed(operators, shrinkage, variances), nary=nary, full_search=full_search
             )
             found = per_dimension_operator(chosen, operators, shrinkage)
             assert_no_error_is_below(found, rivals, surrogate)
             values = optimal_values(
-                operators, shrinkage, variances, nary=nary, full_search=full_search
+                posed(operators, shrinkage, variances), nary=nary, full_search=full_search
             )
             np.testing.assert_allclose(found, values, rtol=1e-13)
 
@@ -54,7 +54,7 @@ def test_algorithm_1_is_exact_for_one_coordinate(num_steps):
     ):
         operators, shrinkage, surrogate = problem(num_steps, [variance], train_time)
         rivals = np.stack([plan_operator(plan, operators, shrinkage) for plan in plans])
-        found = plan_operator(greedy_plan(operators, shrinkage, surrogate), operators, shrinkage)
+        found = plan_operator(greedy_plan(operators, shrinkage, [variance]), operators, shrinkage)
         assert_no_error_is_below(found, rivals, surrogate)
 
 
@@ -69,7 +69,7 @@ def test_algorithm_1_is_exact_for_one_coordinate(num_steps):
 )
 def test_algorithm_1_gives_the_values_of_the_specification(num_steps, variances, expected):
     operators, shrinkage, surrogate = problem(num_steps, variances, train_time=1.6)
-    plan = greedy_plan(operators, shrinkage, surrogate)
+    plan = greedy_plan(operators, shrinkage, variances)
     found = w2_squared(plan_operator(plan, operators, shrinkage), surrogate)
     assert found == pytest.approx(expected, rel=2e-7)
 
@@ -79,8 +79,8 @@ def test_one_plan_for_all_never_beats_one_plan_each():
     for _ in range(20):
         variances = rng.uniform(0, 4, 6)
         operators, shrinkage, surrogate = problem(12, variances, rng.uniform(0.1, 5))
-        joint = plan_operator(greedy_plan(operators, shrinkage, surrogate), operators, shrinkage)
-        plans = per_dimension_plans(operators, shrinkage, variances)
+        joint = plan_operator(greedy_plan(operators, shrinkage, variances), operators, shrinkage)
+        plans = per_dimension_plans(posed(operators, shrinkage, variances))
         apart = per_dimension_operator(plans, operators, shrinkage)
         assert w2_squared(apart, surrogate) <= w2_squared(joint, surrogate) * (1 + 1e-12)
 
@@ -97,7 +97,7 @@ def test_boot_is_optimal_up_to_unit_variance_and_vanilla_from_the_threshold_on(
         ("vanilla", threshold + np.array([1e-6, 0.1, 1.0, 10.0])),
     ):
         operators, shrinkage, _ = problem(num_steps, variances, train_time)
-        plans = per_dimension_plans(operators, shrinkage, variances)
+        plans = per_dimension_plans(posed(operators, shrinkage, variances))
         best = per_dimension_operator(plans, operators, shrinkage)
         canonical = plan_operator(CANONICAL[name](num_steps), operators, shrinkage)
         np.testing.assert_allclose(best, canonical, rtol=1e-13)
@@ -119,7 +119,7 @@ def test_longer_training_can_worsen_the_optimum_in_the_hybrid_regime():
 
 def best_error(num_steps, variance, train_time):
     operators, shrinkage, surrogate = problem(num_steps, [variance], train_time)
-    best = optimal_values(operators, shrinkage, np.array([variance]), full_search=True)
+    best = optimal_values(posed(operators, shrinkage, np.array([variance])), full_search=True)
     return abs(surrogate[0] - best[0])
 
 
@@ -152,9 +152,9 @@ def test_vanilla_is_optimal_from_its_threshold_on(excess, num_steps, train_time)
 def assert_settled(name, variance, num_steps, train_time, nary):
     variances = np.array([variance])
     operators, shrinkage, _ = problem(num_steps, variances, train_time)
-    assert settled_by_theory(operators, shrinkage, variances).tolist() == [name]
+    assert settled_by_theory(posed(operators, shrinkage, variances)).tolist() == [name]
     known = plan_operator(CANONICAL[name](num_steps), operators, shrinkage)
-    searched = optimal_values(operators, shrinkage, variances, nary=nary, full_search=True)
+    searched = optimal_values(posed(operators, shrinkage, variances), nary=nary, full_search=True)
     np.testing.assert_allclose(known, searched, rtol=1e-12)
 
 
@@ -163,7 +163,7 @@ def test_theory_is_not_stretched_beyond_its_conditions():
     operators, shrinkage, _ = problem(8, variances, 1.0)
     shrinkage[:, 1] = shrinkage[::-1, 1]  # rises with t: BOOT trains where it learns least
     operators[3, 2] = 0.99  # one step that contracts
-    assert settled_by_theory(operators, shrinkage, variances).tolist() == [
+    assert settled_by_theory(posed(operators, shrinkage, variances)).tolist() == [
         "sequential_boot",
         "",
         "",
@@ -177,11 +177,11 @@ def test_an_impossible_training_time_is_refused(train_time):
 
 
 def test_one_step_needs_no_merge():
-    operators, shrinkage, surrogate = problem(1, [0.5, 2.0], 1.0)
-    assert not list(merges(greedy_plan(operators, shrinkage, surrogate)))
+    variances = [0.5, 2.0]
+    operators, shrinkage, _ = problem(1, variances, 1.0)
+    assert not list(merges(greedy_plan(operators, shrinkage, variances)))
     assert not any(
-        list(merges(plan))
-        for plan in per_dimension_plans(operators, shrinkage, np.array([0.5, 2.0]))
+        list(merges(plan)) for plan in per_dimension_plans(posed(operators, shrinkage, variances))
     )
 
 

@@ -21,7 +21,7 @@ from planner.problem import better_direction, make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator, plan_operator, product_operator
 from tests.brute_force import compositions, every_algorithm_1_plan
-from tests.problems import assert_no_error_is_below, problem
+from tests.problems import assert_no_error_is_below, posed, problem
 
 VARIANCES = st.floats(0.0, 20.0)
 TRAIN_TIMES = st.sampled_from([0.1, 0.8, 1.6, 6.4])
@@ -33,7 +33,8 @@ def test_n_ary_merges_gain_what_the_errata_says():
     operators, shrinkage, surrogate = problem(32, variances, 1.6)
     pairs, nary = (
         np.square(
-            surrogate - optimal_values(operators, shrinkage, variances, nary=nary, full_search=True)
+            surrogate
+            - optimal_values(posed(operators, shrinkage, variances), nary=nary, full_search=True)
         )
         for nary in (False, True)
     )
@@ -56,7 +57,7 @@ def test_no_few_step_student_beats_the_optimal_one(num_steps):
                     product_operator(plans, operators, shrinkage)
                     for plans in itertools.product(*choices)
                 ]
-        chosen = few_step_plans(operators, shrinkage, variances, k)
+        chosen = few_step_plans(posed(operators, shrinkage, variances), k)
         found = np.array(
             [
                 product_operator(plans, operators[:, i : i + 1], shrinkage[:, i : i + 1])[0]
@@ -65,7 +66,7 @@ def test_no_few_step_student_beats_the_optimal_one(num_steps):
         )
         assert all(len(plans) == k for plans in chosen)
         assert_no_error_is_below(found, np.stack(rivals), surrogate)
-        values = optimal_values(operators, shrinkage, variances, num_operators=k)
+        values = optimal_values(posed(operators, shrinkage, variances), num_operators=k)
         np.testing.assert_allclose(found, values, rtol=1e-13)
 
 
@@ -73,7 +74,7 @@ def test_all_operators_left_are_the_teacher_and_more_never_hurt():
     variances = np.array([0.3, 1.0, 1.3, 4.0])
     operators, shrinkage, surrogate = problem(12, variances, 0.4)
     errors = [
-        np.abs(surrogate - optimal_values(operators, shrinkage, variances, num_operators=k))
+        np.abs(surrogate - optimal_values(posed(operators, shrinkage, variances), num_operators=k))
         for k in range(1, 13)
     ]
     np.testing.assert_allclose(errors[-1], np.abs(surrogate - operators.prod(axis=0)), atol=1e-15)
@@ -85,7 +86,7 @@ def test_all_operators_left_are_the_teacher_and_more_never_hurt():
 def test_more_operators_than_steps_or_none_are_refused(num_operators):
     operators, shrinkage, _ = problem(8, [0.5], 1.0)
     with pytest.raises(ValueError, match=rf"num_operators .* num_steps = 8, got {num_operators}"):
-        few_step_plans(operators, shrinkage, np.array([0.5]), num_operators)
+        few_step_plans(posed(operators, shrinkage, np.array([0.5])), num_operators)
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,10 +95,10 @@ def test_the_kernel_finds_what_numpy_finds(variances, num_steps, train_time):
     """The max reduction over rows against the program over whole arrays, at odd sizes too."""
     variances = np.array(variances)
     operators, shrinkage, _ = problem(num_steps, variances, train_time)
-    found = optimal_values(operators, shrinkage, variances, full_search=True)
+    found = optimal_values(posed(operators, shrinkage, variances), full_search=True)
     _, expected = best_choices(operators, shrinkage, better_direction(variances))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    plans = per_dimension_plans(operators, shrinkage, variances, full_search=True)
+    plans = per_dimension_plans(posed(operators, shrinkage, variances), full_search=True)
     built = per_dimension_operator(plans, operators, shrinkage)
     np.testing.assert_allclose(built, expected, rtol=1e-12)
 
@@ -106,9 +107,7 @@ def test_the_extremes_are_legal():
     variances = np.array([0.0, 1e6])
     for num_steps in (1, 2, 9):
         given_problem = make_problem(cosine_schedule(num_steps), variances).with_training(0.5)
-        best = optimal_values(
-            given_problem.operators, given_problem.shrinkage, variances, full_search=True
-        )
+        best = optimal_values(given_problem, full_search=True)
         canonical = [
             plan_operator(make(num_steps), given_problem.operators, given_problem.shrinkage)
             for make in CANONICAL.values()
@@ -120,7 +119,7 @@ def test_the_extremes_are_legal():
 def test_a_sequential_plan_of_thousands_of_steps_is_found_and_walked():
     variances = np.array([0.9, 1.0003])
     operators, shrinkage, _ = problem(1200, variances, 3.2)
-    plans = per_dimension_plans(operators, shrinkage, variances, full_search=True)
+    plans = per_dimension_plans(posed(operators, shrinkage, variances), full_search=True)
     assert max(sum(1 for _ in merges(plan)) for plan in plans) > 1000
     assert table_bytes(1200, 1) == 8 * 1200**2
 
@@ -143,8 +142,8 @@ def test_variance_0_is_searched_like_any_other(num_steps, nary):
     variances = np.array([0.0, 0.0])
     operators, shrinkage, _ = problem(num_steps, variances, 0.8)
     assert (operators[0] == 0).all()
-    found = optimal_values(operators, shrinkage, variances, nary=nary, full_search=True)
+    found = optimal_values(posed(operators, shrinkage, variances), nary=nary, full_search=True)
     _, expected = best_choices(operators, shrinkage, better_direction(variances))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    plans = per_dimension_plans(operators, shrinkage, variances, nary=nary, full_search=True)
+    plans = per_dimension_plans(posed(operators, shrinkage, variances), nary=nary, full_search=True)
     assert [(plan.start, plan.stop) for plan in plans] == [(num_steps, 0)] * 2
