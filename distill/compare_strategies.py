@@ -1,7 +1,7 @@
 """The command compare_strategies: students of every strategy, at every stage and for every seed.
 
-Plans and students are kept in the run folder one by one, so a run that was stopped goes on where it
-stopped. What the command itself computes it has in hand; it reads only what an earlier run left.
+Each plan and each student is kept in the run folder as soon as it is computed, so a run that was
+stopped resumes there. The command reads only what an earlier run left, not what it wrote itself.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,8 @@ from planner.problem import Problem, make_problem
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.latents import LATENTS_FILE, Latents, latents_path, load_latents, refuse_mismatch
 
-EXPECTED = {"greedy", "beam", PER_DIMENSION}  # beside the canonical strategies
+# Planned strategies; where the planner leaves one out, it says why.
+EXPECTED = {"greedy", "beam", PER_DIMENSION}
 
 
 def compare_strategies(config: CompareConfig) -> Comparison:
@@ -55,8 +56,9 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     refuse_mismatch(latents, latents_file, weights)
     problem = make_problem(cosine_schedule(config.num_steps), latents.variances.numpy())
     engine = _engine(config, device)
-    config = replace(config, engine=engine, inputs=_inputs(config, latents))  # what is recorded
+    config = replace(config, engine=engine, inputs=_inputs(config, latents))  # as recorded
     refuse_unstable(config.lr, problem.second_moments, problem.variances)
+    # refuse_mismatch has found this SHA-256 to be that of the weights.
     fingerprints = {"vae": latents.vae_sha256, "latents": sha256(latents_file)}
     given = None
     if config.plan is not None:

@@ -1,7 +1,7 @@
 """A comparison in memory and in its run folder.
 
 The folder keeps ``plans/``, one file per stage, ``students/``, one file per job, and an index,
-which is written last and so marks the run as finished. A run that was stopped goes on from the
+which is written last and so marks the run as finished. A run that was stopped resumes from the
 plans and students that it kept; ``open_comparison`` opens a finished one.
 """
 
@@ -67,7 +67,7 @@ class Comparison:
     seed: int
     """The first seed of the run."""
     data_fingerprint: str
-    """SHA-256 that stands for the images behind the latents."""
+    """Fingerprint of the images that the latents encode."""
 
     def of_stage(self, stage: Stage, seed: int) -> dict[str, Students]:
         """Strategy -> students of one stage and seed."""

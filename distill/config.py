@@ -1,7 +1,14 @@
-"""The flags of the commands in this package, checked when built.
+"""The flags of this package's commands, checked when built.
 
-The first two commands belong to the comparison on latents, the last two to the synthetic
-experiments, which reproduce the paper's tables on scalar Gaussians.
+The package holds two laboratories, which share ``train``, ``inputs`` and ``law``: how students are
+trained, on which batches, and what the theory says the training will give.
+
+    on the latents of a VAE   compare_strategies, with jobs, executors and comparison, then
+                              decode, results and recommend
+    on scalar Gaussians       simulate_students and study_convergence, with synthetic and
+                              published: the synthetic experiments of the paper
+
+The command plan_merges plans without training anything.
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,7 @@
-"""Where jobs are done: in this process, in several local ones, or by workers of a Dask cluster.
+"""Where the jobs of a comparison are done: in this process, in local processes or in a cluster.
 
-Each place is an executor of ``concurrent.futures``; None stands for this process.
+Local processes and the workers of a Dask cluster are executors of ``concurrent.futures``; None
+stands for this process.
 """
 
 import multiprocessing

@@ -6,7 +6,7 @@ makes T - 1 merges, so both budgets train it equally long. ``do_job`` does a job
 
     sgd          takes every gradient step, in float32.
     closed_form  takes none. The student is diagonal, so of a batch only the mean square
-                 m = mean of x_start**2 enters, whatever the law of x_start. With one fixed batch
+                 m = mean of x_start**2 enters, for any law of x_start. With one fixed batch
                  per time, n gradient steps leave the share
 
                      g = (1 - 2 lr |emb|**2 m)**n                              (distill.law)
@@ -255,5 +255,5 @@ def _centred_latents(path: Path, fingerprint: str) -> Tensor:
     if sha256(path) != fingerprint:
         raise ValueError(f"{path}: not the latents that the comparison was started with")
     if latents.codes is None:
-        raise ValueError(f"{path}: holds moments alone, not the codes of images")
+        raise ValueError(f"{path}: holds only moments, not the codes of images")
     return (latents.codes.double() - latents.mean).float()

@@ -112,7 +112,7 @@ def least_norm_parameters(operators: Tensor, embeddings: Tensor) -> Tensor:
 def training_order(
     plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]
 ) -> list[tuple[int, list[Column]]]:
-    """The columns that are trained at once, in order, each time with their gradient steps.
+    """What is trained one after the other: gradient steps, and the columns that take them at once.
 
     Coordinates that take equally many steps per merge go together, round by round; the merges of a
     round do not wait for each other. A wide round is divided between merges.
@@ -120,11 +120,11 @@ def training_order(
     steps = np.broadcast_to(steps_per_merge, len(plans))
     rounds_of = map_distinct(rounds, plans)
     order = []
-    for number in np.unique(steps):
-        own_rounds = [own if n == number else [] for own, n in zip(rounds_of, steps, strict=True)]
+    for count in np.unique(steps):
+        own_rounds = [own if n == count else [] for own, n in zip(rounds_of, steps, strict=True)]
         for together in zip_longest(*own_rounds, fillvalue=[]):
             columns = [(i, jump) for i, jumps in enumerate(together) for jump in jumps]
-            order += [(int(number), part) for part in _divided(columns)]
+            order += [(int(count), part) for part in _divided(columns)]
     return order
 
 

@@ -97,7 +97,7 @@ def test_every_seed_has_batches_of_its_own_and_means_are_over_seeds(config):
     assert mean.w2_squared == pytest.approx((first.w2_squared + second.w2_squared) / 2)
 
 
-def test_a_stopped_run_goes_on_and_gives_the_numbers_of_a_whole_one(config, monkeypatch):
+def test_a_stopped_run_resumes_and_gives_the_numbers_of_a_whole_one(config, monkeypatch):
     whole = compare_strategies(replace(config, out=config.out.with_name("whole")))
     do_job, calls = distill.executors.do_job, []
 
@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on_and_gives_the_numbers_of_a_whole_one(config, monk
     with pytest.raises(FileNotFoundError, match="no finished run"):
         open_comparison(config.out, None, "cpu")
     assert len(list((config.out / "students").iterdir())) == 3
-    resumed = compare_strategies(replace(config, workers=1))  # where it is done is not what is done
+    resumed = compare_strategies(replace(config, workers=1))  # changes no number
     trained = len({id(students) for students in whole.students.values()})
     assert len(calls) == 4 + trained - 3
     for ours, theirs in zip(resumed.students.values(), whole.students.values(), strict=True):
@@ -277,7 +277,7 @@ def test_former_flags_mean_the_present_ones_and_records_keep_their_names(config)
     assert present_spelling(CompareConfig, ["--engine=exact"]) == ["--engine=closed_form"]
 
 
-def test_an_image_depends_on_its_own_seed_alone(model_run):
+def test_an_image_depends_only_on_its_own_seed(model_run):
     assert torch.equal(noise_bank(3, 5, 2, LATENT_DIM), noise_bank(3, 0, 8, LATENT_DIM)[5:7])
     assert torch.equal(seeded_noise([9, 4], 16)[1], seeded_noise([4], 16)[0])
     assert not torch.equal(noise_bank(3, 0, 4, 16), noise_bank(4, 0, 4, 16))

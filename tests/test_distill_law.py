@@ -189,7 +189,7 @@ def test_another_sharing_of_batches_is_told_apart(name, right, wrong):
     assert stats.ks_2samp(trained[:, 0], drawn[:, 0]).pvalue < 1e-6
 
 
-def test_long_runs_do_not_feel_how_many_steps_are_drawn_at_once(monkeypatch):
+def test_long_runs_do_not_depend_on_how_many_steps_are_drawn_at_once(monkeypatch):
     def shrink():
         return merge_shrinkage(0.7, 50, LR, 101, True, 6, np.random.default_rng(3))
 

@@ -1,4 +1,4 @@
-"""The jobs behind the synthetic tables: resuming, refusing, and what their rows say."""
+"""The synthetic experiments: resuming, refusals and the contents of their rows."""
 
 import csv
 import json
@@ -116,7 +116,7 @@ def test_finished_cells_are_computed_again_only_if_asked(tmp_path, monkeypatch):
     assert len(computed) == 2 * len(CANONICAL)
 
 
-def test_a_trained_cell_hangs_on_its_own_seed_and_steps_alone(tmp_path):
+def test_a_trained_cell_depends_only_on_its_own_seed_and_steps(tmp_path):
     changes = {"engine": "sgd", "batches": "fresh"}
     both = simulate_students(small(tmp_path / "both", **changes))
     one = simulate_students(small(tmp_path / "one", num_steps=(3,), **changes))

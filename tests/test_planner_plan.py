@@ -4,6 +4,7 @@ from planner.plan import (
     Plan,
     distinct,
     from_outline,
+    map_distinct,
     merge,
     merges,
     num_merges,
@@ -85,6 +86,18 @@ def test_plans_that_are_equal_become_one_object_and_are_counted_once():
     assert len(distinct(plans)) == 8
     assert distinct(shared) == plans[:4]
     assert all(first is again for first, again in zip(shared[:4], shared[4:], strict=True))
+
+
+def test_a_function_is_computed_once_for_each_plan_object():
+    seen = []
+
+    def count(plan):
+        seen.append(plan)
+        return num_merges(plan)
+
+    vanilla, boot = CANONICAL["vanilla"](5), CANONICAL["sequential_boot"](5)
+    assert map_distinct(count, [vanilla, boot, vanilla]) == [1, 4, 1]
+    assert seen == [vanilla, boot]
 
 
 def test_an_outline_gives_its_plan_back():
