@@ -92,6 +92,8 @@ class CompareConfig:
     and, to train on latents, the same file at the same path."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
@@ -170,6 +172,8 @@ class SyntheticConfig:
     """Compute the finished cells of the run folder again."""
     device: str = "auto"
     """Device of the engine sgd: auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
         try:

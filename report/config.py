@@ -1,9 +1,10 @@
 """The flags of the commands whose work lies in this package, checked when built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiment.flags import refuse_bad_seeds
+from experiment.folder import CHANGES_NO_NUMBER
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class DecodeConfig:
     """Another noise bank than the run's."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.columns <= 16:

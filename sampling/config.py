@@ -1,14 +1,16 @@
 """The flags of the commands in this package, checked when built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
+from experiment.folder import CHANGES_NO_NUMBER
 
 Sampler = Literal[
     "ddim", "euler_log_snr", "dpmpp_2m", "dpm_2m", "ddpm_small", "ddpm_large", "euler_ancestral"
 ]
+LARGEST_Q = 1e7  # of sigma / alpha and of its inverse: beyond it float32 latents are lost
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TrainConfig:
     """Decides initial weights, batches, noise levels and noise."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
         sizes = ("num_updates", "batch_size", "num_levels", "width", "depth")
@@ -79,12 +83,19 @@ class WalkConfig:
     """Decides the noise. The noise of sample i depends only on the seed and i."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "steps")
         refuse_bad_seeds(self, "seed")
         if not self.q_max > self.q_min > 0:
             raise ValueError(f"need --q-max > --q-min > 0, got {self.q_max} and {self.q_min}")
+        if not (self.q_max <= LARGEST_Q and self.q_min >= 1 / LARGEST_Q):
+            raise ValueError(
+                f"need --q-max <= {LARGEST_Q:g} and --q-min >= {1 / LARGEST_Q:g}, got {self.q_max} "
+                f"and {self.q_min}"
+            )
         if self.spacing == "t" and self.sampler == "euler_log_snr":
             raise ValueError(
                 "--spacing t starts at alpha = 0, where euler_log_snr is not defined; give "
@@ -154,6 +165,8 @@ class OperatorConfig:
     """Decides the noise."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "num_steps")

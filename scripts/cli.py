@@ -17,6 +17,7 @@ import tyro
 
 from experiment.flags import flag
 from experiment.folder import only_writer
+from experiment.threads import use_threads, wait_passively
 from experiment.write import recorded_name
 from scripts.interrupts import INTERRUPTIONS, begin
 
@@ -46,8 +47,10 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     """
     asked = None
     begin()
+    wait_passively()
     try:
         asked = _parse(config, description)
+        use_threads(getattr(asked, "threads", None))
         with _only_writer(asked):
             job(asked)
     except (KeyboardInterrupt, Exception) as error:

@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,12 +102,12 @@ class Sweep:
         self.folder = folder
         self.made = folder / "made"
         self.seconds = make_everything(self.made)
-        self._count = 0
+        self._numbers = itertools.count()
+        self._hungry = threading.Semaphore(2)
 
-    def trials(self, command: str) -> Iterator[Trial]:
-        """All faults that the command can meet."""
-        for tried in (self.inputs, self.flags, self.outputs, self.interruptions, self.company):
-            yield from tried(command)
+    def kinds(self) -> tuple[Callable[[str], Iterator[Trial]], ...]:
+        """All kinds of faults; each gives the trials of a command."""
+        return (self.inputs, self.flags, self.outputs, self.interruptions, self.company)
 
     # What it reads.
 
@@ -165,7 +166,8 @@ class Sweep:
             ):
                 room = self._room()
                 args = [*self._args(command, room), flag, value]
-                outcome = run(command, args, room / "logs", seconds=patience)
+                with self._hungry:  # each may take some gigabytes before it is refused
+                    outcome = run(command, args, room / "logs", seconds=patience)
                 came_to, wrong = judge(outcome, names, may_run=patience is not None)
                 if fault == "flag: huge value":  # memory and patience decide which
                     came_to = "refused or runs"
@@ -233,8 +235,8 @@ class Sweep:
         return 1 if command.startswith("plot_") else 3
 
     def _room(self) -> Path:
-        self._count += 1
-        return Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{self._count:04d}-"))
+        number = next(self._numbers)
+        return Path(tempfile.mkdtemp(dir=self.folder, prefix=f"{number:04d}-"))
 
     def _args(self, command: str, room: Path) -> list[str]:
         return arguments(command, self.made, room / "out")
@@ -367,10 +369,13 @@ def _holds_files(out: Path) -> bool:
 
 
 def sweep(swept: Sweep) -> list[Trial]:
-    """Everything, a few commands at a time: each may take some gigabytes before it is refused."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        found = pool.map(lambda command: list(swept.trials(command)), COMMANDS)
-        return [trial for trials in found for trial in trials]
+    """All trials, by command and kind of fault, several at a time."""
+    kinds = [(command, kind) for command in COMMANDS for kind in swept.kinds()]
+    # Whole runs take longest: they begin first, so that none is left alone at the end.
+    longest = sorted(kinds, key=lambda pair: (pair[1] == swept.inputs, -swept.seconds[pair[0]]))
+    with ThreadPoolExecutor(1 + min(4, os.cpu_count() or 1)) as pool:
+        done = {pair: pool.submit(lambda c, kind: list(kind(c)), *pair) for pair in longest}
+        return [trial for pair in kinds for trial in done[pair].result()]
 
 
 def document(trials: Sequence[Trial]) -> str:

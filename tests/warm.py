@@ -7,6 +7,11 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # threads do not survive a fork
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+import report.faces
+import report.plot_theory
+import report.sampler_theory
+import report.style
+import report.theory_figures
 from scripts.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -16,3 +21,12 @@ for package in ("distill", "report", "sampling", "vae"):
         importlib.import_module(f"{package}.{module.stem}")
 for command in (*COMMANDS, "health", "reference"):
     importlib.import_module(f"scripts.{command}")
+
+# Pictures are drawn by the same code as ever, only smaller: a sweep draws some thousand of them.
+report.style.STYLE["savefig.dpi"] = 25
+report.faces.DPI = 25
+report.plot_theory.SWEEPS[1:] = []
+report.theory_figures.RESOLUTION = 40
+report.theory_figures.TRAIN_TIMES = report.theory_figures.TRAIN_TIMES[::10]
+report.sampler_theory.ORDER_STEPS = report.sampler_theory.ORDER_STEPS[:4]
+report.sampler_theory.MARGINAL_STEPS = report.sampler_theory.MARGINAL_STEPS[:4]

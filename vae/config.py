@@ -40,6 +40,8 @@ class PretrainConfig:
     """Decides initial weights, batches, flips and noise."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
     cache: Path = DEFAULT_CACHE
     """Folder for the decoded images."""
     images: Literal["auto", "resident", "streamed"] = field(
@@ -81,6 +83,8 @@ class EncodeConfig:
     """Recorded only: posterior means are deterministic."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
     cache: Path = DEFAULT_CACHE
     """Folder for the decoded images."""
 
@@ -117,6 +121,8 @@ class CompareVaesConfig:
     """Show the photographs too; the picture then falls under the licence of the data."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
     cache: Path = DEFAULT_CACHE
     """Folder for the decoded images."""
 

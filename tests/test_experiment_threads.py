@@ -1,0 +1,61 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from experiment.threads import COUNTS, WAIT_POLICY, use_threads, wait_passively
+
+# What a command does before its work, then the threads that PyTorch and numba would take.
+ASKED = """
+import sys
+from dataclasses import dataclass
+from scripts.cli import main
+
+@dataclass(frozen=True)
+class Config:
+    threads: int | None = None
+
+def run(config):
+    import numba, os, torch
+    print(torch.get_num_threads(), numba.get_num_threads(), os.environ["OMP_WAIT_POLICY"])
+
+main(Config, run, None)
+"""
+
+
+def asked(*flags: str, **environment: str) -> list[str]:
+    clean = {k: v for k, v in os.environ.items() if k not in (*COUNTS, WAIT_POLICY)}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, *flags],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_threads_are_what_the_flag_says_else_the_environment_and_wait_passively():
+    assert asked("--threads", "1") == ["1", "1", "PASSIVE"]
+    assert asked(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1") == ["1", "1", "PASSIVE"]
+    assert asked("--threads", "1", OMP_NUM_THREADS="2", OMP_WAIT_POLICY="ACTIVE") == [
+        *("1", "1", "ACTIVE")
+    ]
+
+
+def test_a_loaded_torch_is_told_and_an_impossible_count_is_refused(monkeypatch):
+    before = torch.get_num_threads()
+    for name in (*COUNTS, WAIT_POLICY):
+        monkeypatch.setenv(name, "1")
+    try:
+        use_threads(1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    for count in (0, -1, 10**9):
+        with pytest.raises(ValueError, match=f"--threads must be from 1 to .* got {count}"):
+            use_threads(count)
+    wait_passively()
+    assert os.environ[WAIT_POLICY] == "1"  # what the user chose
