@@ -1,7 +1,7 @@
-"""Gaussian data with a mean and a full covariance, taken to coordinates that do not mix.
+"""Gaussian data with a mean and a full covariance, in coordinates that are independent.
 
-In the eigenbasis of the covariance every operator is diagonal again ([OM] App. C), so all that is
-planned for variances holds for eigenvalues.
+In the eigenbasis of the covariance every operator is diagonal ([OM] App. C). So plans for
+variances are plans for eigenvalues.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-ROUNDING = 1e-10  # of the largest entry, for symmetry and for eigenvalues below 0
+COVARIANCE_ROUNDING = 1e-10
+"""Tolerance for asymmetry and negative eigenvalues, relative to the largest entry."""
 
 
 @dataclass(frozen=True, eq=False)
 class Eigenbasis:
-    """N(mean, basis @ diag(variances) @ basis.T)."""
+    """The Gaussian N(mean, basis @ diag(variances) @ basis.T)."""
 
-    mean: Array  # (d,)
-    variances: Array  # eigenvalues, rising, (d,)
-    basis: Array  # orthonormal columns, (d, d)
+    mean: Array
+    """(d,)."""
+    variances: Array
+    """Eigenvalues of the covariance, rising, (d,)."""
+    basis: Array
+    """Eigenvectors as orthonormal columns, (d, d)."""
 
 
 def eigenbasis(mean: Array, covariance: Array) -> Eigenbasis:
@@ -39,7 +43,7 @@ def eigenbasis(mean: Array, covariance: Array) -> Eigenbasis:
         if not np.isfinite(array).all():
             place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
             raise ValueError(f"{name}{list(place)} is {array[place]}, must be finite")
-    slack = ROUNDING * np.abs(covariance).max()
+    slack = COVARIANCE_ROUNDING * np.abs(covariance).max()
     skew = np.abs(covariance - covariance.T)
     if skew.max() > slack:
         i, j = np.unravel_index(np.argmax(skew), skew.shape)

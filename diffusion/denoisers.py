@@ -1,4 +1,4 @@
-"""Denoisers: what they return, conversions from what networks predict, and two exact ones."""
+"""Denoisers: estimates of x_0 and eps from x_t, from a network's prediction or in closed form."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ Prediction = Literal["eps", "x_0", "v"]
 
 
 class Estimate(NamedTuple):
-    """The two halves of a guess at x_t = alpha x_0 + sigma eps, (B, d) each."""
+    """Estimates of the two halves of x_t = alpha x_0 + sigma eps, (B, d) each."""
 
     x_0: Tensor
     eps: Tensor
@@ -27,7 +27,7 @@ Network = Callable[[Tensor, float, float], Tensor]
 def estimate_from(
     prediction: Prediction, output: Tensor, x_t: Tensor, alpha: float, sigma: float
 ) -> Estimate:
-    """Complete what a network predicts to both halves of x_t = alpha x_0 + sigma eps.
+    """Both halves of x_t = alpha x_0 + sigma eps, from the one quantity that a network predicts.
 
         eps:  x_0 = (x_t - sigma eps) / alpha
         x_0:  eps = (x_t - alpha x_0) / sigma
@@ -36,20 +36,20 @@ def estimate_from(
     Salimans & Ho 2022 (arXiv:2202.00512), App. D, for v.
 
     Raises:
-        ValueError: alpha is 0 where eps is predicted, or sigma is 0 where x_0 is: nothing then
-            says what the other half is.
+        ValueError: eps is predicted and alpha is 0, or x_0 is predicted and sigma is 0: the other
+            half is then unknown.
     """
     match prediction:
         case "eps":
             if alpha == 0:
                 raise ValueError(
-                    "an eps prediction says nothing of x_0 at alpha = 0; start the grid below "
+                    "an eps prediction says nothing about x_0 at alpha = 0; start the grid below "
                     "pure noise, or predict x_0 or v"
                 )
             return Estimate((x_t - sigma * output) / alpha, output)
         case "x_0":
             if sigma == 0:
-                raise ValueError("an x_0 prediction says nothing of eps at sigma = 0")
+                raise ValueError("an x_0 prediction says nothing about eps at sigma = 0")
             return Estimate(output, (x_t - alpha * output) / sigma)
         case "v":
             return Estimate(alpha * x_t - sigma * output, sigma * x_t + alpha * output)
@@ -57,7 +57,7 @@ def estimate_from(
 
 
 def denoiser_of(network: Network, prediction: Prediction) -> Denoiser:
-    """The denoiser that a network with this kind of prediction is."""
+    """The denoiser made of a network that predicts eps, x_0 or v."""
 
     def denoise(x_t: Tensor, alpha: float, sigma: float) -> Estimate:
         return estimate_from(prediction, network(x_t, alpha, sigma), x_t, alpha, sigma)
@@ -90,10 +90,14 @@ def mixture_denoiser(weights: Tensor, components: list[Eigenbasis]) -> Denoiser:
 
         x_0 = sum_k p_k(x_t) x_0^(k),  p_k ~ w_k N(x_t; alpha mu_k, alpha**2 Sigma_k + sigma**2 I)
 
-    with the components' own estimates x_0^(k), and likewise for eps.
+    x_0^(k) is the estimate of component k alone. The same holds for eps.
 
     Args:
-        weights: w_k, (K,), adding up to 1.
+        weights: w_k > 0, (K,); they add up to 1.
+        components: K Gaussians.
+
+    Raises:
+        ValueError: the weights are not K positive numbers that add up to 1.
     """
     if len(weights) != len(components) or (weights <= 0).any() or abs(weights.sum() - 1) > 1e-9:
         raise ValueError(

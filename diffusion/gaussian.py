@@ -9,10 +9,10 @@ Array = NDArray[np.float64]
 
 
 def check_variances(variances: Array) -> None:
-    """Refuse variances that are not a row of finite numbers >= 0, naming the first offender.
+    """Refuse variances that are not d >= 1 finite numbers >= 0.
 
     Raises:
-        ValueError: with the coordinate and its value.
+        ValueError: with the first offending coordinate and its value.
     """
     if variances.ndim != 1 or len(variances) == 0:
         raise ValueError(f"variances must have shape (d,) with d >= 1, got {variances.shape}")
@@ -27,7 +27,13 @@ def noised_variances(schedule: NoiseSchedule, variances: Array) -> Array:
 
         n_t = alpha_t**2 lam + sigma_t**2 = |v_t|**2,  v_t = (alpha_t sqrt(lam), sigma_t)
 
-    [OM] eq. 13. ``variances`` are the lam, (d,), of data with mean zero.
+    [OM] eq. 13.
+
+    Args:
+        variances: lam, (d,), of data with mean zero.
+
+    Raises:
+        ValueError: variances are not finite and >= 0.
     """
     check_variances(variances)
     alpha, sigma = schedule.alpha[1:, None], schedule.sigma[1:, None]
@@ -40,6 +46,12 @@ def ddim_operators(schedule: NoiseSchedule, variances: Array) -> Array:
         A_t = (alpha_{t-1} alpha_t lam + sigma_{t-1} sigma_t) / n_t
 
     [OM] eq. 14. Row t - 1 holds A_t.
+
+    Args:
+        variances: lam, (d,), of data with mean zero.
+
+    Raises:
+        ValueError: variances are not finite and >= 0.
     """
     noised = noised_variances(schedule, variances)
     alpha, sigma = schedule.alpha[:, None], schedule.sigma[:, None]
@@ -49,11 +61,15 @@ def ddim_operators(schedule: NoiseSchedule, variances: Array) -> Array:
 
 
 def surrogate_composite(operators: Array, variances: Array) -> Array:
-    """Composite of all steps without the contractions that variances above 1 forbid, (d,).
+    """Product of all steps, without those that contract where the variance is above 1, (d,).
 
         S = prod_t B_t,  B_t = 1 where lam > 1 and A_t < 1, else A_t
 
-    [OM] Def. 4.1; ``operators`` are the A_t, (T, d).
+    [OM] Def. 4.1. The product of all A_t is the composite, what the teacher itself does.
+
+    Args:
+        operators: Teacher steps A_t, (T, d).
+        variances: lam, (d,).
     """
     composite: Array = np.where((variances > 1) & (operators < 1), 1.0, operators).prod(axis=0)
     return composite

@@ -1,4 +1,4 @@
-"""Time grids: the noise levels a sampler walks, from noisy to clean, and how to space them."""
+"""Time grids: the noise levels that a sampler visits, from noisy to clean, and their spacings."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,23 @@ KARRAS_RHO = 7.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The step from noise level t down to u, in plain floats; l = log(alpha / sigma)."""
+    """The step from noise level t down to noise level u, in plain floats.
+
+    Write l = log(alpha / sigma), half the log-SNR, and q = sigma / alpha.
+    """
 
     alpha_t: float
     sigma_t: float
     alpha_u: float
     sigma_u: float
-    h: float  # l_u - l_t, inf from pure noise or to clean data
-    h_before: float | None  # of the step before; None for the first
+    h: float
+    """l_u - l_t; infinite from pure noise or to clean data."""
+    h_before: float | None
+    """h of the step before; None for the first step."""
 
     @property
-    def fall(self) -> float:
-        """q_u / q_t for q = sigma / alpha, from 0 (pure noise) to 1; also e**-h."""
+    def noise_ratio(self) -> float:
+        """q_u / q_t = e**-h; 0 from pure noise or to clean data, else between 0 and 1."""
         return self.sigma_u * self.alpha_t / (self.alpha_u * self.sigma_t)
 
 
@@ -33,13 +38,15 @@ class Step:
 class TimeGrid:
     """N steps between the N + 1 noise levels (alpha[k], sigma[k]), noisiest first.
 
-    Refused with a ValueError that names the first offending point: values that are not finite,
-    noise that does not fall or signal that does not rise, and ``alpha**2 + sigma**2 != 1``. Pure
-    noise (0, 1) may stand first, clean data (1, 0) last; neither has to.
+    The constructor raises a ValueError that names the first offending point: values that are not
+    finite, sigma that does not fall or alpha that does not rise, and ``alpha**2 + sigma**2 != 1``.
+    The first point may be pure noise (0, 1), and the last one clean data (1, 0).
     """
 
-    alpha: Array  # (N + 1,), rising
-    sigma: Array  # (N + 1,), falling
+    alpha: Array
+    """Signal scales, rising, (N + 1,)."""
+    sigma: Array
+    """Noise scales, falling, (N + 1,)."""
 
     def __post_init__(self) -> None:
         alpha, sigma = self.alpha, self.sigma
@@ -67,7 +74,7 @@ class TimeGrid:
 
     @property
     def num_steps(self) -> int:
-        """N, the number of steps, and of calls of the denoiser."""
+        """N, the number of steps and of denoiser calls."""
         return len(self.alpha) - 1
 
     @property
@@ -77,7 +84,7 @@ class TimeGrid:
             return np.log(self.alpha) - np.log(self.sigma)
 
     def steps(self) -> list[Step]:
-        """The N steps in the order they are walked."""
+        """The N steps, noisiest first."""
         alpha, sigma = self.alpha.tolist(), self.sigma.tolist()
         h = np.diff(self.half_log_snr).tolist()
         levels = zip(alpha, sigma, alpha[1:], sigma[1:], h, [None, *h], strict=False)
@@ -85,9 +92,15 @@ class TimeGrid:
 
 
 def grid_at(half_log_snr: Array) -> TimeGrid:
-    """Grid at the given l = log(alpha / sigma), (N + 1,), which must rise; inf is clean data.
+    """The grid at given l = log(alpha / sigma).
 
-    alpha = 1 / sqrt(1 + e**(-2 l)),  sigma = 1 / sqrt(1 + e**(2 l))
+        alpha = 1 / sqrt(1 + e**(-2 l)),  sigma = 1 / sqrt(1 + e**(2 l))
+
+    Args:
+        half_log_snr: l, (N + 1,), rising; inf is clean data.
+
+    Raises:
+        ValueError: l does not rise.
     """
     with np.errstate(over="ignore"):
         return TimeGrid(
@@ -99,7 +112,7 @@ def grid_at(half_log_snr: Array) -> TimeGrid:
 def uniform_t_grid(schedule: NoiseSchedule, num_steps: int) -> TimeGrid:
     """From pure noise to clean data in ``num_steps`` steps of equal length in t.
 
-    Points are rounded to whole t, so that all of them are the schedule's own.
+    The points are rounded to whole t, so that all of them belong to the schedule.
 
     Raises:
         ValueError: ``num_steps`` is not from 1 to T.

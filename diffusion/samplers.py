@@ -1,8 +1,8 @@
-"""Samplers: one update rule each, walked along an explicit time grid.
+"""Samplers: one update rule each, applied along an explicit time grid.
 
-An update takes x_t to x_u, u < t, from the denoiser's estimate at t. Letters are those of
+An update takes x_t to x_u, u < t, with the denoiser's estimate at t. The letters are those of
 ``diffusion.grid.Step``: alpha and sigma at t and u, h = l_u - l_t with l = log(alpha / sigma),
-q = sigma / alpha.
+and q = sigma / alpha.
 """
 
 import math
@@ -27,7 +27,7 @@ def ddim(
     noise: Tensor | None,
     eta: float = 0.0,
 ) -> Tensor:
-    """DDIM; with ``eta`` = 1 it is DDPM with the small variance.
+    """DDIM. With ``eta`` = 1 it is DDPM with the small variance.
 
         x_u = alpha_u x_0 + sqrt(sigma_u**2 - c**2) eps + c noise,
         c**2 = eta**2 sigma_u**2 (1 - (q_u/q_t)**2)
@@ -37,7 +37,7 @@ def ddim(
     """
     if eta == 0:
         return step.alpha_u * now.x_0 + step.sigma_u * now.eps
-    spread = eta * step.sigma_u * math.sqrt(1 - step.fall**2)
+    spread = eta * step.sigma_u * math.sqrt(1 - step.noise_ratio**2)
     kept = math.sqrt(step.sigma_u**2 - spread**2)
     return step.alpha_u * now.x_0 + kept * now.eps + spread * _given(noise)
 
@@ -114,8 +114,8 @@ def ddpm(
     Ho, Jain & Abbeel 2020 (arXiv:2006.11239), eqs. 6 and 7; ERRATA L-10 for [SCH] eqs. 79-84.
     The large variance is exact for data of variance 1, the small one for data of variance 0.
     """
-    renewed = 1 - step.fall**2  # s_tu**2 / sigma_t**2, without its cancellation
-    kept = step.fall * step.sigma_u / step.sigma_t
+    renewed = 1 - step.noise_ratio**2  # s_tu**2 / sigma_t**2, without its cancellation
+    kept = step.noise_ratio * step.sigma_u / step.sigma_t
     spread = (step.sigma_t if large else step.sigma_u) * math.sqrt(renewed)
     return kept * x_t + (step.alpha_u * renewed) * now.x_0 + spread * _given(noise)
 
@@ -123,16 +123,16 @@ def ddpm(
 def euler_ancestral(
     x_t: Tensor, step: Step, now: Estimate, before: Estimate | None, noise: Tensor | None
 ) -> Tensor:
-    """Euler ancestral: Euler in q to below the goal, then noise back up to it.
+    """Euler ancestral: Euler's method in q to below the noise level u, then noise up to u.
 
         q_up**2 = q_u**2 (q_t**2 - q_u**2) / q_t**2,  q_down**2 = q_u**2 - q_up**2,
         x_u = alpha_u (x_0 + q_down eps + q_up noise)
 
-    The form of k-diffusion for y = x / alpha, where y_t = x_0 + q_t eps. It is DDPM with the small
-    variance (ERRATA L-10 for [SCH] eq. 85).
+    This is k-diffusion's form for y = x / alpha, where y_t = x_0 + q_t eps. It is the same as DDPM
+    with the small variance (ERRATA L-10 for [SCH] eq. 85).
     """
-    down = step.sigma_u * step.fall
-    up = step.sigma_u * math.sqrt(1 - step.fall**2)
+    down = step.sigma_u * step.noise_ratio
+    up = step.sigma_u * math.sqrt(1 - step.noise_ratio**2)
     return step.alpha_u * now.x_0 + down * now.eps + up * _given(noise)
 
 
@@ -162,11 +162,11 @@ def walk(
 ) -> Iterator[Tensor]:
     """The states x after each step along the grid, N of them, (B, d) each.
 
-    The step to sigma = 0 returns the denoiser's x_0 whatever the sampler.
+    A step to sigma = 0 returns the denoiser's x_0 with every sampler.
 
     Args:
         x_start: x at the grid's first level, (B, d).
-        noise: Standard normal, (N, B, d), one row a step; Markovian samplers alone need it.
+        noise: Standard normal, (N, B, d), one row per step; only Markovian samplers need it.
     """
     x, before = x_start, None
     for k, step in enumerate(grid.steps()):
@@ -186,6 +186,11 @@ def sample(
     x_start: Tensor,
     noise: Tensor | None = None,
 ) -> Tensor:
-    """x at the end of the grid; arguments as in ``walk``."""
+    """The state x at the end of the grid, (B, d).
+
+    Args:
+        x_start: x at the grid's first level, (B, d).
+        noise: Standard normal, (N, B, d), one row per step; only Markovian samplers need it.
+    """
     *_, x_end = walk(update, denoise, grid, x_start, noise)
     return x_end

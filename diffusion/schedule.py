@@ -13,9 +13,9 @@ from experiment.read import numbers, read_json, reading
 class NoiseSchedule:
     """Scales of the forward process; both arrays have shape (T + 1,) and are indexed by t.
 
-    Refused with a ValueError that names the first offending t: values that are not finite, a
-    signal that does not fall or a noise that does not rise with t, ``alpha**2 + sigma**2 != 1``,
-    and ends other than exactly clean data (1, 0) at t = 0 and pure noise (0, 1) at t = T.
+    The constructor raises a ValueError that names the first offending t: values that are not
+    finite, alpha that does not fall or sigma that does not rise with t, ``alpha**2 + sigma**2 !=
+    1``, and ends that are not exactly clean data (1, 0) at t = 0 and pure noise (0, 1) at t = T.
     """
 
     alpha: NDArray[np.float64]
@@ -38,7 +38,7 @@ class NoiseSchedule:
                     f"schedule at t = {t}: (alpha, sigma) = ({alpha[t]}, {sigma[t]}) "
                     f"must be exactly {ends}"
                 )
-        # Between these ends no value is too large to be squared.
+        # All values lie between these ends, so none is too large to be squared.
         off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
         _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
 
@@ -100,10 +100,11 @@ SCHEDULES = {"cosine": cosine_schedule, "linear_beta": linear_beta_schedule}
 
 
 def find_schedule(name: str, num_steps: int) -> NoiseSchedule:
-    """One of ``SCHEDULES`` with T = ``num_steps``, or that of the JSON file ``name``, of its own T.
+    """The schedule called ``name`` with T = ``num_steps``, or the one in the JSON file ``name``.
 
     Raises:
-        FileNotFoundError, ValueError: it is neither, or the file holds no schedule.
+        FileNotFoundError: ``name`` is not in ``SCHEDULES``, and there is no such file.
+        ValueError: the file holds no schedule.
     """
     if name in SCHEDULES:
         return SCHEDULES[name](num_steps)
@@ -120,7 +121,7 @@ def read_schedule(path: Path) -> NoiseSchedule:
 
     Raises:
         FileNotFoundError, OSError: there is no such file, or it cannot be read.
-        ValueError: it holds something else, or no schedule.
+        ValueError: it holds no schedule.
     """
     expected = 'expected {"alpha": [...], "sigma": [...]}, T + 1 numbers each'
     with reading(path, "a schedule", expected):

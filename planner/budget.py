@@ -14,7 +14,8 @@ from planner.value import plan_operator
 Array = NDArray[np.float64]
 
 BudgetKind = Literal["per_merge", "total"]
-"""What equal training means: equally long for every merge, as in [OM], or for every plan in all."""
+"""Equal training: ``per_merge``, the same time for every merge, as in [OM], or ``total``, the same
+time for every plan, which its merges share equally."""
 BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
 
 
@@ -32,7 +33,7 @@ class Stage(NamedTuple):
 
 
 def budget_kind(name: str) -> BudgetKind:
-    """The budget of that name.
+    """The budget kind with this name.
 
     Raises:
         ValueError: there is none.
@@ -49,8 +50,7 @@ class Budget:
 
     train_time: float
     kind: BudgetKind = "per_merge"
-    """``per_merge``: every merge gets the whole time, as in [OM]; ``total``: the merges of a plan
-    share it equally."""
+    """Whether ``train_time`` is that of every merge, or shared equally by the merges of a plan."""
 
     def __post_init__(self) -> None:
         budget_kind(self.kind)
@@ -60,10 +60,10 @@ class Budget:
         return self.train_time / max(1, count) if self.kind == "total" else self.train_time
 
     def merge_counts(self, num_steps: int) -> list[int]:
-        """Numbers of merges that are worth planning for.
+        """Numbers of merges for which the joint solvers plan, one after another.
 
-        Under a total budget a plan of M merges gives each the M-th part, and should be planned
-        for that; all M from 1 to T - 1 are bracketed by a doubling sequence.
+        Under a total budget a merge in a plan of M merges trains for the M-th part of the time,
+        and the plan should be made for that part. The sequence doubles from 1 to T - 1.
         """
         if self.kind == "per_merge" or num_steps <= 2:
             return [1]
@@ -76,12 +76,14 @@ def operator_under(
     problem: Problem,
     rates: Array | None = None,
 ) -> Array:
-    """Operator of students that train one plan a coordinate within ``budget``, (d,).
+    """Operator of students that train one plan per coordinate within ``budget``, (d,).
 
-    Each coordinate's own plan is what a total budget is shared over.
+    With a total budget, each coordinate divides the time equally over the merges of its own plan.
 
     Args:
-        rates: As for ``Problem.with_training``.
+        plans: One plan per coordinate, d of them.
+        rates: r_t of the shrinkages exp(-2 s r_t), (T, d). Without them r_t is n_t, the rate of
+            gradient flow.
     """
     rates = problem.second_moments if rates is None else rates
     operator = np.empty(len(problem.variances))

@@ -1,17 +1,18 @@
-"""The scalar dynamic program, compiled: one T x T table a coordinate, coordinates in parallel.
+"""The dynamic program of one coordinate, compiled; coordinates are solved in parallel.
 
-For one coordinate a larger value of every block is better, or a smaller one (``towards``), so the
-program is a matrix product with max in place of sum. With D the best value of a block and L the
-best left factor, in closed intervals of steps:
+For one coordinate either a larger value is better for every block, or a smaller one
+(``direction``). So the program is a matrix product with max in place of the sum. Let D be the best
+value of a block and L the best left factor, in closed intervals of steps:
 
     D[a, b] = best of   A_b ((1 - g_b) prod_{t=a..b-1} A_t + g_b)            direct
                         D[m+1, b] ((1 - g_b) L[a, m] + g_b),  m = a..b-1     split m
 
-L is D for the plans of [OM] Algorithm 1. With n-ary merges of merged blocks L is the best product
+L is D for the plans of [OM] Algorithm 1. With n-ary merges of merged blocks, L is the best product
 of neighbouring blocks, Q[a, b] = best(D[a, b], best over m of Q[a, m] D[m+1, b]).
 
-The table holds L[a, b] above its diagonal and D[a, b] below it, at [b, a]. The innermost loop so
-reads two contiguous rows. No back-pointers are kept: the few that a plan needs are found again.
+The (T, T) table of a coordinate holds L[a, b] above its diagonal and D[a, b] below it, at [b, a],
+so that the innermost loop reads two contiguous rows. It keeps no back-pointers: ``_recover`` finds
+the few that a plan needs again.
 """
 
 import numpy as np
@@ -21,12 +22,14 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Share = tuple[float, float]  # what a merge keeps of its start, and what it learns
+Share = tuple[float, float]
+"""(g, 1 - g): the weight of a merge's start and that of its target."""
 
 # What LLVM may take for granted. No value is NaN; sums may be rounded in another order. Infinities
 # stay legal (no "ninf"), because a search starts from -inf, and the flag would gain no time.
 FAST = {"nnan", "nsz", "contract", "reassoc"}
-DIRECT = -1  # in the place of a cut m: the steps, or the single block, as they are
+DIRECT = -1
+"""Stands for a cut where there is none: a direct merge of steps, or a product of one block."""
 
 
 @intrinsic
@@ -46,7 +49,12 @@ def _larger(typing_context, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN0
 def _best_merges(
     right_b: Array, right_c: Array, left: Array, share_b: Share, share_c: Share
 ) -> tuple[float, float]:
-    """Best splits of two neighbouring blocks [a..b] and [a..c], which share their left factors."""
+    """Best splits of the blocks [a..b] and [a..c], which share their left factors.
+
+    Args:
+        right_b, right_c: D[m+1, b] and D[m+1, c] for each cut m.
+        left: L[a, m] for each cut m.
+    """
     best_b = best_c = -np.inf
     undone_b, learnt_b = share_b
     undone_c, learnt_c = share_c
@@ -63,7 +71,7 @@ def fill_table(
     """Write D and L of every block into ``table``, (T, T), in place.
 
     Blocks that end at b and at c = b + 1 are filled together, to read each left factor once.
-    Values are compared times ``towards``.
+    Values are multiplied by ``direction`` before they are compared.
     """
     num_steps = len(operators)
     for t in range(num_steps):
@@ -83,8 +91,8 @@ def fill_table(
             product *= operators[a]
             value_b = operators[b] * (share_b[0] + share_b[1] * product)
             value_c = operators[c] * (share_c[0] + share_c[1] * product * operators[b])
-            # Rows are cut in the call: a name for one would cost a reference count, which short
-            # rows feel.
+            # The rows are sliced inside the call: naming them would cost reference counts, which
+            # take time when rows are short.
             split_b, split_c = _best_merges(
                 table[b, a + 1 : c], table[c, a + 1 : c], table[a, a:b], share_b, share_c
             )
@@ -98,7 +106,7 @@ def fill_table(
                 )
                 value_b = _larger(value_b, factor_b)
             table[a, b] = direction * value_b
-            # The one split of [a..c] that the shared rows leave out: m = b.
+            # The shared rows leave out one split of [a..c]: m = b.
             value_c = _larger(value_c, operators[c] * (share_c[0] + share_c[1] * table[a, b]))
             table[c, a] = direction * value_c
             if nary:
@@ -109,7 +117,7 @@ def fill_table(
 
 @njit(cache=True)
 def _best_cut(right: Array, left: Array, undone: float, learnt: float, beat: float) -> int:
-    """Place of the first largest candidate above ``beat``, or DIRECT."""
+    """Index of the first largest candidate if it is above ``beat``, else DIRECT."""
     place = DIRECT
     for m in range(len(left)):
         value = right[m] * (undone + learnt * left[m])
@@ -122,9 +130,12 @@ def _best_cut(right: Array, left: Array, undone: float, learnt: float, beat: flo
 def _split_into_blocks(
     table: Array, direction: float, num_blocks: int, ends: NDArray[np.int32]
 ) -> float:
-    """Best product of ``num_blocks`` blocks that tile all steps; writes the block ends, from 0.
+    """Best product of ``num_blocks`` blocks that tile all steps.
 
-    F[k, b] = best over m of F[k-1, m] D[m+1, b],  F[1, b] = D[1, b]
+        F[k, b] = best over m of F[k-1, m] D[m+1, b],  F[1, b] = D[1, b]
+
+    Args:
+        ends: The last step of each block, counted from 0, (num_blocks,); written in place.
     """
     num_steps = len(table)
     best = np.empty((num_blocks, num_steps))
@@ -154,10 +165,11 @@ def _recover(
     ends: NDArray[np.int32],
     record: NDArray[np.int32],
 ) -> None:
-    """Write the plan's nodes, wholes before parts: rows (a, b, cut, is_product), counted from 0.
+    """Write the plan's nodes into ``record``, wholes before parts, in place.
 
-    A merge is cut in its left factor and its right part; a product, which n-ary plans have for a
-    left factor, in the product on its left and the block on its right. Unused rows keep a = -1.
+    A node is a row (a, b, cut, is_product), counted from 0. A merge is cut into its left factor and
+    its right part. A product, which n-ary plans have as a left factor, is cut into the product on
+    its left and the block on its right. Unused rows keep a = -1.
     """
     stack = np.empty((len(record) + 1, 3), np.int32)
     depth = len(ends)
@@ -204,12 +216,16 @@ def solve(
     ends: NDArray[np.int32],
     num_workers: int,
 ) -> Array:
-    """Best values of all coordinates, (d,); see ``planner.per_dimension`` for a friendlier face.
+    """Best values of all coordinates, (d,); ``planner.per_dimension`` wraps this function.
 
     Args:
-        operators, shrinkage: (d, T), a row a coordinate.
-        records: (d, rows, 4) for the plans, or (0, 0, 4) to find values only; in place.
-        ends: (d, num_blocks), the last step of each block, from 0; in place.
+        operators, shrinkage: A_t and g_t, (d, T).
+        direction: -1 where a smaller value is better, else +1, (d,).
+        nary: Also try merges of more than two merged blocks.
+        num_blocks: K, the number of operators that the student keeps.
+        records: The plans' nodes, (d, rows, 4), written in place; (0, 0, 4) to find values only.
+        ends: The last step of each block, counted from 0, (d, num_blocks); written in place.
+        num_workers: Number of tables that are filled at the same time.
     """
     width, num_steps = operators.shape
     values = np.empty(width)

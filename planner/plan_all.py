@@ -1,4 +1,4 @@
-"""Every strategy's plan for one problem, side by side."""
+"""Plans of every strategy for one problem: canonical, joint, and one per coordinate."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +19,10 @@ from planner.value import w2_squared
 
 Array = NDArray[np.float64]
 
-MOST_NUMBERS = 2e10  # candidates of a solver times d; some ten minutes
-MOST_PARETO_WIDTH = 6  # of more coordinates, hardly a candidate is dominated
+MOST_NUMBERS = 2e10
+"""Candidates of a solver times d, above which it is left out; it would take some ten minutes."""
+MOST_PARETO_WIDTH = 6
+"""Coordinates above which the exact joint solver is left out: hardly a candidate is dominated."""
 
 
 def plan_every_strategy(
@@ -30,16 +32,18 @@ def plan_every_strategy(
     full_search: bool = False,
     log: Callable[[str], object] = lambda line: None,
 ) -> PlanSet:
-    """Canonical, joint and per-dimension plans, with what their students are worth.
+    """Canonical, joint and per-dimension plans, with the operators that their students end with.
 
-    Under a total budget each coordinate's plan is exact, and the joint solvers are heuristics:
-    they plan for equal times, one number of merges after another. Beyond ``MOST_STEPS`` steps only
-    the canonical strategies are valued there, and nothing is proven optimal.
+    Under a total budget the plan of each coordinate is exact, and the joint solvers are heuristics:
+    they plan for one number of merges after another. Beyond ``MOST_STEPS`` steps a total budget
+    has canonical strategies only, and nothing is proven optimal.
 
     Args:
-        rates: As for ``Problem.with_training``.
+        rates: r_t of the shrinkages exp(-2 s r_t), (T, d). Without them r_t is n_t, the rate of
+            gradient flow.
         full_search: Search coordinates even where theory knows the answer.
-        tell: Takes a line on how the coordinates are planned, and on all that is left out.
+        log: Called with one line per decision: how the coordinates are planned, and which solvers
+            are left out and why.
     """
     num_steps, width = problem.operators.shape
 
@@ -86,11 +90,11 @@ def _joint_plans(
     own: StrategyPlans,
     log: Callable[[str], object],
 ) -> dict[str, StrategyPlans]:
-    """Solver -> one plan for all coordinates, of those solvers that end."""
+    """Solver -> one plan for all coordinates; solvers that would take too long are left out."""
     num_steps, width = problem.operators.shape
     found = {}
     for solver in SOLVERS:
-        if width == 1:  # every solver is exact, and need not find it again
+        if width == 1:  # every solver would find the optimal plan again
             found[solver] = own
             continue
         try:
@@ -104,7 +108,7 @@ def _joint_plans(
             continue
         found[solver] = min(rivals, key=_w2_squared)
     if budget.kind == "total" and "beam" in found:
-        # Searches for equal times overlook the plans of few merges, which others may have found.
+        # The beam planned for a few numbers of merges only. Another strategy may be better.
         own_plans = (valued((plan,) * width) for plan in distinct(own.plans))
         rivals = [*canonical.values(), *found.values(), *own_plans]
         found["beam"] = min(rivals, key=_w2_squared)
@@ -122,7 +126,7 @@ def _own_plans(
     full_search: bool,
     log: Callable[[str], object],
 ) -> Plans:
-    """The optimal plan of every coordinate by itself."""
+    """The optimal plan of every coordinate by itself, d of them."""
     if budget.kind == "total":
         rates = problem.second_moments if rates is None else rates
         return plans_under_total(problem.operators, rates, problem.direction, budget.train_time)
@@ -139,7 +143,11 @@ def _own_plans(
 
 
 def _refuse(solver: str, num_steps: int, width: int, budget: Budget) -> None:
-    """Refuse a joint solver that does not know the budget, or would take some ten minutes."""
+    """Refuse a joint solver that cannot plan for the budget or would take some ten minutes.
+
+    Raises:
+        ValueError: with the reason.
+    """
     kept = WIDTH if solver == "beam" else 1
     numbers = (num_steps**3 - num_steps) / 6 * kept**2 * width
     if numbers > MOST_NUMBERS:

@@ -1,6 +1,6 @@
-"""Plans of several strategies as one JSON object, and back.
+"""The plans of several strategies for one problem, and their JSON file, plans.json.
 
-Steps are counted as in the papers: the interval [a, b] of teacher steps is the jump
+The file counts steps as the papers do: the interval [a, b] of teacher steps is the jump
 x_b -> x_{a-1}, and the children of a merge stand in increasing order.
 """
 
@@ -30,41 +30,51 @@ from planner.problem import check_train_time
 
 Array = NDArray[np.float64]
 
-PER_DIMENSION = "per_dimension"  # the one strategy with a list of merges a coordinate
+PER_DIMENSION = "per_dimension"
+"""The only strategy whose file entry has one list of merges per coordinate."""
 PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
-_NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)  # strategies name the files of their students
+# Files of students are named after strategies.
+_NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
 class StrategyPlans:
-    """One strategy's plans, and what its students are worth in closed form."""
+    """One strategy's plans, and the student that they end with, in closed form."""
 
-    plans: Plans  # one a coordinate
-    operator: Array  # (d,)
+    plans: Plans
+    """One plan per coordinate; equal plans are one object."""
+    operator: Array
+    """Operator of the student, (d,)."""
     w2_squared: float
-    optimal: bool  # proven, among the plans that the strategy may choose from
+    """Squared distance of the student to the surrogate."""
+    optimal: bool
+    """Proven optimal, among the plans that the strategy may choose from."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlanSet:
-    """All strategies for one problem."""
+    """The plans of all strategies for one problem."""
 
     num_steps: int
     train_time: float
-    budget: BudgetKind  # "per_merge", or "total": train_time is the sum over a plan's merges
-    variances: Array  # (d,)
-    surrogate: Array  # (d,)
-    lower_bound: float | None  # no plan's W2**2 is below; None where it is not known
+    budget: BudgetKind
+    """Whether ``train_time`` is that of every merge, or shared by the merges of a plan."""
+    variances: Array
+    """lam of the data, (d,)."""
+    surrogate: Array
+    """S, the target of the students, (d,)."""
+    lower_bound: float | None
+    """No plan's W2**2 is below; None where no bound is known."""
     strategies: dict[str, StrategyPlans]
 
     @property
     def plans(self) -> dict[str, Plans]:
-        """Strategy -> a plan a coordinate."""
+        """Strategy -> one plan per coordinate."""
         return {name: found.plans for name, found in self.strategies.items()}
 
 
 def to_json(plan_set: PlanSet) -> dict[str, object]:
-    """``plan_set`` in lists, numbers and names."""
+    """``plan_set`` as lists, numbers and strings."""
     return {
         "num_steps": plan_set.num_steps,
         "train_time": plan_set.train_time,
@@ -87,10 +97,10 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
 
 
 def from_json(value: object) -> PlanSet:
-    """The inverse of ``to_json``.
+    """The plans of such an object; the inverse of ``to_json``.
 
     Raises:
-        ValueError: it is not what ``to_json`` gives.
+        ValueError: ``value`` is not what ``to_json`` returns.
     """
     num_steps = integer(value, "num_steps", least=1)
     variances, surrogate = numbers(value, "variances"), numbers(value, "surrogate")
@@ -130,10 +140,10 @@ def _strategy(name: str, found: object, num_steps: int, width: int) -> StrategyP
 
 
 def refuse_unsafe_name(name: str) -> None:
-    """Refuse what is no plain name, as of a file that would lie elsewhere.
+    """Refuse a strategy's name that cannot safely be part of a file name.
 
     Raises:
-        ValueError: it has other characters than letters, digits, _ and -.
+        ValueError: it has characters other than letters, digits, _ and -.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{short_repr(name)} cannot name a file; use letters, digits, _ and -")
@@ -143,11 +153,11 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
     """The plans that scripts/plan_merges.py wrote.
 
     Args:
-        mend: What to do about a missing or damaged file.
+        hint: What to do about a missing or damaged file.
 
     Raises:
         FileNotFoundError, OSError: there is no such file, or it cannot be read.
-        ValueError: it is damaged, or something else.
+        ValueError: it is damaged, or not a plans.json.
     """
     with reading(path, "a whole plans.json", hint):
         return from_json(read_json(path))
@@ -187,7 +197,7 @@ def _merges(plan: Plan) -> list[dict[str, Any]]:
 def _plan(jumps: list[object], num_steps: int) -> Plan:
     children = [field(jump, "children", list) for jump in jumps]
     parts = sum(map(len, children))
-    # Told before any block is made: a damaged number of steps can be of any size.
+    # Checked before any block is made, because a damaged number of steps can be of any size.
     if parts < num_steps > 1:
         raise ValueError(
             f"merges of {parts} blocks leave several of {num_steps} steps, not one of all steps"

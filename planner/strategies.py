@@ -13,9 +13,9 @@ def vanilla(num_steps: int) -> Plan:
 
 
 def progressive(num_steps: int) -> Plan:
-    """Rounds of neighbouring pairs, halving the steps; an odd block is carried to the next round.
+    """Rounds that merge neighbouring pairs; an odd block is carried to the next round.
 
-    [OM] takes T for a power of two, where no block is ever odd.
+    [OM] takes T to be a power of two, where no block is ever odd.
     """
     blocks = [step(t) for t in range(1, num_steps + 1)]
     while len(blocks) > 1:

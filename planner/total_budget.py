@@ -1,13 +1,14 @@
-"""Exact planning of one coordinate under a total budget: the plan's merges share it equally.
+"""Exact planning, one plan per coordinate, where a plan's merges share a total training time.
 
-A plan of M merges trains each for the M-th part, so the number of merges matters: with D[a, b, k]
-the best value of a block that takes exactly k merges, at the shrinkage of M merges,
+A plan of M merges trains each of them for the M-th part of the time, so the number of merges
+matters. Let D[a, b, k] be the best value of a block that takes exactly k merges, at the shrinkage
+of M merges:
 
     D[a, b, k] = best over m and i + j = k - 1 of D[m+1, b, j] ((1 - g_b) D[a, m, i] + g_b)
     D[a, b, 1] = A_b ((1 - g_b) prod_{t=a..b-1} A_t + g_b)                          direct
 
-and the answer is the best D[1, T, M] over M. The argument that makes the scalar program exact
-holds for every count by itself. Of order T**6 steps, so for T up to 64.
+The answer is the best D[1, T, M] over M. For every count by itself the program is exact for the
+same reason as without counts. It takes of the order of T**6 operations, so T is at most 64.
 """
 
 import numpy as np
@@ -31,7 +32,10 @@ def _fill(
     direction: float,
     most: int,
 ) -> None:
-    """Signed best values [a, b, k] for k <= most, and their (cut, merges on its left); in place."""
+    """Write D[a, b, k] times ``direction`` for k <= ``most`` into ``best``, in place.
+
+    ``cuts`` gets the cut m of each and the number of merges on its left.
+    """
     num_steps = len(operators)
     for b in range(num_steps):
         best[b, b, 0] = direction * operators[b]
@@ -59,7 +63,12 @@ def _fill(
 def _best_counts(
     operators: Array, rates: Array, direction: Array, total_time: float
 ) -> NDArray[np.int64]:
-    """The best number of merges of each coordinate, (d,); arguments (d, T)."""
+    """The best number of merges of each coordinate, (d,).
+
+    Args:
+        operators, rates: A_t and r_t, (d, T).
+        direction: -1 where a smaller value is better, else +1, (d,).
+    """
     width, num_steps = operators.shape
     counts = np.empty(width, np.int64)
     for i in prange(width):
@@ -76,7 +85,7 @@ def _best_counts(
 
 
 def plans_under_total(operators: Array, rates: Array, direction: Array, total_time: float) -> Plans:
-    """The optimal plan of every coordinate when the merges of each share ``total_time``.
+    """The optimal plan of every coordinate when its merges share ``total_time`` equally.
 
     Args:
         operators, rates: A_t and r_t, (T, d), for shrinkages exp(-2 s r_t); row t - 1 belongs to t.
@@ -103,7 +112,11 @@ def plans_under_total(operators: Array, rates: Array, direction: Array, total_ti
 
 
 def check_num_steps(num_steps: int) -> None:
-    """Refuse more steps than ``MOST_STEPS``."""
+    """Refuse more steps than ``MOST_STEPS``.
+
+    Raises:
+        ValueError: with the number of steps.
+    """
     if num_steps > MOST_STEPS:
         raise ValueError(
             f"num_steps = {num_steps} is too many to plan exactly for a total budget; "
@@ -112,7 +125,7 @@ def check_num_steps(num_steps: int) -> None:
 
 
 def _plan(cuts: NDArray[np.int16], a: int, b: int, count: int) -> Plan:
-    # Recursion is safe: T is at most MOST_STEPS.
+    # Recursion is safe, because T is at most MOST_STEPS.
     if a == b:
         return step(a + 1)
     m, left = cuts[a, b, count].tolist()

@@ -1,4 +1,4 @@
-"""What a plan is worth: the student operator that it ends with, in closed form."""
+"""The value of a plan: the operator of the student that it ends with, in closed form."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,20 +9,21 @@ from planner.plan import Plan, merges
 
 Array = NDArray[np.float64]
 
-OPERATOR_ROUNDING = 1e-13  # relative
+OPERATOR_ROUNDING = 1e-13
+"""Relative rounding of operators: differences below it mean nothing."""
 
 
 def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
-    """Operator of the student that ``plan`` leaves for its whole jump.
+    """Operator of the student that ``plan`` ends with.
 
         value = (1 - g_b) prod(parts) + g_b (noisiest part),  b = start of the merge
 
-    [OM] eq. 16: gradient flow leads from the noisiest part's operator towards the product of all
-    parts, and leaves the share g_b, the shrinkage, of the way undone.
+    [OM] eq. 16. The student of a merge starts as the noisiest part, and gradient flow leads it
+    towards the product of all parts. The share g_b of the way, the shrinkage, is left undone.
 
     Args:
         operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
-        shrinkage: g_t, (T, ..., d); axes in between, such as trials, are kept.
+        shrinkage: g_t, (T, ..., d). Axes in between, such as trials, are kept.
 
     Returns:
         The operator, (..., d).
@@ -33,15 +34,19 @@ def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
 def merged_operator(
     plan: Plan, operators: Array, shrinkage_of: Callable[[Plan], Array | float]
 ) -> Array:
-    """``plan_operator`` where every merge has its own shrinkage, even at the same start.
+    """``plan_operator`` where merges that start at the same time may differ in shrinkage.
 
     Args:
-        shrinkage_of: merge -> what it leaves of its start, (..., d); asked once a merge.
+        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        shrinkage_of: merge -> its g, (..., d); called once per merge.
+
+    Returns:
+        The operator, (..., d).
     """
     values: dict[tuple[int, int], Array] = {}
 
     def value_of(part: Plan) -> Array:
-        # A part belongs to one whole only, so its value is taken out for good.
+        # A part belongs to one whole only, so its value is not needed again.
         return values.pop((part.start, part.stop)) if part.parts else operators[part.start - 1]
 
     for jump in merges(plan):
@@ -55,7 +60,13 @@ def merged_operator(
 
 
 def product_operator(blocks: Sequence[Plan], operators: Array, shrinkage: Array) -> Array:
-    """Operator of a student of several steps, one plan a step, (..., d); arguments as above."""
+    """Operator of a student of several steps, (..., d).
+
+    Args:
+        blocks: One plan per step of the student.
+        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        shrinkage: g_t, (T, ..., d).
+    """
     product = np.ones(shrinkage.shape[1:])
     for plan in blocks:
         product = product * plan_operator(plan, operators, shrinkage)
@@ -63,9 +74,14 @@ def product_operator(blocks: Sequence[Plan], operators: Array, shrinkage: Array)
 
 
 def per_dimension_operator(plans: Sequence[Plan], operators: Array, shrinkage: Array) -> Array:
-    """Operator of students under one plan a coordinate, (..., d); arguments as above.
+    """Operator of students that have one plan per coordinate, (..., d).
 
-    Coordinates that share a plan object are valued together.
+    Coordinates that share a plan object are computed together.
+
+    Args:
+        plans: One plan per coordinate, d of them.
+        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        shrinkage: g_t, (T, ..., d).
     """
     columns: dict[int, list[int]] = {}
     for i, plan in enumerate(plans):
@@ -83,16 +99,16 @@ def w2_squared(operator: Array, surrogate: Array) -> Array:
 
         W2**2 = sum_i (S_i - a_i)**2
 
-    [OM] eq. 19; merged operators and surrogates are never negative.
+    [OM] eq. 19. It holds because merged operators and surrogates are never negative.
     """
     distance: Array = np.square(surrogate - operator).sum(axis=-1)
     return distance
 
 
 def w2_rounding(w2: float, surrogate: Array) -> float:
-    """How far W2**2 may be off for the rounding of the operators.
+    """Largest error of ``w2`` that the rounding of the operators can cause.
 
-    Errors e of the operator change W2**2 by 2 <S - a, e> + |e|**2 at most.
+    An error e of the operator changes W2**2 by at most 2 <S - a, e> + |e|**2.
     """
     error = OPERATOR_ROUNDING * float(np.linalg.norm(surrogate))
     return 2.0 * float(np.sqrt(w2)) * error + error**2

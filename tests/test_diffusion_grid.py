@@ -43,8 +43,8 @@ def test_a_step_knows_both_its_ends_and_the_step_before():
     assert (first.alpha_t, first.sigma_t, first.h, first.h_before) == (0, 1, np.inf, None)
     assert (second.h, second.h_before) == (pytest.approx(1.5), np.inf)
     assert (last.alpha_u, last.sigma_u, last.h) == (1, 0, np.inf)
-    assert second.fall == pytest.approx(np.exp(-1.5))
-    assert (first.fall, last.fall) == (0, 0)
+    assert second.noise_ratio == pytest.approx(np.exp(-1.5))
+    assert (first.noise_ratio, last.noise_ratio) == (0, 0)
 
 
 @pytest.mark.parametrize(
