@@ -1,4 +1,4 @@
-"""The baseline: Algorithm 1 for each coordinate, in NumPy, vectorised over splits and coordinates."""
+"""The baseline: Algorithm 1 per coordinate in NumPy, vectorised over splits and coordinates."""
 
 import numpy as np
 from numpy.typing import NDArray
