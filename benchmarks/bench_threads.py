@@ -1,9 +1,9 @@
-"""Does the wait policy of threads cost an idle machine anything, and what does it save a busy one?
+"""What does the short spin of waiting threads cost an idle machine, and save a busy one?
 
-Updates of the noise estimator's size, with one thread and with one per core; the threads wait
-actively (PyTorch's default) or passively (the commands' default, ``experiment/threads.py``). The
-busy machine has one process per core that computes without end. Every variant is a process of its
-own; variants take turns.
+Gradient steps of the noise estimator's size, with one thread and with one thread per core. Threads
+wait as PyTorch's OpenMP does by default, or with the short spin of the commands
+(``experiment/threads.py``). The busy machine has one more process per core, which computes without
+end. Every variant runs in its own process, and the variants take turns.
 
     python -m benchmarks.bench_threads
 """
@@ -14,8 +14,10 @@ import subprocess
 import sys
 from contextlib import ExitStack
 
+from experiment.threads import SHORT_SPIN, SPIN_COUNT
+
 ROUNDS = 3
-SECONDS = 4.0
+SECONDS = 1.5
 UPDATES = """
 import sys, time, torch
 torch.set_num_threads(int(sys.argv[1]))
@@ -32,13 +34,17 @@ while (elapsed := time.perf_counter() - started) < float(sys.argv[2]) or done < 
 print(1e3 * elapsed / done)
 """
 ENDLESS = "while True: pass"
+WAITING: dict[str, dict[str, str]] = {
+    "default": {},
+    "short spin": {SPIN_COUNT: SHORT_SPIN},
+}
 
 
-def update_milliseconds(threads: int, policy: str) -> float:
+def update_milliseconds(threads: int, waiting: str) -> float:
     """Mean time of an update, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", UPDATES, str(threads), str(SECONDS)],
-        env=os.environ | {"OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(threads)},
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)} | WAITING[waiting],
         capture_output=True,
         text=True,
         check=True,
@@ -49,7 +55,7 @@ def update_milliseconds(threads: int, policy: str) -> float:
 def main() -> None:
     """Print the median time of every variant, on an idle and on a busy machine."""
     cores = os.cpu_count() or 1
-    variants = [(1, "PASSIVE"), (cores, "ACTIVE"), (cores, "PASSIVE")]
+    variants = [(1, "default"), (cores, "default"), (cores, "short spin")]
     for load in (0, cores):
         with ExitStack() as stack:
             for _ in range(load):
@@ -60,11 +66,11 @@ def main() -> None:
                 for variant in variants:
                     found[variant].append(update_milliseconds(*variant))
         medians = {variant: statistics.median(times) for variant, times in found.items()}
-        for (threads, policy), median in medians.items():
-            ratio = median / medians[cores, "PASSIVE"]
+        for (threads, waiting), median in medians.items():
+            ratio = median / medians[cores, "short spin"]
             print(
-                f"{load} other processes, {threads} threads, {policy.lower():8} {median:8.1f} ms "
-                f"per update, ratio to passive {ratio:.2f}",
+                f"{load} other processes, {threads} threads, {waiting:10} {median:8.1f} ms per step, "
+                f"ratio to the short spin {ratio:.2f}",
                 flush=True,
             )
 

@@ -1,29 +1,33 @@
 """CPU threads of a command; to be decided before PyTorch or numba is imported.
 
-On a busy machine a second thread of PyTorch made a short gradient step up to ten times slower: by
-default a thread that waits for another one spins, and so takes the core which the other one needs.
-With the passive wait policy it sleeps instead. That costs an idle machine nothing that can be
-measured (``benchmarks/bench_threads.py``), and the number of threads, and so every bit of a result,
-does not depend on what else the machine does.
+On a busy machine a second thread of PyTorch made a short gradient step up to 36 times slower: a
+thread that waits for another one spins for a while, and so takes the core which the other one
+needs. With a short spin the machine loses nothing, idle or busy (``benchmarks/bench_threads.py``).
+The number of threads, and so every bit of a result, does not depend on the load of the machine.
 """
 
 import os
 import sys
 
-WAIT_POLICY = "OMP_WAIT_POLICY"
+SPIN_COUNT = "GOMP_SPINCOUNT"
+"""Environment variable of GNU OpenMP, which PyTorch uses on Linux: how long a thread spins."""
+SHORT_SPIN = "1000"
+CHOICES = (SPIN_COUNT, "OMP_WAIT_POLICY")
+"""Environment variables by which a user chooses how threads wait."""
 COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def wait_passively() -> None:
-    """Let threads that wait sleep, unless the user has chosen another policy."""
-    os.environ.setdefault(WAIT_POLICY, "PASSIVE")
+def spin_shortly() -> None:
+    """Let waiting threads sleep after a short spin, unless the user has chosen how they wait."""
+    if not any(name in os.environ for name in CHOICES):
+        os.environ[SPIN_COUNT] = SHORT_SPIN
 
 
 def use_threads(count: int | None) -> None:
-    """Compute with so many threads, here and in processes that this one starts.
+    """Set the number of threads of this process and of the processes that it starts.
 
     Args:
-        count: None keeps what the environment says, by default one thread per core.
+        count: Number of threads. None keeps the environment's choice, by default one per core.
 
     Raises:
         ValueError: the machine has fewer cores, or the count is below 1.
@@ -36,5 +40,5 @@ def use_threads(count: int | None) -> None:
     for name in COUNTS:
         os.environ[name] = str(count)
     torch = sys.modules.get("torch")
-    if torch is not None:  # it has read its environment already
+    if torch is not None:  # PyTorch has read the environment already
         torch.set_num_threads(count)

@@ -17,7 +17,7 @@ import tyro
 
 from experiment.flags import flag
 from experiment.folder import only_writer
-from experiment.threads import use_threads, wait_passively
+from experiment.threads import spin_shortly, use_threads
 from experiment.write import recorded_name
 from scripts.interrupts import INTERRUPTIONS, begin
 
@@ -47,7 +47,7 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     """
     asked = None
     begin()
-    wait_passively()
+    spin_shortly()
     try:
         asked = _parse(config, description)
         use_threads(getattr(asked, "threads", None))

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from experiment.threads import COUNTS, WAIT_POLICY, use_threads, wait_passively
+from experiment.threads import CHOICES, COUNTS, SPIN_COUNT, spin_shortly, use_threads
 
 # What a command does before its work, then the threads that PyTorch and numba would take.
 ASKED = """
@@ -19,14 +19,14 @@ class Config:
 
 def run(config):
     import numba, os, torch
-    print(torch.get_num_threads(), numba.get_num_threads(), os.environ["OMP_WAIT_POLICY"])
+    print(torch.get_num_threads(), numba.get_num_threads(), os.environ.get("GOMP_SPINCOUNT"))
 
 main(Config, run, None)
 """
 
 
 def asked(*flags: str, **environment: str) -> list[str]:
-    clean = {k: v for k, v in os.environ.items() if k not in (*COUNTS, WAIT_POLICY)}
+    clean = {k: v for k, v in os.environ.items() if k not in (*COUNTS, *CHOICES)}
     done = subprocess.run(
         [sys.executable, "-c", ASKED, *flags],
         env=clean | environment,
@@ -37,17 +37,16 @@ def asked(*flags: str, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_threads_are_what_the_flag_says_else_the_environment_and_wait_passively():
-    assert asked("--threads", "1") == ["1", "1", "PASSIVE"]
-    assert asked(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1") == ["1", "1", "PASSIVE"]
-    assert asked("--threads", "1", OMP_NUM_THREADS="2", OMP_WAIT_POLICY="ACTIVE") == [
-        *("1", "1", "ACTIVE")
-    ]
+def test_threads_are_what_the_flag_says_else_the_environment_and_spin_shortly():
+    assert asked("--threads", "1") == ["1", "1", "1000"]
+    assert asked(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1") == ["1", "1", "1000"]
+    assert asked("--threads", "1", OMP_NUM_THREADS="2", GOMP_SPINCOUNT="5") == ["1", "1", "5"]
+    assert asked("--threads", "1", OMP_WAIT_POLICY="ACTIVE") == ["1", "1", "None"]
 
 
 def test_a_loaded_torch_is_told_and_an_impossible_count_is_refused(monkeypatch):
     before = torch.get_num_threads()
-    for name in (*COUNTS, WAIT_POLICY):
+    for name in (*COUNTS, *CHOICES):
         monkeypatch.setenv(name, "1")
     try:
         use_threads(1)
@@ -57,5 +56,5 @@ def test_a_loaded_torch_is_told_and_an_impossible_count_is_refused(monkeypatch):
     for count in (0, -1, 10**9):
         with pytest.raises(ValueError, match=f"--threads must be from 1 to .* got {count}"):
             use_threads(count)
-    wait_passively()
-    assert os.environ[WAIT_POLICY] == "1"  # what the user chose
+    spin_shortly()
+    assert os.environ[SPIN_COUNT] == "1"  # what the user chose

@@ -1,4 +1,4 @@
-"""Training batches: order, flips, shifts and noise, each from (seed, epoch, step) alone."""
+"""Training batches: order, flips, shifts and noise, each depends only on (seed, epoch, step)."""
 
 import os
 from collections import deque
@@ -13,9 +13,9 @@ from torch import Tensor
 from experiment.seeds import keyed_generator
 from vae.model import LATENT_DIM, to_float
 
-_ORDER, _FIRST_STEP = 0, 1  # what an epoch draws: its order, then one draw for every step
-_RESIDENT_SHARE = 0.5  # of the device's free memory that the training images may take
-_AHEAD = 4  # batches read from disk before they are asked for
+_ORDER, _FIRST_STEP = 0, 1  # last parts of the keys: the order of an epoch, then its steps
+_RESIDENT_SHARE = 0.5  # share of the device's free memory for the training images
+_AHEAD = 4  # batches that are read from disk in advance
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +27,15 @@ class Draws:
     eps: Tensor  # (B, 128) posterior noise
 
     def part(self, places: slice) -> "Draws":
-        """Those of some places of the batch."""
+        """The draws for some places of the batch."""
         return Draws(self.rows[places], self.columns[places], self.eps[places])
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> Tensor:
-    """Places of the images of every batch of an epoch, (steps, B), on the CPU.
+    """Indices of the images in every batch of an epoch, (steps, B), on the CPU.
 
-    The last, short batch is left out where there is another: batch norm is noisy on a few images.
+    The incomplete last batch is not used, except where it is the only one, because batch norm is
+    noisy on a few images.
     """
     size = min(batch_size, count)
     order = torch.randperm(count, generator=keyed_generator(seed, epoch, _ORDER))
@@ -44,11 +45,11 @@ def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> Tensor:
 def draw(
     key: tuple[int, int, int], size: int, image_size: int, max_shift: int, device: torch.device
 ) -> Draws:
-    """Half of the images flipped, all moved by up to ``max_shift`` pixels along both axes.
+    """Random flips of half of the images and shifts of all by up to ``max_shift`` pixels per axis.
 
     Args:
-        key: Seed, epoch and step; another device draws other numbers.
-        size: Images in the batch.
+        key: Seed, epoch and step. Another kind of device draws other numbers.
+        size: Number of images in the batch.
     """
     seed, epoch, step = key
     generator = keyed_generator(seed, epoch, _FIRST_STEP + step, device=device)
@@ -56,30 +57,32 @@ def draw(
         -max_shift, max_shift + 1, (2, size, 1), generator=generator, device=device
     )
     pixels = torch.arange(image_size, device=device)
-    rows, columns = (pixels + shift).clamp(0, image_size - 1)  # edges are repeated
+    rows, columns = (pixels + shift).clamp(
+        0, image_size - 1
+    )  # pixels beyond the edge repeat the edge
     flip = torch.rand(size, 1, generator=generator, device=device) < 0.5
     columns = torch.where(flip, columns.flip(1), columns)
     return Draws(rows, columns, torch.randn(size, LATENT_DIM, generator=generator, device=device))
 
 
 def augment(images: Tensor, draws: Draws) -> Tensor:
-    """Bytes (B, S, S, 3) as they are stored -> floats (B, 3, S, S), flipped and moved."""
+    """Stored bytes (B, S, S, 3) -> floats (B, 3, S, S), flipped and shifted."""
     batch = torch.arange(len(images), device=images.device)[:, None, None]
     return to_float(images[batch, draws.rows[:, :, None], draws.columns[:, None, :]])
 
 
 def resident_batches(images: Tensor, order: Tensor) -> Iterator[Tensor]:
-    """Batches of uint8 images (N, S, S, 3) that lie on the device.
+    """Batches of uint8 images (N, S, S, 3) that are in the memory of the device.
 
     Args:
-        order: Places of the images of every batch, (steps, B).
+        order: Indices of the images in every batch, (steps, B).
     """
     for places in order.to(images.device):
         yield images[places]
 
 
 def streamed_batches(images: Tensor, order: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """The same batches of images in a memory-mapped file, read ahead by a thread."""
+    """Batches of images in a memory-mapped file, which a thread reads in advance."""
     pin = device.type == "cuda"
 
     def read(places: Tensor) -> Tensor:
@@ -102,14 +105,14 @@ def streamed_batches(images: Tensor, order: Tensor, device: torch.device) -> Ite
 def batch_source(
     images: Tensor, rows: Tensor, device: torch.device, how: str, num_processes: int
 ) -> Callable[[Tensor], Iterator[Tensor]]:
-    """The way from places of a batch among ``rows`` to its images.
+    """A function from batch indices (steps, B) into ``rows`` to an iterator of image batches.
 
     Args:
         images: Memory-mapped uint8 (N, S, S, 3).
-        rows: Which of them are trained on, (n,).
-        how: "resident" on the device, "streamed", or "auto": resident where they take at most half
-            of its free memory.
-        num_processes: That share the memory of a CPU.
+        rows: Indices of the training images, (n,).
+        how: "resident" on the device, "streamed", or "auto": resident if the images take at most
+                    half of its free memory.
+        num_processes: Number of processes that share the memory of a CPU.
     """
     size = len(rows) * images[0].nbytes
     fits = size <= _RESIDENT_SHARE * _free_memory(device, num_processes)

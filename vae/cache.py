@@ -36,10 +36,10 @@ from vae.images import (
     open_image,
 )
 
-MAX_UNREADABLE = 0.01  # share of the images; above it the data set is taken for broken
-_CHUNK = 64  # images a worker takes at a time
-_SAVE_EVERY = 512  # images between two savings of the progress
-# What Pillow and zipfile raise for damaged input; anything else is a fault of ours and surfaces.
+MAX_UNREADABLE = 0.01  # share of the images; with more unreadable images the data set is refused
+_CHUNK = 64  # images per task of a worker process
+_SAVE_EVERY = 512  # images between two writes of the progress file
+# What Pillow and zipfile raise for damaged input. Any other exception is a bug of ours.
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -60,8 +60,8 @@ class ImageSet:
     names: tuple[str, ...]
     splits: NDArray[np.uint8]  # (N,), indices into SPLITS
     fingerprint: str  # SHA-256 of all pixels, in order
-    unreadable: int  # images left out
-    unreadable_list: Path  # where they are named, if any
+    unreadable: int  # number of unreadable images
+    unreadable_list: Path  # file that names them, if any
 
     def split(self, name: str) -> NDArray[np.uint8]:
         """The images of one of SPLITS, copied into memory, (n, S, S, 3)."""
@@ -74,18 +74,18 @@ def load_images(
     image_size: int = DEFAULT_IMAGE_SIZE,
     workers: int | None = None,
 ) -> ImageSet:
-    """Decode the images under ``data`` in parallel processes, or open them decoded before.
+    """Decode the images under ``data`` in parallel processes, or open the cache that holds them.
 
     The cache is keyed by the fingerprint of the source and the preprocessing, so each image size
-    has its own. An interrupted decoding goes on where it stopped.
+    has its own. The same call resumes an interrupted decoding.
 
     Args:
-        workers: Processes that decode; None is one a core.
+        workers: Number of processes that decode; None is one per core.
 
     Raises:
         FileNotFoundError: ``data`` is missing.
-        ValueError: no image is there, or more than 1 % of them cannot be read.
-        RuntimeError: a decoding process runs the caller's script anew.
+        ValueError: there is no image, or more than 1 % of the images cannot be read.
+        RuntimeError: a decoding process runs the caller's script again.
     """
     _refuse_own_workers()
     source = find_images(data)
@@ -103,7 +103,7 @@ def load_images(
         found = pixels.stat().st_size
         if found != math.prod(shape) or not names:
             raise ValueError(f"{found} bytes, {len(names)} images have {math.prod(shape)}")
-        # Copy on write: torch warns of read-only arrays, and the file stays as it is.
+        # Copy on write: torch warns about read-only arrays, and the file does not change.
         images = np.memmap(pixels, np.uint8, "c", shape=shape)
     return ImageSet(
         images=images,
@@ -116,10 +116,10 @@ def load_images(
 
 
 def read_cache_index(path: Path) -> tuple[dict[str, str], str]:
-    """Images of a cache that could not be read, each with the reason, and the pixels' SHA-256.
+    """Unreadable images of a cache, each with the reason, and the SHA-256 of the pixels.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is damaged.
+        OSError, ValueError: the index cannot be read, or is damaged.
     """
     with reading(path, "a whole index of decoded images", "remove it to decode them again"):
         facts = read_json(path)
@@ -132,10 +132,10 @@ def read_cache_index(path: Path) -> tuple[dict[str, str], str]:
 def read_progress(
     path: Path, partial: BufferedRandom, image_size: int
 ) -> tuple[int, dict[str, str]]:
-    """Images looked at by a decoding that was cut off, and those that could not be read.
+    """How many images an interrupted decoding has processed, and the unreadable ones among them.
 
     Raises:
-        OSError, ValueError: it cannot be read, is damaged, or says more than was decoded.
+        OSError, ValueError: the file cannot be read, is damaged, or counts more than was decoded.
     """
     with reading(path, "the progress of a decoding", "remove it to decode from the start"):
         saved = read_json(path)
@@ -143,7 +143,7 @@ def read_progress(
         found = os.fstat(partial.fileno()).st_size // (3 * image_size**2)
         if not 0 <= done - len(unreadable) <= found:
             raise ValueError(
-                f"{done} images done, {len(unreadable)} of them unreadable, but {found} are there"
+                f"{done} images done, {len(unreadable)} of them unreadable, but {found} are decoded"
             )
         return done, unreadable
 
@@ -159,19 +159,21 @@ def _unreadable_list(pixels: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[BufferedRandom]:
-    """Open for update under an exclusive lock: a second run waits, then finds the work done."""
+    """Open for update under an exclusive lock. A second run waits and finds the finished cache."""
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
 def _refuse_own_workers() -> None:
-    """A spawned worker imports the caller's script; one that decodes there would wait for itself.
+    """Refuse to decode in a worker process that is importing the caller's script.
+
+    Such a worker would wait for itself.
 
     Raises:
-        RuntimeError: this is such a worker.
+        RuntimeError: this process is such a worker.
     """
-    # The flag by which multiprocessing itself knows a child that is still importing.
+    # multiprocessing itself uses this flag for a child that is still importing.
     if getattr(current_process(), "_inheriting", False):
         raise RuntimeError(
             "images are decoded in processes that import the calling script: put its work under "
@@ -182,13 +184,13 @@ def _refuse_own_workers() -> None:
 def _decode_all(
     source: ImageSource, partial: BufferedRandom, pixels: Path, image_size: int, workers: int | None
 ) -> None:
-    """Fill ``partial`` with the images in order; when whole, rename it and write the index."""
+    """Fill ``partial`` with the images in order. At the end rename it and write the index."""
     progress = pixels.with_suffix(".progress.json")
     done, unreadable = 0, dict[str, str]()
     if progress.exists():
         done, unreadable = read_progress(progress, partial, image_size)
     _refuse_if_broken(source, unreadable, _unreadable_list(pixels))
-    # Bytes past the saved progress were written by a run that was cut off.
+    # An interrupted run wrote the bytes past the saved progress.
     partial.truncate((done - len(unreadable)) * 3 * image_size**2)
 
     def save_progress() -> None:
@@ -196,7 +198,7 @@ def _decode_all(
         write_text(progress, json.dumps({"done": done, "unreadable": unreadable}))
 
     workers = min(workers or os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
-    # Spawned, not forked: the parent may run torch threads, which a fork would copy mid-flight.
+    # Spawned, not forked: a fork would copy running torch threads of the parent.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     bar = tqdm(total=len(source.names), initial=done, desc="decode", unit="img")
     try:
@@ -239,12 +241,12 @@ def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path
     _write_list(list_path, unreadable)
     raise ValueError(
         f"{source.root}: {len(unreadable)} of {len(source.names)} images cannot be read, more than "
-        f"{MAX_UNREADABLE:.0%}; they are listed in {list_path}: mend or remove them, then run again"
+        f"{MAX_UNREADABLE:.0%}; {list_path} lists them: repair or remove them, then run again"
     )
 
 
 def _decode(root: Path, image_size: int, name: str) -> bytes | str:
-    """The pixels of one image, or why they cannot be had."""
+    """The pixels of one image, or the reason why it cannot be read."""
     try:
         with open_image(root, name) as image:
             return crop_to_square(image, image_size).tobytes()

@@ -1,4 +1,4 @@
-"""A look at a data set before work is spent on it."""
+"""The command check_data: layout, counts, sizes and splits of a folder of images."""
 
 from collections import Counter
 
@@ -14,10 +14,11 @@ _SIZES_SHOWN = 5
 
 
 def check_data(config: CheckConfig) -> None:
-    """Print where images were found, how many, how large, and how they split.
+    """Print where the images are, their number, sizes and splits.
 
     Raises:
-        FileNotFoundError, ValueError: as ``find_images`` and ``assign_splits``.
+        FileNotFoundError: the folder is missing.
+        ValueError: it holds no image, or its partition file is damaged.
     """
     source = find_images(config.data)
     count = len(source.names)

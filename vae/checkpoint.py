@@ -23,23 +23,23 @@ from vae.model import VAE
 
 VAE_KIND = "mergelab VAE weights, format 1"
 VAE_FILE = "vae.safetensors"
-BEST_VAE_FILE = "best.safetensors"  # of the epochs of a run, by validation
+BEST_VAE_FILE = "best.safetensors"  # weights of the epoch with the best validation
 
 
 def embedded_vae() -> Path:
-    """The pretrained model that comes with the package."""
+    """File of the pretrained model in the package."""
     return Path(__file__).parent / "pretrained" / VAE_FILE
 
 
 def weights_path(vae: Path | None) -> Path:
-    """File of a run folder, of a weights file, or (None) of the embedded model."""
+    """The weights file in a run folder, the given file, or (None) the embedded model."""
     if vae is None:
         return embedded_vae()
     return vae / VAE_FILE if vae.is_dir() else vae
 
 
 def save_vae(path: Path, model: VAE) -> None:
-    """Write the weights, matrices and kernels in float16, vectors (norms, biases) in float32."""
+    """Write the weights: matrices and kernels in float16, vectors (norms, biases) in float32."""
     tensors = {
         name: tensor.half() if tensor.ndim > 1 else tensor
         for name, tensor in model.state_dict().items()
@@ -58,11 +58,11 @@ def load_vae(path: Path) -> VAE:
     Raises:
         FileNotFoundError: the file is missing.
         OSError: it cannot be read.
-        ValueError: it is damaged, made for other preprocessing, or does not fit the network.
+        ValueError: the file is damaged, or made for other preprocessing or another network.
     """
     tensors, metadata = read_tensors(path, VAE_KIND)
     with reading(path, "weights of a VAE", "copy them again, or pretrain again"):
-        # Weights from before the size could be chosen do not name it.
+        # Older weights, of 64 pixels always, do not name the size.
         size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if metadata.get("preprocessing") != preprocessing_id(size):
             raise ValueError(
@@ -81,13 +81,13 @@ _PATTERN = "step_{:09d}.pt"
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """All that decides the further course, beside the config and the data."""
+    """Everything that the rest of the training depends on, except the config and the data."""
 
-    epoch: int  # whole epochs done, validated and recorded
-    losses: Tensor  # (steps done of the epoch after these, 4), on the CPU
-    best_ms_ssim: float  # of the validations so far
+    epoch: int  # finished epochs, validated and recorded
+    losses: Tensor  # (gradient steps done in the current epoch, 4), on the CPU
+    best_ms_ssim: float  # best validation so far
     model: dict[str, Tensor]
-    optimizer: dict[str, object]  # read back, its "state" alone: the flags decide the rest
+    optimizer: dict[str, object]  # when read: only its "state"; the flags decide the settings
 
 
 def save_state(
@@ -96,10 +96,10 @@ def save_state(
     """Write ``checkpoints/step_*.pt``, then remove all but the newest ``keep``.
 
     Args:
-        total_steps: Steps done since the start, which name the file.
+        total_steps: Gradient steps since the start; they name the file.
 
     Raises:
-        OSError: it cannot be written, as on a full disk; the older ones are left.
+        OSError: it cannot be written, for example on a full disk. Older states are kept.
     """
     content = {
         "format": STATE_FORMAT,
@@ -112,19 +112,19 @@ def save_state(
 
 
 def load_state(run: Path, image_size: int) -> TrainingState | None:
-    """The newest state of a run, on the CPU; None before the first was saved.
+    """The newest saved state of a run, on the CPU; None if there is none.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is damaged, or of another version, network or preprocessing; it is left
-            alone.
+        ValueError: it is damaged, or of another version, network or preprocessing. The file is not
+                    changed.
     """
     paths = sorted((run / FOLDER).glob(_PATTERN.replace("{:09d}", "*")))
     if not paths:
         return None
     path = paths[-1]
     earlier = "the one before it" if len(paths) > 1 else "the start"
-    hint = f"remove it to go on from {earlier}, or give a new --out"
+    hint = f"remove it to resume from {earlier}, or give a new --out"
     with reading(path, "a whole checkpoint of this run", hint):
         content = read_checkpoint(path)
         if (found := field(content, "format", str)) != STATE_FORMAT:
@@ -134,7 +134,7 @@ def load_state(run: Path, image_size: int) -> TrainingState | None:
                 f"trained on images preprocessed as {found}, this run prepares "
                 f"{preprocessing_id(image_size)}"
             )
-        with torch.device("meta"):  # names and shapes without values
+        with torch.device("meta"):  # parameters without values
             model = VAE(image_size)
         parameters = list(model.parameters())
         losses = {"losses": field(content, "losses", Tensor)}

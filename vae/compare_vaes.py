@@ -1,4 +1,4 @@
-"""Trained VAEs side by side, on images that none of them was trained on."""
+"""The command compare_vaes: trained VAEs compared on images that none of them was trained on."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from vae.model import to_float
 
 @dataclass(frozen=True)
 class VaeRow:
-    """A row of ``results.csv``: reconstruction of held-out images, covariance of all images."""
+    """A row of ``results.csv``: reconstruction of held-out images, covariance of all latents."""
 
     run: str
     epochs: int
@@ -42,7 +42,7 @@ class VaeRow:
 
 @dataclass(frozen=True, eq=False)
 class ComparedVaes:
-    """Rows and reconstructions, run by run."""
+    """Rows and reconstructions of every run."""
 
     rows: tuple[VaeRow, ...]
     originals: Tensor  # (columns, 3, S, S) in [0, 1]
@@ -53,30 +53,34 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     """Evaluate every run's weights, reconstruct held-out images, write ``results.csv``.
 
     Raises:
-        FileNotFoundError, ValueError: a run or the data will not do.
+        FileNotFoundError, ValueError: a run or the data is not usable.
     """
     device = pick_device(config.device)
     models = [load_vae(weights_path(run)) for run in config.runs]
-    trainings = [_read_training(run) for run in config.runs]  # a damaged one is told at once
+    trainings = [
+        _read_training(run) for run in config.runs
+    ]  # before the work, so a damaged record is found at once
     sizes = {model.image_size for model in models}
     if len(sizes) > 1:
-        raise ValueError(f"--runs of image sizes {sorted(sizes)} cannot be set side by side")
+        raise ValueError(f"--runs have the image sizes {sorted(sizes)}; give runs of one size")
     data = load_images(config.data, config.cache, sizes.pop())
     held_out = torch.from_numpy(data.images[data.splits == SPLITS.index("validation")])
     if not len(held_out):
-        raise ValueError(f"{config.data}: no image to validate on; give --data more images")
+        raise ValueError(
+            f"{config.data}: no image is held out for validation; give --data more images"
+        )
     inputs = {"data": data.fingerprint}
     inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
     open_run(config.out, "compare_vaes", config, inputs, str(device))
 
-    # Spread over the split: neighbours in CelebA are often the same person.
+    # Evenly spread, because neighbours in CelebA are often the same person.
     places = np.linspace(0, len(held_out) - 1, min(config.columns, len(held_out))).astype(int)
     originals = to_float(held_out[places])
     images = torch.from_numpy(data.images)
     rows, pictures = [], []
     for run, model, training in zip(config.runs, models, trainings, strict=True):
         model.to(device)
-        # The covariance of a few held-out images would be full of their sampling noise.
+        # The covariance of a few held-out images would be dominated by sampling noise.
         with tqdm(total=len(images), desc=f"encode by {run.name}", unit="img") as bar:
             covariance = moments(encode(model, images, BATCH_SIZE, bar))[1]
         rows.append(
@@ -89,7 +93,7 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
 
 
 def _read_training(run: Path) -> tuple[float, int]:
-    """Beta and number of epochs of a pretraining."""
+    """Beta and the number of epochs of a pretraining."""
     record = read_run(run)
     with reading(run / CONFIG, "one of pretrain_vae", "give --runs folders of pretrain_vae"):
         beta = number(record["config"], "beta")

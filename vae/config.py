@@ -1,4 +1,4 @@
-"""What the VAE's two jobs can be asked, checked when built."""
+"""The flags of the commands in this package, checked when built."""
 
 import os
 from dataclasses import dataclass, field
@@ -16,48 +16,49 @@ class PretrainConfig:
     """Pretrain the MS-SSIM VAE on a folder of face images."""
 
     data: Path
-    """Folder of images, searched recursively; CelebA's own layouts and zip are understood."""
+    """Folder of images, searched recursively. CelebA's own layouts and its zip work too."""
     out: Path
-    """Run folder; the same command again resumes it."""
+    """Run folder. The same command resumes the run."""
     epochs: int = 30
-    """Passes over the training split."""
+    """Passes over the training images."""
     batch_size: int = 128
-    """Images per gradient step, over all processes."""
+    """Images per gradient step, summed over all processes."""
     lr: float = 2e-3
-    """Peak learning rate: warm-up over 5 % of the steps, under a cosine down to zero."""
+    """Peak learning rate. It warms up over 5 % of the steps and follows a cosine down to zero."""
     beta: float = 3e-4
-    """Weight of the KL divergence in nats, beside 1 - MS-SSIM."""
+    """Weight of the KL divergence (in nats) relative to 1 - MS-SSIM."""
     l1: float = 0.0
-    """Weight of the mean absolute difference of the pixels, for colours."""
+    """Weight of the mean absolute pixel difference. It improves colours."""
     image_size: Literal[32, 48, 64, 96, 128] = 64
-    """Pixels a side of the square that images are cropped and resized to."""
+    """Side in pixels of the square to which images are cropped and resized."""
     max_shift: int = 2
-    """Training images move by up to so many pixels, against overfitting."""
+    """Largest random shift of training images in pixels, against overfitting."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Convolutions in bf16 or float32; auto is bf16 where fast, on CUDA and newer CPUs. The loss is
-    float32 always."""
+    """Precision of the convolutions. auto is bf16 where that is fast (CUDA and newer CPUs). The
+    loss is always float32."""
     seed: int = 0
-    """Decides initial weights, batches, flips and noise."""
+    """Seed of initial weights, batches, flips and noise."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
     cache: Path = DEFAULT_CACHE
-    """Folder for the decoded images."""
+    """Folder of the cache of decoded images."""
     images: Literal["auto", "resident", "streamed"] = field(
         default="auto", metadata=CHANGES_NO_NUMBER
     )
-    """Training images on the device, or read ahead from the cache; auto streams what is large."""
+    """Training images lie on the device or are streamed from the cache. auto streams large sets."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile; auto is on for one CUDA device, off on the CPU, where nothing was gained."""
+    """torch.compile. auto: on for one CUDA device, off on the CPU, where it gains nothing."""
     max_minutes: float | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """Stop with a checkpoint after so long, for queues; the same command goes on."""
+    """Save and stop after this many minutes (for job queues). The same command resumes."""
     save_seconds: float = field(default=60.0, metadata=CHANGES_NO_NUMBER)
-    """Save the state after the first step that ends so long after the last saving."""
+    """Seconds between checkpoints. The state is saved after the first gradient step past them."""
     keep: int = field(default=3, metadata=CHANGES_NO_NUMBER)
-    """States kept, the newest; the best weights by validation are always kept."""
+    """Number of newest checkpoints kept. The best weights by validation are always kept."""
     track: Literal["none", "tensorboard"] = field(default="none", metadata=CHANGES_NO_NUMBER)
-    """Write for TensorBoard too (pip install tensorboard); metrics.jsonl is written always."""
+    """tensorboard also writes for TensorBoard (pip install tensorboard). metrics.jsonl is always
+    written."""
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "epochs", "batch_size", "lr", "keep", "max_minutes")
@@ -70,23 +71,23 @@ class EncodeConfig:
     """Encode a folder of images to latents with a pretrained VAE."""
 
     data: Path
-    """Folder of images, as for pretraining; all splits are encoded."""
+    """Folder of images, as for pretrain_vae. All splits are encoded."""
     out: Path
     """Run folder for latents.safetensors."""
     vae: Path | None = None
-    """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
+    """Run folder of pretrain_vae, or a .safetensors file. Default: the embedded model."""
     moments_only: bool = False
-    """Keep the mean and covariance alone: small, and nothing about single images."""
+    """Keep only mean and covariance: a small file without latents of single images."""
     batch_size: int = 512
-    """Images encoded at a time; changes no result."""
+    """Images encoded at a time. It changes no result."""
     seed: int = 0
-    """Recorded only: posterior means are deterministic."""
+    """Only recorded, because posterior means are deterministic."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
     cache: Path = DEFAULT_CACHE
-    """Folder for the decoded images."""
+    """Folder of the cache of decoded images."""
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "batch_size")
@@ -97,9 +98,9 @@ class CheckConfig:
     """Check a folder of images."""
 
     data: Path
-    """Folder of images, searched recursively; CelebA's own layouts and zip are understood."""
+    """Folder of images, searched recursively. CelebA's own layouts and its zip work too."""
     sample: int = 1_000
-    """Images opened for their size, spread evenly over the data set."""
+    """Number of images that are opened, evenly spread over the data set."""
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "sample")
@@ -110,21 +111,21 @@ class CompareVaesConfig:
     """Compare the VAEs of several runs on held-out images."""
 
     runs: tuple[Path, ...]
-    """Run folders of pretrain_vae, of one image size."""
+    """Run folders of pretrain_vae with the same image size."""
     data: Path
-    """Folder of images; those held out are reconstructed, all are encoded."""
+    """Folder of images. Held-out images are reconstructed, all images are encoded."""
     out: Path
     """Run folder for the table and the picture."""
     columns: int = 10
-    """Images pictured."""
+    """Number of images in the picture."""
     originals: bool = False
-    """Show the photographs too; the picture then falls under the licence of the data."""
+    """Also show the photographs. The picture is then subject to the licence of the data."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
     cache: Path = DEFAULT_CACHE
-    """Folder for the decoded images."""
+    """Folder of the cache of decoded images."""
 
     def __post_init__(self) -> None:
         if not self.runs:

@@ -1,4 +1,4 @@
-"""The job that encodes a folder of images to latents, part by part."""
+"""The command encode_latents: encodes a folder of images part by part."""
 
 import shutil
 from pathlib import Path
@@ -18,16 +18,16 @@ from vae.config import EncodeConfig
 from vae.latents import LATENTS_FILE, Latents, encode, load_latents, moments, save_latents
 from vae.model import LATENT_DIM, VAE
 
-PARTS = "parts"  # folder; gone when all are one file
-PART_SIZE = 16_384  # images
+PARTS = "parts"  # folder of finished parts; removed at the end
+PART_SIZE = 16_384  # images per part
 PART_KIND = "mergelab part of latents, format 1"
 
 
 def encode_latents(config: EncodeConfig) -> Latents:
-    """Encode all images to ``latents.safetensors`` in the run folder; goes on where it stopped.
+    """Encode all images to ``latents.safetensors`` in the run folder, or resume an earlier run.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: data, weights or run folder will not do.
+        FileNotFoundError, OSError, ValueError: data, weights or run folder are not usable.
     """
     device = pick_device(config.device)
     weights = weights_path(config.vae)
@@ -38,7 +38,7 @@ def encode_latents(config: EncodeConfig) -> Latents:
 
     parts = config.out / PARTS
     if (config.out / LATENTS_FILE).exists():
-        shutil.rmtree(parts, ignore_errors=True)  # of a run cut off just before it removed them
+        shutil.rmtree(parts, ignore_errors=True)  # left by a run that was killed at its last step
         return load_latents(config.out / LATENTS_FILE)
     codes = encode_in_parts(model, torch.from_numpy(data.images), config.batch_size, parts)
     mean, covariance = moments(codes)
@@ -61,7 +61,7 @@ def encode_latents(config: EncodeConfig) -> Latents:
 def encode_in_parts(
     model: VAE, images: Tensor, batch_size: int, folder: Path, part_size: int = PART_SIZE
 ) -> Tensor:
-    """Posterior means (N, 128), of which ``folder`` keeps every finished part.
+    """Posterior means (N, 128). ``folder`` keeps every finished part.
 
     Raises:
         OSError, ValueError: a kept part cannot be read, or is damaged.

@@ -21,14 +21,14 @@ ACTIVE_VARIANCE = 0.01  # Burda et al. 2016 (arXiv:1509.00519), sec. 5.2
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """Of a model on images that it was not trained on."""
+    """Quality of a model on images that it was not trained on."""
 
     ms_ssim: float
-    psnr: float  # dB, of each image, then averaged
+    psnr: float  # dB, mean over images
     kl: float  # nats
     kl_per_dimension: Tensor  # (128,) nats, sums to ``kl``
-    covariance: Tensor  # (128, 128) float64, of the posterior means
-    count: int  # images
+    covariance: Tensor  # covariance of the posterior means, (128, 128) float64
+    count: int  # number of images
 
     @property
     def active_units(self) -> int:
@@ -36,10 +36,10 @@ class Quality:
         return int((self.covariance.diagonal() > ACTIVE_VARIANCE).sum())
 
     def row(self) -> dict[str, float]:
-        """The scalars, for ``metrics.jsonl``; the covariance as ``describe`` sums it up.
+        """The scalars of ``metrics.jsonl``, with the covariance summarised by ``describe``.
 
-        ``off_diagonal_energy_by_chance`` is what so few images would show of a diagonal
-        covariance with these variances: E c_ij**2 = lam_i lam_j / N for i != j.
+        ``off_diagonal_energy_by_chance`` is the value expected for N images if the covariance were
+        diagonal with these variances: E c_ij**2 = lam_i lam_j / N for i != j.
         """
         variances, energy = self.covariance.diagonal(), self.covariance.square().sum()
         by_chance = (variances.sum().square() - variances.square().sum()) / self.count / energy
@@ -55,7 +55,7 @@ class Quality:
 
 @torch.no_grad()
 def evaluate_vae(model: VAE, images: Tensor) -> Quality:
-    """Reconstruct from the posterior mean, without flips; the model is left in evaluation mode.
+    """Reconstruct images from the posterior mean. The model stays in evaluation mode.
 
     Args:
         images: uint8 (N, S, S, 3), on any device.
@@ -110,11 +110,11 @@ COLUMNS = 10
 
 @torch.no_grad()
 def picture_epoch(path: Path, model: VAE, images: Tensor) -> None:
-    """Write a PNG: two rows of images, each above its reconstructions, then two of samples.
+    """Write a PNG: two rows of images, each above its reconstructions, then two rows of samples.
 
     Args:
-        images: uint8 (N, S, S, 3), on any device; the first 20 are pictured. Samples decode N(0, I)
-            noise from a fixed seed, so pictures of different epochs show the same ones.
+        images: uint8 (N, S, S, 3), on any device; the first 20 are shown. Samples decode N(0, I)
+            noise from a fixed seed, so pictures of different epochs show the same noise.
     """
     device = next(model.parameters()).device
     shown = to_float(images[: 2 * COLUMNS].to(device))
