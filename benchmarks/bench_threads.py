@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from experiment.threads import SHORT_SPIN, SPIN_COUNT
 
-ROUNDS = 3
+ROUNDS = 7
 SECONDS = 1.5
 UPDATES = """
 import sys, time, torch
@@ -69,8 +69,8 @@ def main() -> None:
         for (threads, waiting), median in medians.items():
             ratio = median / medians[cores, "short spin"]
             print(
-                f"{load} other processes, {threads} threads, {waiting:10} {median:8.1f} ms per step, "
-                f"ratio to the short spin {ratio:.2f}",
+                f"{load} other processes, {threads} threads, {waiting:10} {median:8.1f} ms "
+                f"per step, ratio to the short spin {ratio:.2f}",
                 flush=True,
             )
 

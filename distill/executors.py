@@ -4,6 +4,7 @@ Local processes and the workers of a Dask cluster are executors of ``concurrent.
 stands for this process.
 """
 
+import importlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -132,6 +133,10 @@ def _open_cluster(address: str) -> Iterator[Executor]:
             "--scheduler needs Dask: python -m pip install 'mergelab[cluster]'"
         ) from error
     with Client(address, timeout=CONNECT_SECONDS, set_as_default=False) as client:
+        # Where only the wheel is installed, mergelab puts our packages on the path. The scheduler
+        # unpickles tasks too.
+        client.run(importlib.import_module, "mergelab")
+        client.run_on_scheduler(importlib.import_module, "mergelab")
         executor = client.get_executor(pure=False)
         try:
             yield executor

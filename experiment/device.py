@@ -1,4 +1,4 @@
-"""The device a command runs on: what it does well, and how its memory is used."""
+"""The device that a command runs on: its choice, its fast precision, its memory."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA if there, else the CPU; other names are torch's own.
+    """``auto`` is CUDA if available, else the CPU. Other names are torch's own.
 
     Raises:
-        ValueError: torch does not know the device, or this machine lacks it.
+        ValueError: torch does not know the device, or the machine does not have it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -24,7 +24,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 faster than float32: CUDA, and CPUs that say so."""
+    """Whether the device multiplies bf16 faster than float32: CUDA, and CPUs with bf16 units."""
     if device.type == "cuda":
         return True
     cpuinfo = Path("/proc/cpuinfo")
@@ -38,13 +38,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, instead of giving large tensors back to the kernel.
+    """Make this process keep freed memory instead of returning it to the operating system.
 
-    glibc maps every allocation above 32 MiB anew, and its pages are filled with zeros one by one
-    as they are touched: a third of a training step on a CPU. Nothing is computed differently.
+    glibc maps every allocation above 32 MiB afresh, and the system fills its pages with zeros when
+    they are first used. That took a third of a training step on a CPU. Results do not change.
 
     Returns:
-        Whether the C library is one that can be told so.
+        Whether the C library supports this.
     """
     if sys.platform != "linux":
         return False

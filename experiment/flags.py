@@ -1,7 +1,7 @@
-"""Values that a config refuses, told by the flags that the user typed."""
+"""Checks of config fields. Their errors name the field as the flag that the user typed."""
 
-MOST_STEPS = 10**12  # gradient steps of a merge; those of all merges are counted in 64 bits
-SEEDS = range(2**32)  # as NumPy takes them; what is derived from them stays below 2**63
+MOST_STEPS = 10**12  # gradient steps per merge, so that the steps of all merges fit in 64 bits
+SEEDS = range(2**32)  # the range of NumPy; seeds derived from these stay below 2**63
 
 
 def flag(name: str) -> str:
@@ -10,7 +10,7 @@ def flag(name: str) -> str:
 
 
 def refuse_not_positive(config: object, *names: str) -> None:
-    """Refuse fields that are not above 0 and finite; None, what was not given, is fine."""
+    """Refuse fields that are not finite and above 0. None (not given) is allowed."""
     for name in names:
         value = getattr(config, name)
         if value is not None and not 0 < value < float("inf"):
@@ -18,7 +18,7 @@ def refuse_not_positive(config: object, *names: str) -> None:
 
 
 def refuse_below(config: object, least: int, *names: str) -> None:
-    """Refuse fields below ``least``, or with an element that is; None is fine."""
+    """Refuse fields below ``least``, or tuples with such an element. None is allowed."""
     for name in names:
         value = getattr(config, name)
         for number in value if isinstance(value, tuple) else (value,):
@@ -27,7 +27,7 @@ def refuse_below(config: object, least: int, *names: str) -> None:
 
 
 def refuse_above(config: object, most: int, *names: str) -> None:
-    """Refuse fields above ``most``, or with an element that is; None is fine."""
+    """Refuse fields above ``most``, or tuples with such an element. None is allowed."""
     for name in names:
         value = getattr(config, name)
         for number in value if isinstance(value, tuple) else (value,):
@@ -36,7 +36,7 @@ def refuse_above(config: object, most: int, *names: str) -> None:
 
 
 def refuse_bad_seeds(config: object, *names: str) -> None:
-    """Refuse fields that are no seeds of a noise bank or generator; None is fine."""
+    """Refuse fields that are not seeds of a noise bank or generator. None is allowed."""
     for name in names:
         value = getattr(config, name)
         if value is not None and value not in SEEDS:
@@ -44,7 +44,7 @@ def refuse_bad_seeds(config: object, *names: str) -> None:
 
 
 def refuse_repeats(config: object, *names: str) -> None:
-    """Refuse tuples that are empty or hold a value twice."""
+    """Refuse tuples that are empty or contain a value twice."""
     for name in names:
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):

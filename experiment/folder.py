@@ -1,8 +1,8 @@
-"""One run, one folder: what was asked, of which inputs, by which code; one command at a time.
+"""The folder of a run: its record, its lock, and where its files are.
 
-Every command leaves its record in ``config.json``, what came out in ``summary.md``, its numbers in
-``results.csv`` and its pictures in ``figures/``, beside the files that it makes for others. A run
-is resumed only by the same command.
+Every command writes its flags, inputs and code version to ``config.json``, its results in words to
+``summary.md``, its numbers to ``results.csv`` and its pictures to ``figures/``, beside files for
+other commands. Only the same command can resume a run.
 """
 
 import json
@@ -33,20 +33,20 @@ RESULTS = "results.csv"
 FIGURES = "figures"
 LOCK = ".lock"
 
-# Metadata of a config's field that changes no number, so that a run may go on under another value.
+# Metadata of a config field that changes no number: a run can be resumed with another value.
 CHANGES_NO_NUMBER = {"changes_no_number": True}
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, made where it is missing, until the block ends.
+    """Lock ``folder`` until the block ends; create it if it is missing.
 
     A crash leaves no lock, because the operating system keeps it. A folder that was made here and
     is still empty at the end is removed again.
 
     Raises:
-        ValueError: another process holds it, or it is a file.
-        OSError: it cannot be made or written.
+        ValueError: another process has locked it, or it is a file.
+        OSError: it cannot be created or written.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -69,7 +69,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     finally:
         if made and not any(path.name != LOCK for path in folder.iterdir()):
             (folder / LOCK).unlink()
-            with suppress(OSError):  # another command may work beside it by now
+            with suppress(OSError):  # another command may use a parent folder by now
                 for path in made:
                     path.rmdir()
         lock.release()
@@ -83,20 +83,20 @@ def open_run(
     device: str,
     facts: dict[str, object] | None = None,
 ) -> bool:
-    """Make the run folder ``out`` and its ``config.json``, or open it to go on.
+    """Create the run folder ``out`` and its ``config.json``, or open it to resume its run.
 
     Args:
-        job: Name of the script, so that one job never resumes another's folder.
-        config: The job's frozen config dataclass.
+        job: Name of the command. A command never resumes the run of another command.
+        config: The frozen config dataclass of the command.
         inputs: Name of each input -> its SHA-256.
-        device: Where the job will run.
-        facts: What follows from the flags here, for the record.
+        device: The device that the command runs on.
+        facts: Facts for the record that follow from the flags on this machine.
 
     Returns:
-        Whether the folder holds this very run already, whole or in part.
+        Whether the folder already holds this run, complete or not.
 
     Raises:
-        ValueError: the folder holds something else; nothing in it is touched.
+        ValueError: the folder holds something else. Nothing in it is changed.
     """
     path = out / CONFIG
     asked = {"job": job, "config": _comparable(config), "inputs": inputs}
@@ -113,10 +113,10 @@ def open_run(
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Remove what a run that was killed while it wrote has left, and no one will finish."""
+    """Remove temporary files of a run that was killed while it wrote them."""
     for leftover in out.rglob(".*.tmp"):
         inside = leftover.relative_to(out).parents[:-1]
-        # A run folder inside, as of decode_grids, may have a command at work in it.
+        # Another command may be at work in a run folder inside this one (decode_grids).
         if not any((out / folder / CONFIG).exists() for folder in inside):
             leftover.unlink()
 
@@ -133,7 +133,7 @@ def _refuse_another(path: Path, found: dict[str, Any], asked: dict[str, Any]) ->
 
 
 def _flatten(nested: dict[str, Any]) -> dict[str, object]:
-    """Two levels of names joined by a dot; deeper values are compared whole."""
+    """The values of two levels under names joined by a dot. Deeper values stay whole."""
     flat: dict[str, object] = {}
     for key, value in nested.items():
         if isinstance(value, dict):
@@ -144,7 +144,7 @@ def _flatten(nested: dict[str, Any]) -> dict[str, object]:
 
 
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
-    """The fields that decide the numbers, as JSON gives them back: not where files lie."""
+    """The fields that determine the numbers, as JSON returns them. Paths of files do not."""
     idle = {recorded_name(item) for item in fields(config) if "changes_no_number" in item.metadata}
     left_out = idle | _paths(config).keys()
     retired: dict[str, object] = getattr(config, "RETIRED_FLAGS", {})
@@ -188,9 +188,9 @@ def _command() -> str:
 
 
 def _git_commit() -> str | None:
-    """Commit of the running code, "-dirty" where files differ from it; None outside a checkout."""
+    """Commit of the running code, "-dirty" if files differ from it; None outside a checkout."""
     try:
-        # Installed into an environment that lies in some other checkout, this file is not tracked.
+        # In an environment inside another project's checkout this file is not tracked.
         _git("ls-files", "--error-unmatch", Path(__file__).name)
         return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
@@ -206,7 +206,7 @@ def _git(*arguments: str) -> str:
 
 
 def _own_version() -> str:
-    """Version of the installed package, if it is; the code also runs from its folder."""
+    """Version of the installed package. The code also runs uninstalled, from its folder."""
     try:
         return metadata.version("mergelab")
     except metadata.PackageNotFoundError:
@@ -214,13 +214,13 @@ def _own_version() -> str:
 
 
 def _gpu_name() -> str:
-    import torch  # a command without tensors does not wait for it
+    import torch  # imported here because some commands do not need it
 
     return torch.cuda.get_device_name()
 
 
 def _num_threads() -> int:
-    """Threads of PyTorch where the command uses it, else processors that the command may use."""
+    """Threads of PyTorch if the command uses it, else the processors that the command may use."""
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
@@ -229,7 +229,7 @@ def _num_threads() -> int:
 
 
 def _cpu_name() -> str:
-    """Model name as Linux gives it, else what Python knows."""
+    """Model name of the processor from Linux, else from Python."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -242,8 +242,8 @@ def read_run(out: Path) -> dict[str, Any]:
     """The record that ``open_run`` wrote.
 
     Raises:
-        FileNotFoundError, OSError: it is missing, or cannot be read.
-        ValueError: it is damaged.
+        FileNotFoundError, OSError: the record is missing, or cannot be read.
+        ValueError: the record is damaged.
     """
     path = out / CONFIG
     hint = "give the folder of a run, or for a new run a new --out"
@@ -269,7 +269,7 @@ def command_line(record: dict[str, Any]) -> str:
 
 
 def describe_run(out: Path) -> dict[str, str]:
-    """The record in ``config.json`` as lines for a reader: name -> value."""
+    """The record in ``config.json`` as text for a reader: name -> value."""
     record = read_run(out)
     made = record["provenance"]
     return {

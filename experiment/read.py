@@ -1,7 +1,7 @@
-"""Files from elsewhere: what they hold, or one line with the file, the fault and the mend.
+"""Reading files: typed values, or one line with the file, the fault and the remedy.
 
-Readers say ``with reading(path, ...):`` and raise a plain ``ValueError`` for what they find wrong;
-the functions below do so too.
+Readers work within ``with reading(path, ...):`` and raise a plain ``ValueError`` for a fault. The
+functions below do the same.
 """
 
 import csv
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-TEXT = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put before it
-_SHOWN = 60  # characters of a value that a message repeats
+TEXT = "utf-8-sig"  # UTF-8, with or without the byte order mark of spreadsheets
+_SHOWN = 60  # characters of a value in a message
 _KINDS = {
     bool: "true or false",
     dict: "an object",
@@ -32,18 +32,18 @@ _KINDS = {
 def reading(
     path: Path, what: str, hint: str, also: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Name the file in whatever goes wrong while it is read.
+    """Add the name of the file and a remedy to every error while it is read.
 
     Args:
-        what: What it should have been, with its article: "a schedule".
-        mend: What to do about a missing or damaged one.
-        also: What else its parser raises for a damaged file, beside ``ValueError``.
+        what: The expected content, with its article: "a schedule".
+        hint: The remedy for a missing or damaged file.
+        also: Other exceptions that the parser raises for a damaged file, besides ``ValueError``.
 
     Raises:
-        FileNotFoundError, OSError: it is missing, or cannot be read.
-        ValueError: it is damaged, or something else.
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
+        ValueError: the file is damaged, or has another content.
     """
-    # JSON that is nested too deeply for its parser is as damaged as any.
+    # JSON that is nested too deeply for its parser counts as damaged.
     damage: tuple[type[Exception], ...] = (ValueError, RecursionError, csv.Error, *also)
     try:
         yield
@@ -56,19 +56,19 @@ def reading(
 
 
 def error_text(error: Exception) -> str:
-    """What an error says, cut to a line; its type where it says nothing."""
+    """The text of an error, as one line; its type if the text is empty."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:300] or type(error).__name__
 
 
 def short_repr(value: object) -> str:
-    """A value as a message repeats it, cut to a few words."""
+    """A value as text for a message, cut to a few words."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """The value of a JSON file; NaN and infinity, which JSON has not, are refused."""
+    """The value of a JSON file. NaN and infinity, which are not JSON, are refused."""
     return json.loads(path.read_text(encoding=TEXT), parse_constant=_refuse_constant)
 
 
@@ -77,10 +77,10 @@ def _refuse_constant(name: str) -> float:
 
 
 def read_json_lines(path: Path, drop_cut_off: bool) -> list[dict[str, Any]]:
-    """The objects of a file with one a line.
+    """The objects of a file with one JSON object per line.
 
     Args:
-        drop_cut_off: Leave out a last line that was cut off, in place of refusing it.
+        drop_cut_off: Ignore an incomplete last line instead of refusing it.
     """
     *integer, cut_off = path.read_text(encoding=TEXT).split("\n")
     if cut_off and not drop_cut_off:
@@ -95,7 +95,7 @@ def read_json_lines(path: Path, drop_cut_off: bool) -> list[dict[str, Any]]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file with exactly these columns, each with the number of its line."""
+    """The rows of a CSV file with exactly these columns, each with its line number."""
     with path.open(newline="", encoding=TEXT) as file:
         rows = csv.reader(file, strict=True)
         header = next(rows, [])
@@ -110,7 +110,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
 
 
 def expect(value: object, kind: type[T], name: str) -> T:
-    """The value, which must be of that JSON type: true is no number."""
+    """The value, checked to be of that JSON type. true is not a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(
             f"{name} is {short_repr(value)}, must be {_KINDS.get(kind, kind.__name__)}"
@@ -119,7 +119,7 @@ def expect(value: object, kind: type[T], name: str) -> T:
 
 
 def field(record: object, name: str, kind: type[T]) -> T:
-    """``record[name]``, which must be there and of that JSON type."""
+    """``record[name]``, checked to exist and to be of that JSON type."""
     if not isinstance(record, dict):
         raise ValueError(f"{short_repr(record)} is no object with {name!r}")
     if name not in record:
@@ -147,9 +147,9 @@ def numbers(record: object, name: str) -> NDArray[np.float64]:
 
 
 def finite(value: object, name: str, least: float = -math.inf) -> float:
-    """A number of JSON as a finite float not below ``least``."""
+    """A JSON number as a finite float not below ``least``."""
     try:
-        # Whole numbers have no bound there, floats do.
+        # JSON integers are unbounded, floats are not.
         found = float(expect(value, float if isinstance(value, float) else int, name))
     except (OverflowError, ValueError):
         found = math.nan
@@ -160,7 +160,7 @@ def finite(value: object, name: str, least: float = -math.inf) -> float:
 
 
 def finite_text(text: str, name: str, least: float = -math.inf) -> float:
-    """The same of a number written out, as in CSV."""
+    """A number in text, as in CSV, as a finite float not below ``least``."""
     try:
         value = float(text)
     except ValueError:

@@ -34,12 +34,12 @@ def student_generator(*key: int, device: torch.device | str = "cpu") -> torch.Ge
 
 
 def update_seed(seed: int, update: int) -> int:
-    """Seed of one update of the noise estimator's training; so a resumed run draws the same."""
+    """Seed of one gradient step of the noise estimator, so that a resumed run draws the same."""
     return seed * 1_000_003 + update
 
 
 def problem_seed(seed: int, num_steps: int) -> int:
-    """One seed per number of teacher steps T, whatever other T the run has."""
+    """One seed per number of teacher steps T, independent of other T in the run."""
     return int(np.random.SeedSequence([seed, num_steps]).generate_state(1)[0])
 
 
@@ -51,8 +51,8 @@ def _hashed(key: tuple[int, ...]) -> int:
 def bank_seeds(bank: int, count: int, first: int = 0) -> Sequence[int]:
     """Seeds of the noises first, ..., first + count - 1 of a bank.
 
-    The first million of a bank are ``bank * 1_000_000 + i``, as in version 0.1.0; a noise beyond
-    has a seed that no other bank has.
+    The first million of a bank are ``bank * 1_000_000 + i``, as in version 0.1.0. Noise beyond
+    the first million has a seed that no other bank has.
     """
     places = range(first, first + count)
     if places.stop <= SEEDS_PER_BANK:
@@ -85,6 +85,6 @@ def _normal(seed: int) -> Callable[..., Tensor]:
     if seed < _BEYOND:
         generator = torch.Generator().manual_seed(seed)
         return lambda *shape: torch.randn(shape, generator=generator)
-    # torch seeds a CPU generator with 32 bits, too few to tell so many noises apart.
+    # torch seeds a CPU generator with 32 bits, too few for so many different noises.
     philox = np.random.Generator(np.random.Philox(key=seed))
     return lambda *shape: torch.from_numpy(philox.standard_normal(shape, np.float32))

@@ -1,4 +1,4 @@
-"""Tensors as files: checked safetensors, checkpoints that can run no code, checked weights."""
+"""Tensors as files: checked safetensors, checkpoints without code, checked weights."""
 
 import io
 import json
@@ -16,38 +16,38 @@ from experiment.write import write_atomically
 
 
 def write_checkpoint(path: Path, content: dict[str, object]) -> None:
-    """Write state dicts and plain values for ``read_checkpoint``, whole or not at all."""
-    buffer = io.BytesIO()  # torch's own file writer hides why it fails
+    """Write state dicts and plain values for ``read_checkpoint``, completely or not at all."""
+    buffer = io.BytesIO()  # torch's own file writer hides the reason of a failure
     torch.save(content, buffer)
     write_atomically(path, lambda target: target.write_bytes(buffer.getbuffer()))
 
 
 def read_checkpoint(path: Path) -> Any:  # noqa: ANN401
-    """What ``write_checkpoint`` wrote, or any other file that torch reads, on the CPU.
+    """The content of ``write_checkpoint``, or of any other file that torch reads, on the CPU.
 
-    It can run no code. To be called within ``reading``.
+    The file cannot run code. Call this function within ``reading``.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged; it is left alone.
+        OSError: the file cannot be read.
+        ValueError: the file is damaged. It is not changed.
     """
     data = path.read_bytes()
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged archive of pickles makes torch raise nearly anything
+    except Exception as error:  # for damaged archives torch raises many kinds of exceptions
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(first) from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors, whole or not at all; the same content gives the same bytes."""
+    """Write safetensors, completely or not at all. The same content gives the same bytes."""
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     data = _with_sorted_header(data)
     write_atomically(path, lambda target: target.write_bytes(data))
 
 
 def _with_sorted_header(data: bytes) -> bytes:
-    """The library writes metadata in random order, which would change the file's SHA-256."""
+    """Sort the metadata: the library writes it in random order, which would change the SHA-256."""
     start = 8 + int.from_bytes(data[:8], "little")  # the header's length, the header, the tensors
     header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
     header = header.ljust(-(-len(header) // 8) * 8)  # tensors begin at a multiple of 8 bytes
@@ -62,14 +62,14 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
         ValueError: it is truncated, not safetensors, or of another kind.
     """
     hint = f"expected {kind} here: make or copy it again"
-    # The last two are torch's own, of sizes that no tensor has.
+    # torch raises the last two for impossible sizes.
     damage = (SafetensorError, TypeError, RuntimeError)
     with (
         reading(path, "a whole safetensors file", hint, also=damage),
         safe_open(path, framework="pt", device="cpu") as file,
     ):
         metadata = file.metadata() or {}
-        # keys() lists the tensors; the handle itself is no mapping.
+        # keys() lists the tensors; the handle is not a mapping.
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata.get("kind") != kind:
         found = short_repr(metadata["kind"]) if "kind" in metadata else "something unnamed"
@@ -80,13 +80,13 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, st
 def checked_tensor(
     tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, shape: Sequence[int | None]
 ) -> Tensor:
-    """A tensor of a file, which must be of that type and shape, and finite.
+    """A tensor of a file, checked to be finite and of that type and shape.
 
     Args:
-        shape: A size a dimension; None where any will do.
+        shape: One size per dimension; None allows any size.
 
     Raises:
-        ValueError: it is missing, or another.
+        ValueError: the tensor is missing or different.
     """
     if name not in tensors:
         raise ValueError(f"lacks {name}")
@@ -105,14 +105,14 @@ def checked_tensor(
 
 
 def metadata_value(metadata: Mapping[str, str], name: str) -> str:
-    """The fact ``name`` of a file, which must be there."""
+    """The metadata entry ``name`` of a file, checked to exist."""
     if name not in metadata:
         raise ValueError(f"lacks {name}")
     return metadata[name]
 
 
 def metadata_integer(metadata: Mapping[str, str], name: str, least: int = 0) -> int:
-    """The same as a whole number not below ``least``."""
+    """A metadata entry as an integer not below ``least``."""
     text = metadata_value(metadata, name)
     if not (text.isdecimal() and len(text) < 19 and int(text) >= least):
         raise ValueError(
@@ -121,24 +121,28 @@ def metadata_integer(metadata: Mapping[str, str], name: str, least: int = 0) -> 
     return int(text)
 
 
-_VARIANCES = {"running_var", "variances", "spread"}  # buffers whose root is taken
+_VARIANCES = {
+    "running_var",
+    "variances",
+    "spread",
+}  # buffers that must be >= 0: the network takes their square root
 
 
 def check_weights(found: object, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Refuse a state dict that is not one of the network whose own is ``expected``.
+    """Refuse a state dict that does not fit the network with the state dict ``expected``.
 
     Args:
-        expected: On any device, "meta" too: names, shapes and types are what counts.
+        expected: Only names, shapes and types count, so the device may be "meta".
 
     Returns:
-        ``found``, of the types that the network has.
+        ``found``, converted to the types of the network.
 
     Raises:
-        ValueError: with the first name that is missing, unknown, of another shape or type, or
-            holds a value that is not finite.
+        ValueError: names the first tensor that is missing, unknown, of another shape or type, or
+            not finite.
     """
     if not isinstance(found, Mapping):
-        raise ValueError(f"{short_repr(found)} is no set of weights")
+        raise ValueError(f"{short_repr(found)} is not a set of weights")
     for name in [*expected, *found]:
         if name not in found or name not in expected:
             where = "lacks" if name in expected else "has an unknown"
@@ -148,7 +152,7 @@ def check_weights(found: object, expected: Mapping[str, Tensor]) -> dict[str, Te
 
 def _fitted(name: str, found: object, expected: Tensor) -> Tensor:
     if not isinstance(found, Tensor) or found.layout != torch.strided or found.is_meta:
-        raise ValueError(f"{name} is no tensor with values")
+        raise ValueError(f"{name} is not a tensor with values")
     if found.shape != expected.shape or found.is_floating_point() != expected.is_floating_point():
         raise ValueError(
             f"does not fit the network: {name} is {found.dtype} of shape {tuple(found.shape)}, "
@@ -165,13 +169,13 @@ def _fitted(name: str, found: object, expected: Tensor) -> Tensor:
 
 
 def check_adam(found: object, parameters: Sequence[Tensor]) -> dict[str, object]:
-    """Refuse a state dict that is not one of Adam or AdamW for these parameters.
+    """Refuse a state dict that is not of Adam or AdamW for these parameters.
 
     Returns:
-        Its "state" alone, of the types that the parameters have.
+        Only its "state", converted to the types of the parameters.
 
     Raises:
-        ValueError: what is wrong.
+        ValueError: says what is wrong.
     """
     state = field(found, "state", dict)
     if state and set(state) != set(range(len(parameters))):
@@ -190,6 +194,6 @@ def check_adam(found: object, parameters: Sequence[Tensor]) -> dict[str, object]
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, checked: Mapping[str, object]) -> None:
-    """Give an optimizer a state that was read, in place; its settings stay, which flags decide."""
+    """Load a state into an optimizer, in place. Its settings stay those of the flags."""
     settings = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": checked["state"], "param_groups": settings})

@@ -11,7 +11,7 @@ import sys
 
 SPIN_COUNT = "GOMP_SPINCOUNT"
 """Environment variable of GNU OpenMP, which PyTorch uses on Linux: how long a thread spins."""
-SHORT_SPIN = "1000"
+SHORT_SPIN = "5000"
 CHOICES = (SPIN_COUNT, "OMP_WAIT_POLICY")
 """Environment variables by which a user chooses how threads wait."""
 COUNTS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")

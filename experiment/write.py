@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and hashes; no torch, for decoding workers."""
+"""Writing files completely or not at all, and hashing them. Imports no torch."""
 
 import csv
 import hashlib
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, rename it there.
 
-    A crash, a full disk or a kill leaves the old file, or none, but never half of one.
+    After a crash, a full disk or a kill the old file is there, or none, but never a part of one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -33,7 +33,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line of UTF-8 text; on a full disk it may be cut off."""
+    """Append a line of UTF-8 text. On a full disk the line may be incomplete."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -42,20 +42,20 @@ def append_line(path: Path, line: str) -> None:
 
 
 def _named(error: OSError, path: Path) -> OSError:
-    """The error with the file and the mend, neither of which a failed write() tells."""
+    """The error with the file and the remedy, which a failed write() does not name."""
     return OSError(
-        f"{path}: cannot be written ({error.strerror or error}); what was saved before is whole: "
-        "make room, then give the same command again"
+        f"{path}: cannot be written ({error.strerror or error}); earlier files are complete: "
+        "free some space, then repeat the command"
     )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, completely or not at all."""
     write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write indented JSON, whole or not at all; NaN and infinity are refused."""
+    """Write indented JSON, completely or not at all. NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

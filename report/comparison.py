@@ -1,4 +1,4 @@
-"""Everything that a comparison leaves behind: figures, summary, recommendation and page."""
+"""The report of compare_strategies: figures, summary, recommendation and page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from experiment.write import write_text
 from report.comparison_figures import draw_figures
 from report.page import Page, write_page
 from report.style import stage_label
+from report.summary import markdown_page, picture_line
 from report.tables import details, overview
 from report.verdict import (
     BUDGET_NAMES,
@@ -21,31 +22,41 @@ from report.verdict import (
 )
 
 TITLE = "Strategy comparison"
-CLAIM = "[OM] reports sequential BOOT lowest of its four strategies at every stage."
+CLAIM = "[OM] reports that sequential BOOT is the lowest of its four strategies at every stage."
+DEFINITIONS = (
+    "The composite is the product of all teacher steps: what the teacher itself does. The "
+    "surrogate is the composite without those steps that contract a dimension whose variance "
+    "exceeds 1; it is the target of all students. W2² is the squared 2-Wasserstein distance "
+    "between a student's and the surrogate's outputs in latent space. Pixel L2 is the distance "
+    "between their decoded images of the same noise, averaged over images."
+)
 NOTES = (
-    "Stages are gradient steps of each merge. Equal training per merge gives every merge as many, "
-    "as the paper does, so plans of more merges train longer in all. Equal total training gives "
-    "every plan (T - 1) times as many to share among its merges, so plans of T - 1 merges stay as "
-    "they are and plans of fewer train each longer; what does not divide is left.",
-    "W2² is the squared 2-Wasserstein distance of the student to the surrogate teacher in latent "
-    "space. Predicted is the closed form with the expected shrinkage. The spread is that of W2² "
-    "over simulated training runs, which differ by their batches. The deviation compares the "
-    "operator with the mean of those runs, coordinate by coordinate, in units of their spread: "
-    "about 1 (rms) if the theory holds, less where the spread is below the rounding of float32.",
-    "Pixel L2 is the distance of decoded images to the teacher's of the same noise, mean over "
-    "images with its 95 % bootstrap interval over the noise; SSIM likewise to the teacher's image.",
-    "Engine sgd takes every gradient step; closed_form computes what gradient steps on the "
-    "same batches lead to. Strategies with equal plans and steps share one training.",
+    "A stage is a training length. Equal training per merge gives every merge the same number of "
+    "gradient steps, as the paper does, so plans with more merges train longer in total. Equal "
+    "total training gives every plan (T - 1) times as many steps and divides them among its "
+    "merges. So plans of T - 1 merges do not change, and plans with fewer merges train each merge "
+    "longer. The remainder of the division is not used.",
+    "The predicted value is the closed form with the expected shrinkage. The spread is the "
+    "standard deviation of W2² over simulated training runs, which differ by their batches. The "
+    "deviation compares the operator with the mean of those runs for each dimension, in units of "
+    "their spread. It is about 1 (rms) if the theory holds, and less where the spread is below "
+    "the rounding of float32.",
+    "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. SSIM, too, compares with "
+    "the surrogate's images.",
+    "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
+    "on the same batches. Strategies with equal plans and steps share one training.",
+    "[OM] is W. Gao and M. Li, Toward Theoretical Insights into Diffusion Trajectory Distillation "
+    "via Operator Merging, 2025, arXiv 2505.16024.",
 )
 
 
 def write_report(
     out: Path, comparison: Comparison, rows: Sequence[ResultRow], seed: int
 ) -> tuple[str, list[Path]]:
-    """Draw and write all of it into the run folder.
+    """Draw and write all parts of the report into the run folder.
 
     Returns:
-        The text for the terminal, and the files written, the page last.
+        The text for the terminal, and the written files with the page last.
     """
     num_steps = comparison.problem.schedule.num_steps
     mean_rows = over_seeds(rows)
@@ -73,6 +84,7 @@ def write_report(
         subtitle=_subtitle(comparison, rows),
         recommendation=sentence,
         claim=claim,
+        definitions=DEFINITIONS,
         overviews=overviews,
         changes=budget_sentences(mean_rows, num_steps),
         notes=NOTES,
@@ -91,7 +103,7 @@ def write_report(
 
 def summary(page: Page, out: Path) -> str:
     """The page in Markdown."""
-    parts = [f"# {page.title}", page.subtitle, f"**{page.recommendation}**", *page.claim]
+    parts = [page.subtitle, f"**{page.recommendation}**", *page.claim, page.definitions]
     for heading, table in page.overviews:
         parts += [f"## {heading}", table.markdown()]
     if page.changes:
@@ -101,12 +113,10 @@ def summary(page: Page, out: Path) -> str:
     for section in page.sections:
         parts.append(f"## {section.heading}")
         for picture in section.pictures:
-            parts += [f"![{picture.alt}]({picture.path.relative_to(out)})", picture.caption]
+            parts += [picture_line(picture.path, picture.alt, out), picture.caption]
     for heading, table in page.details:
         parts += [f"## {heading}", table.markdown()]
-    parts.append("## Provenance")
-    parts.append("\n".join(f"- {name}: {value}" for name, value in page.facts.items()))
-    return "\n\n".join(parts) + "\n"
+    return markdown_page(page.title, parts, page.facts)
 
 
 def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
@@ -116,7 +126,7 @@ def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
     return (
         f"T = {comparison.problem.schedule.num_steps} teacher steps, "
         f"{len(comparison.mean)} latent dimensions; inputs: {kinds[comparison.inputs]}; "
-        f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} of each."
+        f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} per row."
     )
 
 

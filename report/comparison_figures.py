@@ -1,4 +1,4 @@
-"""All figures of a comparison, with their words."""
+"""All figures of a comparison, with their captions."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ GRID_COLUMNS = 8
 def draw_figures(
     folder: Path, comparison: Comparison, rows: Sequence[ResultRow], seed: int
 ) -> list[Section]:
-    """Draw all figures; in the order of the page."""
+    """Draw all figures, in the order of the page."""
     problem = comparison.problem
     num_steps = problem.schedule.num_steps
     first: dict[str, Stage] = {}
@@ -38,15 +38,15 @@ def draw_figures(
 
     curves = Picture(
         folder / "error_curves.png",
-        "W2² over gradient steps, to the surrogate teacher and to the teacher's true composite. "
-        "Points are measured, lines the closed form; dotted lines only join the points of planned "
-        "strategies, which have another plan at every stage. What is below 1e-12 is drawn there.",
+        "W2² over gradient steps, to the surrogate (top) and to the composite (bottom). Points are "
+        "measured values, solid lines are the closed form. Dotted lines join the points of planned "
+        "strategies, whose plan differs between stages. Values below 1e-12 are drawn at 1e-12.",
         "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(rows),
     )
     draw_error_curves(curves.path, rows, problem, comparison.lr)
     arcs = Picture(
         folder / "plan_arcs.png",
-        "An arc is a merge over the teacher steps that it spans; earlier merges are lighter.",
+        "Each arc is a merge and spans the steps that it replaces. Earlier merges are lighter.",
         "Plans as arcs over the teacher's time axis: canonical strategies"
         + "".join(f", then those planned for {name}" for name in firsts),
     )
@@ -68,7 +68,8 @@ def draw_figures(
         plans.append(
             Picture(
                 folder / "plan_kinds.png",
-                "Which strategy each dimension's own plan is worth as much as, at every stage.",
+                "The canonical strategy whose error equals that of each dimension's own plan, at "
+                "every stage (hybrid: no strategy).",
                 "Strips of coloured cells under the sorted variances; "
                 + "; ".join(f"{stage_label(s, num_steps)}: {_count(k)}" for s, k in kinds.items()),
             )
@@ -77,7 +78,7 @@ def draw_figures(
     facts = describe(comparison.covariance)
     latents = Picture(
         folder / "latents.png",
-        "Covariance of the latents, dimensions sorted by variance, and the variances ([OM] "
+        "Covariance of the latents, with dimensions sorted by variance, and the variances ([OM] "
         "Fig. 14).",
         f"Heatmap of the latent covariance, {facts['off_diagonal_energy']:.0%} of its energy off "
         f"the diagonal, and sorted variances from {facts['smallest_variance']:.3g} to "
@@ -88,8 +89,8 @@ def draw_figures(
     grids = [
         Picture(
             grid.path,
-            f"{stage_label(stage, num_steps).capitalize()}: the same noise in every column, each "
-            "strategy's faces left, their difference to the surrogate teacher's right.",
+            f"{stage_label(stage, num_steps).capitalize()}: every column has the same noise. Left: "
+            "the faces of each strategy. Right: their difference to the surrogate's faces.",
             f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
             f"difference to the teacher; mean pixel L2: {_pixels(rows, stage)}",
             is_photo=True,

@@ -9,7 +9,7 @@ from experiment.folder import CHANGES_NO_NUMBER
 
 @dataclass(frozen=True)
 class TheoryConfig:
-    """Draw the figures of the theory: PNG and SVG, each as wide as a column."""
+    """Draw the figures of the theory as PNG and SVG, each one text column wide."""
 
     out: Path
     """Run folder for the figures and the table."""
@@ -17,7 +17,7 @@ class TheoryConfig:
 
 @dataclass(frozen=True)
 class SamplerTheoryConfig:
-    """Draw the samplers' theory: PNG and SVG, and the claims as CSV and Markdown."""
+    """Draw the samplers' theory as PNG and SVG, and measure the lecture's claims."""
 
     out: Path
     """Run folder for the figures and tables."""
@@ -25,22 +25,22 @@ class SamplerTheoryConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """Draw the grids of decoded faces and heatmaps of a finished comparison anew."""
+    """Draw the face grids and heatmaps of a finished comparison again."""
 
     run: Path
     """Run folder of compare_strategies."""
     out: Path | None = None
-    """Run folder for the grids; without it, one below grids/ in that of the comparison."""
+    """Run folder for the grids. Default: a folder below grids/ in the comparison's."""
     vae: Path | None = None
-    """The VAE of that run, should it lie elsewhere now; it is checked to be the same."""
+    """The VAE of that run, if it has moved. It is checked to be the same."""
     columns: int = 8
-    """Faces in a row."""
+    """Faces per row."""
     first: int = 0
-    """Number of the first face in the run's noise bank; any number will do."""
+    """Number of the first face in the run's noise bank, 0 or more."""
     seed: int | None = None
-    """Another noise bank than the run's."""
+    """Seed of the noise bank. Default: the run's."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 

@@ -15,12 +15,12 @@ from report.style import STYLE, label, save_figure
 from report.summary import markdown_table, write_summary
 from report.synthetic import draw_errors_of, draw_legend, finish_log_axis
 
-SMALLEST_DRAWN = 1e-9  # far below the spread of any trials worth telling apart
+SMALLEST_DRAWN = 1e-9  # smaller errors are drawn here; log axes have no 0
 AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 
 
 def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
-    """Tabulate, draw and sum up the study in the run folder ``out``."""
+    """Write the study's table, figure and summary into the run folder ``out``."""
     write_rows(out / RESULTS, rows, ConvergenceRow)
     figure = out / FIGURES / "convergence.png"
     draw_convergence(figure, rows)
@@ -34,7 +34,7 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
     ]
     table = markdown_table(["strategy", *(f"λ = {variance:g}" for variance in variances)], lines)
     length = f"{most:,} gradient steps per merge"
-    text = f"Mean of a - S, operator minus surrogate, after {length}:\n\n{table}"
+    text = f"Mean of a - S, student's operator minus surrogate, after {length}:\n\n{table}"
     write_summary(out, "Error against training", text, [figure], [out / RESULTS])
 
 

@@ -1,4 +1,4 @@
-"""All face grids of a comparison, one a budget and stage ([OM] Figs. 15-19)."""
+"""The face grids of a comparison, one per budget and stage ([OM] Figs. 15-19)."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -33,15 +33,15 @@ class FaceRow:
     budget: str
     steps_per_merge: int = field(metadata=RECORDED_STEPS)
     strategy: str
-    face: int  # number in the noise bank
-    pixel_l2: float  # to the surrogate teacher's
+    face: int  # the face's number in the noise bank
+    pixel_l2: float  # distance to the surrogate teacher's face
 
 
 def decode_grids(config: DecodeConfig) -> None:
-    """Reopen a comparison, decode the faces asked for, draw and sum up.
+    """Reopen a comparison, decode the faces asked for, draw them and write a summary.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: the comparison or the run folder will not do.
+        FileNotFoundError, OSError, ValueError: the comparison or the run folder cannot be used.
     """
     comparison = open_comparison(config.run, config.vae, config.device)
     seed = comparison.seed if config.seed is None else config.seed
@@ -64,7 +64,7 @@ def _draw_into(out: Path, config: DecodeConfig, comparison: Comparison, seed: in
     ]
     write_rows(out / RESULTS, rows, FaceRow)
     last = config.first + config.columns - 1
-    text = f"Faces {config.first} to {last} of noise bank {seed}, of the comparison {config.run}."
+    text = f"Faces {config.first} to {last} of noise bank {seed}, from the comparison {config.run}."
     pictures = [grid.path for grid in grids.values()]
     write_summary(out, "Faces of every strategy", text, pictures, [out / RESULTS])
 

@@ -22,20 +22,21 @@ Array = NDArray[np.float64]
 SMALLEST_DRAWN = 1e-12
 TARGET_NAMES = {
     "w2_squared": "surrogate teacher",
-    "w2_squared_to_composite": "teacher's true composite",
+    "w2_squared_to_composite": "composite",
 }
 AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
-POINTS = 120  # of a predicted curve
+POINTS = 120  # per predicted curve
 
 
 def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, lr: float) -> None:
-    """Draw W2**2 over gradient steps: a column of panels a budget, a row a target.
+    """Draw W2**2 over gradient steps: one column of panels per budget, one row per target.
 
-    Lines are the closed form of the canonical strategies, whose plans stay; a planned strategy
-    has another plan at every stage, so dotted lines join its points. Points are measured.
+    Points are measured. Lines are the closed form of the canonical strategies, whose plan is the
+    same at every stage. A planned strategy has another plan at each stage: dotted lines join its
+    points.
 
     Args:
-        rows: A row a strategy, budget and stage.
+        rows: One row per strategy, budget and stage.
     """
     composite = problem.operators.prod(axis=0)
     targets = {"w2_squared": problem.surrogate, "w2_squared_to_composite": composite}
@@ -53,7 +54,9 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
             line[0].set_ylim(min(measured) / 4, 4 * max(measured))
             line[0].set_ylabel(f"$W_2^2$ to the {TARGET_NAMES[measure]}")
         for panel, budget in zip(panels[0], budgets, strict=True):
-            panel.set_title("equal for every merge" if budget == "per_merge" else "equal in total")
+            panel.set_title(
+                "same steps per merge" if budget == "per_merge" else "same steps in total"
+            )
         floor = float(w2_squared(composite, problem.surrogate))
         if floor > SMALLEST_DRAWN:  # 0 where no variance exceeds 1
             _mark_composite(panels[0], floor)
@@ -71,11 +74,11 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
 
 
 def _mark_composite(panels: Sequence[Axes], floor: float) -> None:
-    """What all strategies end at: the distance of the true composite to the surrogate."""
+    """Mark the error that every strategy tends to: the composite's distance to the surrogate."""
     for panel in panels:
         panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
     panels[0].annotate(
-        "true composite",
+        "composite",
         (0.0, floor),
         xycoords=("axes fraction", "data"),
         xytext=(3, -9),
@@ -113,7 +116,7 @@ def _draw_panel(
             y,
             MARKERS[name],
             color=COLOURS[name],
-            # Hollow and one within the other, for strategies that measure the same.
+            # Hollow and nested, so that strategies of the same error stay visible.
             markerfacecolor="none",
             markersize=11 - 1.1 * i,
             markeredgewidth=1.3,

@@ -14,7 +14,7 @@ from report.style import STYLE, save_figure
 from report.summary import markdown_table, write_summary
 from vae.latents import LATENTS_FILE, Latents, describe
 
-# Name for a reader, name in what ``vae.latents.describe`` returns, format.
+# Printed name, key in what ``vae.latents.describe`` returns, format.
 COVARIANCE_FACTS = (
     ("off-diagonal energy", "off_diagonal_energy", "{:.1%}"),
     ("largest correlation", "largest_correlation", "{:.2f}"),
@@ -35,7 +35,7 @@ class CoordinateRow:
 
 
 def report_latents(out: Path, latents: Latents) -> None:
-    """Tabulate, draw and sum up the latents in the run folder ``out``."""
+    """Write the latents' table, figure and summary into the run folder ``out``."""
     columns = (latents.mean.tolist(), latents.variances.tolist())
     rows = [CoordinateRow(i, *pair) for i, pair in enumerate(zip(*columns, strict=True))]
     write_rows(out / RESULTS, rows, CoordinateRow)
@@ -52,7 +52,7 @@ def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, f
     """Draw a covariance (d, d), coordinates sorted by variance, and the variances themselves.
 
     Args:
-        facts: What ``vae.latents.describe`` says of the covariance.
+        facts: The covariance's measures, from ``vae.latents.describe``.
     """
     order = np.argsort(np.diagonal(covariance))[::-1]
     ordered = covariance[np.ix_(order, order)]

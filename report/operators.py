@@ -1,4 +1,4 @@
-"""The estimator's one-step operators over the linear-Gaussian ones, and how far it departs."""
+"""The noise estimator's one-step operators against the linear-Gaussian ones."""
 
 from pathlib import Path
 
@@ -11,23 +11,23 @@ from report.style import COLOURS, STYLE, save_figure
 from report.summary import markdown_table, write_summary
 from sampling.compare_operators import Operators
 
-SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # quantiles of the eigenvalues drawn
+SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # the eigenvalues drawn, as quantiles
 
 
 def report_operators(out: Path, found: Operators) -> None:
-    """Draw and sum up the operators of every step in the run folder ``out``."""
+    """Draw the operators of every step and write the summary into the run folder ``out``."""
     figure = out / FIGURES / "operators.png"
     draw_operators(figure, found)
     lines = [[str(row.t), f"{row.from_full:.2%}", f"{row.from_diagonal:.2%}"] for row in found.rows]
     text = (
-        "What the noise estimator adds to a linear step, of the squared error that this leaves:\n\n"
+        "The share of a linear step's squared error that the noise estimator removes:\n\n"
         + markdown_table(["t", "full covariance", "planner's variances"], lines)
     )
     write_summary(out, "How Gaussian latents are for a sampler", text, [figure], [out / RESULTS])
 
 
 def draw_operators(path: Path, found: Operators) -> None:
-    """Left: closed-form operators (lines) and fitted ones (dots); right: departures of a step."""
+    """Draw the operators, closed form and fitted, on the left, their differences on the right."""
     t = np.arange(1, len(found.closed_form) + 1)
     order = len(found.eigenvalues) - 1
     with matplotlib.rc_context(STYLE):
@@ -58,6 +58,6 @@ def draw_operators(path: Path, found: Operators) -> None:
         departures.set_ylim(0, 1.45 * max(100 * row.from_diagonal for row in found.rows))
         departures.set_xlabel("step $t$ (0 data, T noise)")
         departures.set_ylabel("% of the squared error left")
-        departures.set_title("what the estimator adds to a linear step")
+        departures.set_title("linear step's error that the estimator removes")
         departures.legend(fontsize=7, frameon=False)
         save_figure(figure, path)

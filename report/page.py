@@ -12,7 +12,8 @@ from PIL import Image
 from experiment.write import write_text
 from report.tables import Table
 
-WIDEST = 1600  # pixels on the page: twice what it shows, for fine screens and print
+TEMPLATE = "comparison.html.j2"
+WIDEST = 1600  # pixels: twice the width on the page, for fine screens and print
 QUALITY = 85
 
 
@@ -22,8 +23,8 @@ class Picture:
 
     path: Path
     caption: str
-    alt: str  # what it shows, for those who do not see it
-    is_photo: bool = False  # of faces, not lines: as wide as the page, and stored with slight loss
+    alt: str  # description for readers who cannot see it
+    is_photo: bool = False  # faces, not lines: as wide as the page, stored with slight loss
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class EmbeddedPicture:
     """A figure within a page."""
 
     data_uri: str
-    width: int  # pixels, as laid out
+    width: int  # pixels in the layout
     height: int
     caption: str
     alt: str
 
 
 def embed(picture: Picture) -> EmbeddedPicture:
-    """The figure as a data URI: WebP, lossless for lines, and laid out at half its pixels."""
+    """The figure as a data URI: WebP, lossless for lines, shown at half its pixels."""
     with Image.open(picture.path) as opened:
         image = opened.convert("RGB")
     if picture.is_photo and image.width > WIDEST:
@@ -56,9 +57,6 @@ def embed(picture: Picture) -> EmbeddedPicture:
     )
 
 
-TEMPLATE = "comparison.html.j2"
-
-
 @dataclass(frozen=True)
 class Section:
     """Pictures under a heading."""
@@ -69,12 +67,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page says, as plain text; the template escapes it."""
+    """The content of the page as plain text. The template escapes it."""
 
     title: str
     subtitle: str
     recommendation: str
     claim: Sequence[str]
+    definitions: str
     overviews: Sequence[tuple[str, Table]]
     changes: Sequence[str]
     notes: Sequence[str]
@@ -91,7 +90,7 @@ class _EmbeddedSection:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page, completely or not at all."""
     environment = Environment(
         loader=PackageLoader("report"), autoescape=True, undefined=StrictUndefined
     )

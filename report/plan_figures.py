@@ -19,7 +19,7 @@ from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
 from report.style import COLOURS, STYLE, label, save_figure, stage_label
 
-LIGHTEST, DARKEST = 0.25, 1.0  # of the colour map
+LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
 
 def draw_arcs(panel: Axes, plan: Plan) -> None:
@@ -54,10 +54,10 @@ COLUMNS = 4
 def draw_plan_arcs(
     path: Path, plans: Mapping[str, PlanSet], variances: NDArray[np.float64]
 ) -> None:
-    """Draw a panel a plan: a line of canonical strategies, then a line of planned ones a budget.
+    """Draw one panel per plan: a row of canonical strategies, then one planned row per budget.
 
     Args:
-        plans: What was planned for -> plans, all of one T.
+        plans: Title -> plans; all have the same T.
     """
     lines = [("", _canonical(plans))]
     for name, plan_set in plans.items():
@@ -83,8 +83,11 @@ def _canonical(plans: Mapping[str, PlanSet]) -> list[tuple[str, Plan]]:
 
 
 def _planned(plan_set: PlanSet, variances: NDArray[np.float64]) -> list[tuple[str, Plan]]:
-    """Joint plans; of the coordinates' own, the most common and, of the others, the one of the
-    largest variance."""
+    """Choose the plans to draw.
+
+    These are the joint plans, the most common per-dimension plan, and, of the coordinates with
+    another plan, that of the largest variance.
+    """
     joint = [name for name in plan_set.strategies if name not in (*CANONICAL, PER_DIMENSION)]
     panels = [(label(name), plan_set.strategies[name].plans[0]) for name in joint[: COLUMNS - 2]]
     if PER_DIMENSION in plan_set.strategies:
@@ -115,7 +118,7 @@ def draw_plan_kinds(
     kinds: Mapping[Stage, NDArray[np.str_]],
     num_steps: int,
 ) -> None:
-    """Draw a strip a stage, a cell a coordinate, under the coordinates' sorted variances.
+    """Draw one strip per stage, one cell per coordinate, below the sorted variances.
 
     Args:
         kinds: Stage -> one kind per coordinate, from ``planner.regimes.plan_kinds``.

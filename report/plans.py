@@ -1,4 +1,4 @@
-"""What planning came to: strategies from best to worst, and their plans as arcs."""
+"""The report of ``plan_merges``: strategies from best to worst, and their plans as arcs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ class PlanRow:
 
     strategy: str
     w2_squared: float
-    optimal: bool  # proven
-    num_merges: int  # of all its plans together; shared ones count once
+    optimal: bool  # proven to be the best plan
+    num_merges: int  # over all its plans; a plan that coordinates share counts once
 
 
 def report_plans(out: Path, plan_set: PlanSet) -> None:
-    """Tabulate, draw and sum up what was planned in the run folder ``out``."""
+    """Write the plans' table, figure and summary into the run folder ``out``."""
     rows = [
         PlanRow(
             strategy=name,
@@ -49,7 +49,7 @@ def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:
     ]
     table = markdown_table(["strategy", "W2² to the surrogate", "proven optimal"], lines)
     bound = plan_set.lower_bound
-    below = "" if bound is None else f" None can be below {bound:.6e}."
+    below = "" if bound is None else f"  No joint plan has an error below {bound:.6e}."
     return (
         f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, "
         f"{_trained(plan_set)}.{below}\n\n{table}"
@@ -57,5 +57,5 @@ def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:
 
 
 def _trained(plan_set: PlanSet) -> str:
-    where = "in total" if plan_set.budget == "total" else "a merge"
+    where = "in total" if plan_set.budget == "total" else "per merge"
     return f"training time s = {plan_set.train_time:g} {where}"

@@ -1,4 +1,4 @@
-"""Every figure of the samplers' theory, and the table of claims."""
+"""The figures of the samplers' theory, and the table of the lecture's claims."""
 
 from tqdm import tqdm
 
@@ -24,10 +24,10 @@ DRAWINGS = {
 
 
 def draw_sampler_theory(config: SamplerTheoryConfig) -> None:
-    """Draw one figure after another, measure the claims, sum up.
+    """Draw every figure, measure the lecture's claims, and write a summary.
 
     Raises:
-        ValueError: the run folder will not do.
+        ValueError: the run folder cannot be used.
     """
     open_run(config.out, "plot_samplers", config, {}, "cpu")
     figures = [config.out / FIGURES / f"{name}.png" for name in DRAWINGS]
@@ -36,5 +36,5 @@ def draw_sampler_theory(config: SamplerTheoryConfig) -> None:
         draw(figure.with_suffix(""))
     found = claims()
     write_rows(config.out / RESULTS, found, Claim)
-    title = "What the lecture claims, and what is measured"
+    title = "The lecture's claims, measured"
     write_summary(config.out, title, claims_table(found), figures, [config.out / RESULTS])

@@ -1,4 +1,4 @@
-"""Every figure of the theory, computed and drawn."""
+"""The figures of [OM]'s theory, computed and drawn."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ from report.theory_figures import (
 
 SWEEPS = [(num_steps, time) for num_steps in (64, 128, 256, 512) for time in (1.6, 3.2)]
 TEXT = (
-    "Figures of the theory, numbered as in [OM], each as PNG and SVG, one column wide. "
-    "`results.csv` has the sweeps over the variance in full."
+    "Figures of the theory, numbered as in [OM], each as PNG and SVG, one text column wide. "
+    "`results.csv` holds the sweeps over the variance."
 )
 
 
@@ -39,10 +39,10 @@ class SweepRow:
 
 
 def draw_theory(config: TheoryConfig) -> None:
-    """Draw one figure after another, tabulate the sweeps, sum up.
+    """Draw every figure, write the sweeps as a table, and write a summary.
 
     Raises:
-        ValueError: the run folder will not do.
+        ValueError: the run folder cannot be used.
     """
     open_run(config.out, "plot_theory", config, {}, "cpu")
     folder = config.out / FIGURES
@@ -67,7 +67,7 @@ def draw_theory(config: TheoryConfig) -> None:
 
 
 def sweep_rows(swept: Sweep) -> list[SweepRow]:
-    """Every strategy and the optimum at every variance of a sweep."""
+    """Tabulate every strategy and the optimum at every variance of a sweep."""
     zero = swept.variances * 0.0
     columns = {"optimum": (swept.w2_squared(swept.optimum), zero)} | {
         name: (swept.w2_squared(operator), swept.gap(name))

@@ -1,4 +1,4 @@
-"""The samplers compared: quality and distance to the exact flow over steps; faces; a summary."""
+"""The report of compare_samplers: quality and distance to the exact flow over steps, faces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiment.folder import FIGURES, RESULTS
-from report.style import SAMPLER_LABELS, STYLE, draw_sampler, save_figure
-from report.summary import write_summary
+from report.faces import draw_face_rows
+from report.style import SAMPLER_LABELS, STYLE, draw_sampler, legend_above, save_figure
+from report.summary import markdown_table, write_summary
 from sampling.compare_samplers import FACE_STEPS, CompareRow, SamplerComparison
-from vae.model import to_uint8
 
 REFERENCE_LABELS = {
     "gaussian": "fitted Gaussian",
@@ -19,7 +19,7 @@ REFERENCE_LABELS = {
     "training": "training latents",
 }
 REFERENCE_DASHES = {"gaussian": "--", "flow": "-", "training": ":"}
-CELL = 0.72  # inches
+NAMES = SAMPLER_LABELS | REFERENCE_LABELS
 
 
 def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
@@ -54,69 +54,29 @@ def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
         quality.set_yticks([0.1, 0.2, 0.3, 0.5], ["0.1", "0.2", "0.3", "0.5"])
         for panel in (quality, distance):
             panel.set_xlabel("steps")
-        handles, names = quality.get_legend_handles_labels()
-        figure.legend(
-            handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=8
-        )
-        save_figure(figure, path)
-
-
-def draw_faces_by_sampler(path: Path, rows: dict[str, Tensor], title: str) -> None:
-    """One row of faces (B, 3, H, W) a name; columns start from the same noise."""
-    columns = len(next(iter(rows.values())))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(CELL * (columns + 2.4), CELL * len(rows) + 0.4))
-        cells = figure.subplots(
-            len(rows),
-            columns,
-            squeeze=False,
-            gridspec_kw={
-                "left": 2.4 / (columns + 2.4),
-                "right": 0.995,
-                "bottom": 0.01,
-                "top": 1 - 0.4 / (CELL * len(rows) + 0.4),
-                "wspace": 0.04,
-                "hspace": 0.04,
-            },
-        )
-        for line, (name, images) in zip(cells, rows.items(), strict=True):
-            line[0].set_ylabel(
-                {**SAMPLER_LABELS, **REFERENCE_LABELS}.get(name, name),
-                rotation=0,
-                ha="right",
-                va="center",
-                fontsize=8,
-            )
-            for cell, image in zip(line, to_uint8(images).numpy(), strict=True):
-                cell.imshow(image)
-                cell.set_xticks([])
-                cell.set_yticks([])
-                cell.spines[:].set_visible(False)
-        figure.suptitle(title, fontsize=9)
+        legend_above(figure, quality)
         save_figure(figure, path)
 
 
 def sampler_table(rows: Sequence[CompareRow]) -> str:
     """The rows as a Markdown table."""
-    lines = [
-        "| | steps | sliced W2 to held-out | distance to the exact flow | ms a sample |",
-        "|:---|---:|---:|---:|---:|",
-    ]
+    header = ("", "steps", "sliced W2 to held-out", "distance to the exact flow", "ms per sample")
+    lines = []
     for row in rows:
-        name = {**SAMPLER_LABELS, **REFERENCE_LABELS}[row.name]
         distance = "" if row.to_flow is None else f"{row.to_flow:.4f}"
         steps, time = (str(row.steps), f"{row.milliseconds:.2f}") if row.steps else ("", "")
-        lines.append(f"| {name} | {steps} | {row.w2:.4f} | {distance} | {time} |")
-    return "\n".join(lines)
+        lines.append((NAMES[row.name], steps, f"{row.w2:.4f}", distance, time))
+    return markdown_table(header, lines)
 
 
 def report_sampler_comparison(
     out: Path, comparison: SamplerComparison, faces: dict[str, Tensor]
 ) -> None:
-    """Draw, tabulate and sum up a comparison in the run folder ``out``."""
+    """Draw, tabulate and summarise a comparison in the run folder ``out``."""
     figure, grid = (out / FIGURES / name for name in ("samplers.png", "faces.png"))
     draw_sampler_comparison(figure, comparison.rows)
-    draw_faces_by_sampler(grid, faces, f"{FACE_STEPS} steps; the same noise in every column")
+    title = f"{FACE_STEPS} steps; the same noise in every column"
+    draw_face_rows(grid, {NAMES[name]: images for name, images in faces.items()}, title)
     table = sampler_table(comparison.rows)
     verdict = "Sliced W2² to the held-out latents:\n\n" + "\n".join(
         f"- {name}: fitted Gaussian {found.reference:.3e}, samples {found.samples:.3e}, difference "

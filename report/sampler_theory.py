@@ -7,7 +7,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diffusion.covariance import Eigenbasis
@@ -15,7 +14,15 @@ from diffusion.denoisers import Denoiser, mixture_denoiser
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, MARKOVIAN, SAMPLERS, dpmpp_2m, walk
 from experiment.seeds import walk_noise
-from report.style import SAMPLER_COLOURS, SAMPLER_LABELS, STYLE, draw_sampler, save_png_and_svg
+from report.style import (
+    SAMPLER_COLOURS,
+    SAMPLER_LABELS,
+    STYLE,
+    draw_sampler,
+    legend_above,
+    save_png_and_svg,
+)
+from report.summary import markdown_table
 from sampling.exact_samplers import (
     VARIANCE,
     alternating_grid,
@@ -34,7 +41,7 @@ from sampling.lecture_claims import (
 
 ORDER_STEPS = np.array([10, 20, 40, 80, 160, 320, 640])
 MARGINAL_STEPS = np.array([10, 20, 40, 80, 160, 320, 640, 1280])
-SMALLEST_DRAWN = 1e-13  # relative errors below are drawn here
+SMALLEST_DRAWN = 1e-13  # smaller relative errors are drawn at this value
 
 
 def draw_orders(stem: Path) -> list[Path]:
@@ -67,7 +74,7 @@ def draw_orders(stem: Path) -> list[Path]:
             panel.set_xscale("log")
             panel.set_yscale("log")
         panels[0].set_ylabel("error at the end of the flow")
-        _legend(figure, panels[0], f"scalar Gaussian data, mean 0.7, variance {VARIANCE:g}")
+        legend_above(figure, panels[0], f"scalar Gaussian data, mean 0.7, variance {VARIANCE:g}")
         return save_png_and_svg(figure, stem)
 
 
@@ -85,7 +92,7 @@ def draw_local_kl(stem: Path) -> list[Path]:
         panel.minorticks_off()
         panel.set_xlabel("length $h$ of the step in the half log-SNR")
         panel.set_ylabel("KL to the exact marginal after one step")
-        _legend(figure, panel, f"fitted exponents of $h$; variance {VARIANCE:g}", columns=1)
+        legend_above(figure, panel, f"fitted exponents of $h$; variance {VARIANCE:g}", columns=1)
         return save_png_and_svg(figure, stem)
 
 
@@ -110,35 +117,20 @@ def draw_marginals(stem: Path) -> list[Path]:
             panel.text(120, 6 * SMALLEST_DRAWN, "preserved", fontsize=7, ha="center", color="0.4")
         panels[0].set_ylim(SMALLEST_DRAWN / 4, 10)
         panels[0].set_ylabel("relative error of the\nfinal variance, absolute")
-        _legend(figure, panels[0], "half log-SNR from -4 to 4, exact denoiser")
+        legend_above(figure, panels[0], "half log-SNR from -4 to 4, exact denoiser")
         return save_png_and_svg(figure, stem)
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
     """The claims as a Markdown table."""
-    head = ("[SCH] eq.", "claim", "as printed", "corrected", "measured")
-    rows = [head, (":---",) * len(head), *map(astuple, claims)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
-
-
-def _legend(figure: Figure, labelled: Axes, title: str, columns: int = 4) -> None:
-    handles, names = labelled.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside upper center",
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        title=title,
-        title_fontsize=9,
-    )
+    header = ("[SCH] eq.", "claim", "as printed", "corrected", "measured")
+    return markdown_table(header, map(astuple, claims), "lllll")
 
 
 CENTRES = np.array([[1.6, 0.9], [-1.5, 1.0], [0.1, -1.7]])
 SPREAD = 0.06  # variance of each mode
 NUM_STEPS, NUM_ENDS = 12, 400
-SMOOTH_PATHS, RANDOM_PATHS = 14, 3  # drawn of samples without and with noise on the way
+SMOOTH_PATHS, RANDOM_PATHS = 14, 3  # paths drawn, for samplers without and with noise
 
 
 def mixture() -> Denoiser:
@@ -148,7 +140,7 @@ def mixture() -> Denoiser:
 
 
 def draw_paths(stem: Path) -> list[Path]:
-    """Paths of a few samples and the ends of many, a panel a sampler, all from the same noise."""
+    """Paths of a few samples and the ends of many from the same noise, one panel per sampler."""
     denoise = mixture()
     grid = uniform_log_snr_grid(NUM_STEPS, q_max=20.0, q_min=0.05)
     fine = uniform_log_snr_grid(400, q_max=20.0, q_min=0.05)

@@ -23,16 +23,18 @@ LABELS = {
     "pareto": "joint plan\n(exact)",
     "per_dimension": "per-dimension\nplan",
 }
-# Okabe & Ito's palette, told apart by colour-blind readers too.
+# The palette of Okabe & Ito, which colour-blind readers can distinguish too.
+BLUE, ORANGE, RED, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+SKY, YELLOW, BLACK, PINK = "#56B4E9", "#F0E442", "#000000", "#CC79A7"
 COLOURS = {
-    "vanilla": "#0072B2",
-    "progressive": "#E69F00",
-    "sequential_consistency": "#D55E00",
-    "sequential_boot": "#009E73",
-    "greedy": "#56B4E9",
-    "beam": "#F0E442",
-    "pareto": "#000000",
-    "per_dimension": "#CC79A7",
+    "vanilla": BLUE,
+    "progressive": ORANGE,
+    "sequential_consistency": RED,
+    "sequential_boot": GREEN,
+    "greedy": SKY,
+    "beam": YELLOW,
+    "pareto": BLACK,
+    "per_dimension": PINK,
 }
 MARKERS = {
     "vanilla": "o",
@@ -43,6 +45,29 @@ MARKERS = {
     "beam": "P",
     "pareto": "X",
     "per_dimension": "*",
+}
+SAMPLER_LABELS = {
+    "ddim": "DDIM",
+    "euler_log_snr": "Euler, log-SNR",
+    "dpmpp_2m": "DPM-Solver++ 2M",
+    "dpm_2m": "DPM-Solver 2M (noise)",
+    "ddpm_small": "DDPM, small variance",
+    "ddpm_large": "DDPM, large variance",
+    "euler_ancestral": "Euler ancestral",
+}
+SAMPLER_COLOURS = {
+    "ddim": BLUE,
+    "euler_log_snr": ORANGE,
+    "dpmpp_2m": RED,
+    "dpm_2m": PINK,
+    "ddpm_small": GREEN,
+    "ddpm_large": SKY,
+    "euler_ancestral": BLACK,
+}
+# Euler ancestral equals DDPM with the small variance, so the line below must stay visible.
+SAMPLER_DASHES = dict.fromkeys(SAMPLER_LABELS, "-") | {
+    "dpm_2m": (0, (4, 1.5)),
+    "euler_ancestral": (0, (1, 2)),
 }
 STYLE = {
     "font.size": 9,
@@ -57,37 +82,53 @@ STYLE = {
 
 
 def label(strategy: str) -> str:
-    """A strategy's name on one line."""
+    """The name of a strategy, on one line."""
     return LABELS[strategy].replace("\n", " ")
 
 
 def stage_label(stage: Stage, num_steps: int) -> str:
-    """How long a budget and stage of training are, in gradient steps."""
+    """The training length of a stage in words, in gradient steps."""
     where = "per merge" if stage.budget == "per_merge" else "in total"
     return f"{stage_steps(stage, num_steps):,} gradient steps {where}"
 
 
 def stage_steps(stage: Stage, num_steps: int) -> int:
-    """Gradient steps that a stage stands for: of each merge, or of a plan in total."""
+    """Gradient steps of a stage: per merge, or of a plan in total."""
     merges = 1 if stage.budget == "per_merge" else max(1, num_steps - 1)
     return merges * stage.steps_per_merge
 
 
 def stage_in_file_name(stage: Stage, num_steps: int) -> str:
-    """The same in names of pictures: ``total_310_steps`` for 310 gradient steps in total."""
+    """The training length in file names of pictures, such as ``total_310_steps``."""
     return f"{stage.budget}_{stage_steps(stage, num_steps)}_steps"
 
 
 def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:
-    """Write a figure in the format of the path's suffix, whole or not at all.
+    """Write a figure in the format of the path's suffix, completely or not at all.
 
     Args:
-        dpi: Where it is not that of the style.
+        dpi: Dots per inch, if not those of the style.
     """
     with matplotlib.rc_context(STYLE):
         write_atomically(
             path, lambda target: figure.savefig(target, format=path.suffix[1:], dpi=dpi)
         )
+
+
+def legend_above(figure: Figure, panel: Axes, title: str | None = None, columns: int = 4) -> None:
+    """Draw the legend of ``panel`` above the whole figure, which needs a constrained layout."""
+    handles, names = panel.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        title=title,
+        title_fontsize=9,
+        handlelength=2.6,
+    )
 
 
 def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
@@ -96,32 +137,6 @@ def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
     for path in paths:
         save_figure(figure, path)
     return paths
-
-
-SAMPLER_LABELS = {
-    "ddim": "DDIM",
-    "euler_log_snr": "Euler, log-SNR",
-    "dpmpp_2m": "DPM-Solver++ 2M",
-    "dpm_2m": "DPM-Solver 2M (noise)",
-    "ddpm_small": "DDPM, small variance",
-    "ddpm_large": "DDPM, large variance",
-    "euler_ancestral": "Euler ancestral",
-}
-# Okabe & Ito's palette, as for the strategies in report/style.py.
-SAMPLER_COLOURS = {
-    "ddim": "#0072B2",
-    "euler_log_snr": "#E69F00",
-    "dpmpp_2m": "#D55E00",
-    "dpm_2m": "#CC79A7",
-    "ddpm_small": "#009E73",
-    "ddpm_large": "#56B4E9",
-    "euler_ancestral": "#000000",
-}
-# Euler ancestral is DDPM with the small variance: its line must show beneath.
-SAMPLER_DASHES = dict.fromkeys(SAMPLER_LABELS, "-") | {
-    "dpm_2m": (0, (4, 1.5)),
-    "euler_ancestral": (0, (1, 2)),
-}
 
 
 def draw_sampler(

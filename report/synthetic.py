@@ -16,13 +16,13 @@ from distill.simulate_students import SyntheticRow
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from report.style import COLOURS, STYLE, label, save_figure
-from report.summary import write_summary
+from report.summary import markdown_table, write_summary
 
 INCHES_PER_NAME = 1.45
 
 
 class Measured(Protocol):
-    """What a row of a table must have to be drawn."""
+    """The fields that a row needs to be drawn."""
 
     @property
     def mean(self) -> float: ...
@@ -35,11 +35,11 @@ class Measured(Protocol):
 def draw_errors_of(
     panel: Axes, name: str, x: Sequence[float], rows: Sequence[Measured], floor: float = 0.0
 ) -> None:
-    """Draw one strategy: |mean| ± std as points, |predicted| as a line, or a dash if alone.
+    """Draw one strategy: |mean| ± std as points, |predicted| as a line (a single value as a dash).
 
     Args:
-        x: Where each row stands.
-        floor: Means at or below it are left out.
+        x: Position of each row.
+        floor: Means at or below this value are not drawn.
     """
     predicted = np.abs([row.predicted for row in rows])
     predicted[predicted == 0] = np.nan  # no place on a logarithmic axis
@@ -60,7 +60,7 @@ def draw_errors_of(
 
 
 def finish_log_axis(panel: Axes, floor: float = 0.0) -> None:
-    """Make the y axis logarithmic, over a decade or more so that a power of ten is in sight."""
+    """Make the y axis logarithmic, over at least a decade, so that it shows a power of ten."""
     panel.set_yscale("log")
     low, high = panel.get_ylim()
     low = max(low, floor)
@@ -70,7 +70,7 @@ def finish_log_axis(panel: Axes, floor: float = 0.0) -> None:
 
 
 def draw_legend(figure: Figure, panel: Axes) -> None:
-    """Above the figure: the strategies of ``panel``, measured, and the closed form."""
+    """Draw a legend above the figure: the strategies of ``panel`` and the closed form."""
     handles, names = panel.get_legend_handles_labels()
     above_titles = figure.subplotpars.top + 0.28 / figure.get_figheight()  # inches
     figure.legend(
@@ -87,27 +87,26 @@ def draw_legend(figure: Figure, panel: Axes) -> None:
 PANEL_COLUMNS = 3
 TOLERATED = 5.0  # standard errors
 NOTE = (
-    "Mean ± standard deviation over trials of a - S, student operator less surrogate; the least "
-    "|mean| of a line in bold. Just above λ = 1 the surrogate itself jumps, so there all "
-    "strategies share its offset."
+    "Mean ± standard deviation over trials of a - S, the student's operator minus the surrogate. "
+    "The surrogate is the product of all teacher steps without those that contract where λ > 1. "
+    "The lowest |mean| of each line is bold. Just above λ = 1 the surrogate jumps, so all "
+    "strategies share its offset there."
 )
 
 
 def table(rows: Sequence[SyntheticRow]) -> str:
-    """Mean ± standard deviation in the paper's layout, the least |mean| of a line in bold."""
+    """Mean ± standard deviation in the paper's layout, the lowest |mean| of each line in bold."""
     strategies = list(dict.fromkeys(row.strategy for row in rows))
-    lines = [
-        f"| T | λ | {' | '.join(label(name) for name in strategies)} |",
-        "|---:|---:|" + ":---|" * len(strategies),
-    ]
+    header = ["T", "λ", *map(label, strategies)]
+    lines = []
     cells: dict[tuple[int, float], dict[str, SyntheticRow]] = {}
     for row in rows:
         cells.setdefault((row.num_steps, row.variance), {})[row.strategy] = row
     for (num_steps, variance), line in cells.items():
         best = min(abs(row.mean) for row in line.values())
         texts = [_cell(line[name], abs(line[name].mean) == best) for name in strategies]
-        lines.append(f"| {num_steps} | {variance:g} | {' | '.join(texts)} |")
-    return "\n".join(lines)
+        lines.append([str(num_steps), f"{variance:g}", *texts])
+    return markdown_table(header, lines, "rr" + "l" * len(strategies))
 
 
 def _cell(row: SyntheticRow, is_best: bool) -> str:
@@ -117,24 +116,28 @@ def _cell(row: SyntheticRow, is_best: bool) -> str:
 
 def published_table(cells: Sequence[ComparedCell]) -> str:
     """Every compared cell with its deviation in published standard deviations."""
+    header = ["T", "λ", "strategy", "measured", "published"]
+    header += ["deviation / published std", "std ratio", ""]
     lines = [
-        "| T | λ | strategy | measured | published | deviation / published std | std ratio | |",
-        "|---:|---:|:---|---:|---:|---:|---:|:---|",
+        [
+            str(cell.num_steps),
+            f"{cell.variance:g}",
+            label(cell.strategy),
+            f"{cell.mean:.2e} ± {cell.std:.1e}",
+            f"{cell.published_mean:.1e} ± {cell.published_std:.1e}",
+            f"{cell.deviation:+.2f}",
+            f"{cell.std_ratio:.2f}",
+            _remark(cell),
+        ]
+        for cell in cells
     ]
-    for cell in cells:
-        lines.append(
-            f"| {cell.num_steps} | {cell.variance:g} | {label(cell.strategy)} "
-            f"| {cell.mean:.2e} ± {cell.std:.1e} "
-            f"| {cell.published_mean:.1e} ± {cell.published_std:.1e} "
-            f"| {cell.deviation:+.2f} | {cell.std_ratio:.2f} | {_remark(cell)} |"
-        )
-    return "\n".join(lines)
+    return markdown_table(header, lines, "rrlrrrrl")
 
 
 def _remark(cell: ComparedCell) -> str:
     remarks = []
     if cell.known_off:
-        remarks.append("published value known to be off")
+        remarks.append("published value known to be wrong")
     elif not cell.agrees:
         remarks.append("MEAN APART")
     if not cell.std_agrees:
@@ -149,15 +152,15 @@ def published_verdict(cells: Sequence[ComparedCell]) -> str:
     spreads = sum(cell.std_agrees for cell in cells)
     return (
         f"{agreeing} of {len(trusted)} means lie within max(3 published std, 5 %) of the "
-        f"published ones, {len(cells) - len(trusted)} cells known to be off set aside; "
+        f"published ones, {len(cells) - len(trusted)} cells known to be wrong are not counted; "
         f"{spreads} of {len(cells)} standard deviations lie within a factor 2."
     )
 
 
 def draw_errors(path: Path, rows: Sequence[SyntheticRow]) -> None:
-    """Draw |a - S| over T, a panel a variance, and below the deviation of every cell.
+    """Draw |a - S| over T, one panel per variance, and below them the deviation of every cell.
 
-    Measured means carry the standard deviation over trials; predictions are drawn as lines.
+    Error bars of measured means are standard deviations over trials. Lines are predictions.
     """
     variances = list(dict.fromkeys(row.variance for row in rows))
     columns = min(PANEL_COLUMNS, len(variances))
@@ -185,7 +188,7 @@ def _draw_variance(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
     for k, name in enumerate(strategies):
         line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.num_steps)
         steps = np.array([row.num_steps for row in line])
-        # Points of one T stand side by side.
+        # Points of the same T are drawn side by side.
         places = steps * 2.0 ** (0.13 * (k - (len(strategies) - 1) / 2))
         draw_errors_of(panel, name, places, line)
     ticks = sorted({row.num_steps for row in rows})
@@ -221,7 +224,7 @@ def _draw_deviations(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
 def report_tables(
     out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell]
 ) -> None:
-    """Write ``results.csv``, the figure and, where compared, ``comparison.csv``; sum all up."""
+    """Write ``results.csv``, the figure, the summary and, if compared, ``comparison.csv``."""
     files = [out / RESULTS]
     write_rows(files[0], rows, SyntheticRow)
     parts = [NOTE, table(rows)]

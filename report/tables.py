@@ -1,4 +1,4 @@
-"""The numbers of a comparison as tables, for Markdown and for the page."""
+"""The numbers of a comparison as tables, for the summary and for the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from report.summary import markdown_table
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, and whether it is the best of what it stands beside."""
+    """A text, and whether its value is the best of its column."""
 
     text: str
     is_best: bool = False
@@ -18,13 +18,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A header, and lines of as many cells; the first column names."""
+    """A header, and lines with one cell per column. The first column holds names."""
 
     header: tuple[str, ...]
     lines: tuple[tuple[Cell, ...], ...]
 
     def markdown(self) -> str:
-        """As a Markdown table, the best in bold."""
+        """The table in Markdown, with the best values in bold."""
         lines = [
             [f"**{cell.text}**" if cell.is_best else cell.text for cell in line]
             for line in self.lines
@@ -33,12 +33,16 @@ class Table:
 
 
 def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
-    """W2**2 and pixel L2 of every strategy and stage, of the rows of one budget."""
+    """W2**2 and pixel L2 of every strategy and stage.
+
+    Args:
+        rows: The rows of one budget."""
     stages = list(dict.fromkeys(row.stage for row in rows))
     found = {(row.strategy, row.stage): row for row in rows}
     header = ["strategy"]
+    where = "per merge" if rows[0].budget == "per_merge" else "in total"
     for stage in stages:
-        header += [f"W2², {stage_steps(stage, num_steps):,}", "pixel L2"]
+        header += [f"W2², {stage_steps(stage, num_steps):,} steps {where}", "pixel L2"]
     lines = []
     for strategy in dict.fromkeys(row.strategy for row in rows):
         line = [Cell(label(strategy))]
@@ -68,7 +72,7 @@ LOWEST_IS_BEST = ("w2_squared", "w2_squared_to_composite", "w2_squared_to_data",
 
 
 def details(stage: Sequence[ResultRow]) -> Table:
-    """All numbers of one budget and stage, a line a strategy."""
+    """All numbers of one stage, one line per strategy."""
     header = ("strategy", *(name for name, _, _ in DETAILS), "engine")
     lines = []
     for row in stage:
@@ -84,7 +88,7 @@ def details(stage: Sequence[ResultRow]) -> Table:
 
 
 def _cell(text: str, name: str, row: ResultRow, stage: Sequence[ResultRow]) -> Cell:
-    """A number; best where it reads as the lowest of its stage, and not all read the same."""
+    """A number as text. It is the best if its text is the lowest of the stage and texts differ."""
     shown = text.format(getattr(row, name))
     if name not in LOWEST_IS_BEST:
         return Cell(shown)

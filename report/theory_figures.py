@@ -25,7 +25,7 @@ from planner.regimes import (
     vanilla_threshold,
 )
 from report.plan_figures import draw_arcs
-from report.style import COLOURS, STYLE, label, save_png_and_svg
+from report.style import COLOURS, STYLE, label, legend_above, save_png_and_svg
 
 COLUMN = 3.4  # inches, one column of a paper
 VARIANCES = np.linspace(0.0, 3.0, 201)[1:]
@@ -53,7 +53,7 @@ def draw_gap_and_arcs(stem: Path) -> list[Path]:
             panel.set_title(f"optimal plan at $\\lambda$ = {variance:g}")
             panel.set_xticks([0, 8, 16, 24, 32])
         arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); lighter merges come first", fontsize=8)
-        _add_legend(figure, curves, "T = 32, s = 6.4")
+        legend_above(figure, curves, "T = 32, s = 6.4", columns=2)
         return save_png_and_svg(figure, stem)
 
 
@@ -75,8 +75,11 @@ def draw_w2_and_gap(stem: Path, swept: Sweep) -> list[Path]:
         errors.set_ylabel("$W_2^2$ to the surrogate")
         _draw_gaps(curves, swept)
         curves.set_xlabel("variance $\\lambda$")
-        _add_legend(
-            figure, curves, f"T = {swept.num_steps}, s = {swept.train_time:g}; black: optimum"
+        legend_above(
+            figure,
+            curves,
+            f"T = {swept.num_steps}, s = {swept.train_time:g}; black: optimum",
+            columns=2,
         )
         return save_png_and_svg(figure, stem)
 
@@ -97,21 +100,6 @@ def _draw_gaps(panel: Axes, swept: Sweep) -> None:
     panel.set_yscale("log")
     panel.set_ylim(SMALLEST_GAP / 3, None)
     panel.set_ylabel("$W_2^2$ above the optimum")
-
-
-def _add_legend(figure: Figure, labelled: Axes, title: str) -> None:
-    handles, names = labelled.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside upper center",
-        ncols=2,
-        frameon=False,
-        fontsize=8,
-        title=title,
-        title_fontsize=9,
-        handlelength=2.6,
-    )
 
 
 Array = NDArray[np.float64]
@@ -156,7 +144,7 @@ def draw_phases(stem: Path) -> list[Path]:
         panels[0].axvline(vanilla_threshold(schedule), color="black", linewidth=1.2, ls="--")
         _name(panels[0], "$\\lambda_0^*$", vanilla_threshold(schedule))
         panels[0].set_yscale("log")
-        panels[0].set_ylabel("training time $s$ a merge")
+        panels[0].set_ylabel("training time $s$ per merge")
         panels[1].tick_params(axis="y", which="both", left=False)
         present = sorted(shown)
         figure.legend(
@@ -199,10 +187,7 @@ def draw_ellipse(stem: Path) -> list[Path]:
         for panel, variance in zip(panels, shown, strict=True):
             _draw(panel, variance)
         panels[0].set_ylabel("noise $\\sigma_t$")
-        handles, names = panels[1].get_legend_handles_labels()
-        figure.legend(
-            handles, names, loc="outside upper center", ncols=3, frameon=False, fontsize=8
-        )
+        legend_above(figure, panels[1], columns=3)
         return save_png_and_svg(figure, stem)
 
 

@@ -1,4 +1,4 @@
-"""How a training went, from its ``metrics.jsonl``: the VAE's and the noise estimator's."""
+"""Training curves from ``metrics.jsonl``, of the VAE and of the noise estimator."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,17 +19,17 @@ Panels = Mapping[str, Mapping[str, str]]
 
 
 def names_of(panels: Panels) -> list[str]:
-    """Of all lines, in order."""
+    """List the names of all lines, in order."""
     return [name for lines in panels.values() for name in lines]
 
 
 def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panels: Panels) -> None:
-    """Draw a panel a quantity over the course of the training.
+    """Draw one panel per quantity, over the training.
 
     Args:
-        rows: What was recorded, in order.
-        x: Name of what the rows are counted in.
-        panels: Label of a panel's axis -> name of a line -> its label, empty for a single one.
+        rows: The records, in order.
+        x: Column for the horizontal axis.
+        panels: Axis label -> column of a line -> the line's label, empty if it is the only one.
     """
     places = [row[x] for row in rows]
     colours = list(COLOURS.values())
@@ -68,7 +68,7 @@ VAE_PANELS = {
 
 
 def report_pretraining(out: Path) -> None:
-    """Draw the course of the run folder ``out``, summarise it, and say where things lie."""
+    """Draw the training curves, write the summary into ``out``, and print the files' paths."""
     shown = [name for _, name, _ in SHOWN]
     rows = read_metrics(out, ["epoch", *shown, *names_of(VAE_PANELS)])
     course = out / FIGURES / "training.png"
@@ -98,14 +98,14 @@ ESTIMATOR_PANELS = {
 
 
 def report_estimator_training(out: Path) -> None:
-    """Draw the course of the run folder ``out``, summarise it, and say where things lie."""
+    """Draw the training curves, write the summary into ``out``, and print the files' paths."""
     rows = read_metrics(out, ["update", *names_of(ESTIMATOR_PANELS)])
     figure = out / FIGURES / "training.png"
     draw_training(figure, rows, "update", ESTIMATOR_PANELS)
     last = rows[-1]
     text = (
-        f"After {last['update']:,} updates the squared error of the noise on held-out latents is "
-        f"{last['held_out_loss']:.3f}; the denoiser that is exact for a Gaussian of the training "
+        f"After {last['update']:,} gradient steps the squared error of the noise on held-out "
+        f"latents is {last['held_out_loss']:.3f}. The exact denoiser of a Gaussian with the training "
         f"latents' moments has {last['held_out_loss_gaussian']:.3f}."
     )
     write_summary(out, "Noise estimator", text, [figure], [out / ESTIMATOR_FILE, out / METRICS])

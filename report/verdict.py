@@ -1,4 +1,4 @@
-"""What a comparison says in sentences: what to take, the paper's claim, what the budget changes."""
+"""The results of a comparison in sentences: recommendation, the paper's claim, both budgets."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from distill.recommend import (
     recommend,
 )
 from distill.results import ResultRow
-from planner.budget import Stage
+from planner.budget import BUDGETS, Stage
 from planner.strategies import CANONICAL
 from report.style import label, stage_steps
 
@@ -23,42 +23,43 @@ MEASURE_NAMES = {"w2_squared": "W2²", "pixel_l2": "pixel L2"}
 
 
 def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
-    """One a budget and stage, in the order of the rows."""
+    """One recommendation per stage, in the order of the rows."""
     stages = dict.fromkeys(row.stage for row in rows)
     return [recommend([row for row in rows if row.stage == stage]) for stage in stages]
 
 
 def recommendation_sentence(found: Sequence[Recommendation], num_steps: int) -> str:
-    """What to take for these latents, T and budgets, and what it gains: one sentence."""
-    clauses = []
+    """Which strategy to take for these latents, T and budgets, and its gain: short sentences."""
+    sentences = [f"These are the recommendations for these latents and T = {num_steps}."]
     for budget in dict.fromkeys(one.budget for one in found):
         stages = [one for one in found if one.budget == budget]
         advice = [_advice(one, num_steps) for one in stages if not one.all_as_good]
         equal = [one for one in stages if one.all_as_good]
         if equal:
             last = equal[-1]
-            steps = [f"{stage_steps(one.stage, num_steps):,}" for one in equal]
+            steps = _listed([f"{stage_steps(one.stage, num_steps):,}" for one in equal])
             advice.append(
-                f"{label(last.strategy)} at {_listed(steps)} "
-                f"(expected W2 {last.expected_w2:.3g}; all are equal within {AS_GOOD:.1%}, and it "
-                "makes the fewest merges)"
+                f"At {steps} steps all strategies are equal within {AS_GOOD:.1%} (expected W2 "
+                f"{last.expected_w2:.3g}); take {label(last.strategy)}, which makes the fewest "
+                "merges."
             )
-        clauses.append(f"with {BUDGET_NAMES[budget]}, in gradient steps, {_listed(advice)}")
-    return f"For these latents and T = {num_steps}, take: {'; '.join(clauses)}."
+        sentences.append(f"With {BUDGET_NAMES[budget]}: {' '.join(advice)}")
+    return " ".join(sentences)
 
 
 def _advice(one: Recommendation, num_steps: int) -> str:
-    following = label(str(one.next_best))  # there is one where not all are as good
+    following = label(str(one.next_best))  # there is a next best, as not all are equally good
     if one.next_best in one.as_good:
         gain = f"{following} is as good"
     else:
         gain = f"{one.advantage:.1%} below {following}"
     steps = stage_steps(one.stage, num_steps)
-    return f"{label(one.strategy)} at {steps:,} (expected W2 {one.expected_w2:.3g}, {gain})"
+    expected = f"expected W2 {one.expected_w2:.3g}"
+    return f"At {steps:,} steps take {label(one.strategy)} ({expected}, {gain})."
 
 
 def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
-    """Whether sequential BOOT is lowest of the paper's four at every stage, a line a budget."""
+    """Whether sequential BOOT is lowest of the paper's four at every stage, one text per budget."""
     sentences = []
     for budget in dict.fromkeys(row.budget for row in rows):
         here = [row for row in rows if row.budget == budget]
@@ -69,10 +70,12 @@ def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             standings = boot_standings(here, measure)
             holds = all(one.boot_is_lowest for one in standings)
             stages = ", ".join(
-                f"at {stage_steps(one.stage, num_steps):,} {_standing(one)}" for one in standings
+                f"at {stage_steps(one.stage, num_steps):,} steps {_standing(one)}"
+                for one in standings
             )
-            parts.append(f"by {name} it {'holds' if holds else 'does not hold'}: {stages}")
-        sentences.append(f"With {BUDGET_NAMES[budget]}, {'; '.join(parts)}.")
+            verdict = "holds" if holds else "does not hold"
+            parts.append(f"By {name} the claim {verdict}: {stages}.")
+        sentences.append(f"With {BUDGET_NAMES[budget]}: {' '.join(parts)}")
     return sentences
 
 
@@ -91,7 +94,7 @@ def _standing(one: Standing) -> str:
 
 
 def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
-    """What equal total training changes, stage by stage; none where one budget was run."""
+    """The effect of equal total training, one text per stage; none if only one budget was run."""
     w2 = {(row.budget, row.steps_per_merge, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
     if not all(any(budget == key[0] for key in w2) for budget in BUDGET_NAMES):
         return []
@@ -109,14 +112,17 @@ def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             if before is not None and after is not None and before != after
         ]
         total = stage_steps(Stage("total", length), num_steps)
-        when = f"From {length:,} per merge to {total:,} in total"
-        sentences.append(
-            f"{when}, W2² changes for {_listed(changes)}; lowest is "
-            f"{_lowest(rows, Stage('per_merge', length))} per merge, "
-            f"{_lowest(rows, Stage('total', length))} in total."
-            if changes
-            else f"{when}, no W2² changes in its first four digits."
+        when = f"From {length:,} steps per merge to {total:,} steps in total"
+        if not changes:
+            sentences.append(f"{when} no W2² changes in its first four digits.")
+            continue
+        before, after = (_lowest(rows, Stage(budget, length)) for budget in BUDGETS)
+        lowest = (
+            f"{before} is lowest under both budgets."
+            if before == after
+            else f"{before} is lowest per merge, {after} in total."
         )
+        sentences.append(f"{when} W2² changes for {_listed(changes)}. {lowest}")
     return sentences
 
 

@@ -20,32 +20,33 @@ from sampling.sample_faces import load_models
 from sampling.train_noise_estimator import load_parts
 
 Array = NDArray[np.float64]
-NOISE_DRAWS = 8  # noised copies of each latent
+NOISE_DRAWS = 8  # noised copies per latent
 
 
 @dataclass(frozen=True)
 class StepRow:
-    """The estimator's step x_t -> x_{t-1} against linear ones, on noised held-out latents.
+    """The estimator's step x_t -> x_{t-1} compared with linear steps, on noised held-out latents.
 
-    A departure is the mean squared difference between both steps' results over the mean squared
-    error of the linear one, whose truth is the step with the noise and the latent themselves: the
-    share of what a linear step leaves open that the estimator claims to know.
+        departure = E|x_est - x_lin|**2 / E|x_true - x_lin|**2
+
+    x_true is the step with the true latent and noise, so the departure is the share of the linear
+    step's squared error that the estimator claims to remove.
     """
 
     t: int
     from_full: float  # departure from the linear step with the full covariance
-    from_diagonal: float  # from the planner's, with the variances of the coordinates alone
+    from_diagonal: float  # departure from the planner's step, with the variances only
     error_removed: (
-        float  # share of the full-covariance step's squared error that the estimator saves
+        float  # share of the full-covariance step's squared error that the estimator really removes
     )
-    operator_error: float  # root mean square of fitted - closed_form below, over coordinates
+    operator_error: float  # root mean square over coordinates of fitted - closed_form
 
 
 @dataclass(frozen=True, eq=False)
 class Operators:
-    """One-step operators in the eigenbasis, row t - 1 of step t, and the departures."""
+    """One-step operators in the eigenbasis (row t - 1 belongs to step t), and the departures."""
 
-    eigenvalues: Array  # rising, (d,)
+    eigenvalues: Array  # in increasing order, (d,)
     closed_form: Array  # A_t, (T, d)
     fitted: Array  # least squares over noised latents, (T, d)
     rows: list[StepRow]
@@ -55,7 +56,7 @@ class Operators:
 def measure_operators(
     estimator: NoiseEstimator, latents: Tensor, schedule: NoiseSchedule, seed: int
 ) -> Operators:
-    """Fit a diagonal operator to every DDIM step of the estimator, and take its departures.
+    """Fit a diagonal operator to every DDIM step of the estimator, and compute the departures.
 
         a_i = sum c_i c'_i / sum c_i**2,  c = U^T (x_t - alpha_t mu),
         c' = U^T (x_{t-1} - alpha_{t-1} mu), sums over noised latents
@@ -102,10 +103,10 @@ def _ratio(part: Tensor, whole: Tensor) -> float:
 
 
 def compare_operators(config: OperatorConfig) -> Operators:
-    """Measure on the held-out latents; the departures go to ``results.csv``.
+    """Measure on the held-out latents and write the departures to ``results.csv``.
 
     Raises:
-        FileNotFoundError, ValueError: models, latents or run folder will not do.
+        FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
     models = load_models(config.estimator, config.vae, config.device)
     _, held_out, digest = load_parts(config.latents, config.vae)

@@ -1,4 +1,4 @@
-"""All samplers against the exact flow, and against latents that were held out."""
+"""The command compare_samplers: all samplers against the exact flow and held-out latents."""
 
 import time
 from collections.abc import Sequence
@@ -36,26 +36,26 @@ FACE_STEPS, FACE_COLUMNS = 10, 10
 REFERENCES = {(name, 0) for name in ("gaussian", "flow", "training")}
 ROWS = REFERENCES | {(name, steps) for name in SAMPLERS for steps in STEPS}
 MEASURE_AGAIN = "remove it and run again"
-MARGIN_FACTOR = (
-    5  # times as many samples, so that their noise is small beside the held-out latents'
-)
+MARGIN_COUNT = 10_000  # so many that their noise is small beside the held-out latents'
 
 
 @dataclass(frozen=True)
 class CompareRow:
-    """One sampler at one number of steps, or a reference, under the same measures."""
+    """A row of ``results.csv``: one sampler at one number of steps, or a reference."""
 
     name: str
     steps: int  # 0 for references
     w2: float  # sliced W2 to the held-out latents
-    to_flow: float | None  # root mean square distance to the exact flow of the same noise, over
-    # that between two unrelated latents; None where noise is added on the way
-    milliseconds: float  # of the walk, a sample
+    to_flow: (
+        float | None
+    )  # root mean square distance to the exact flow of the same noise, relative to
+    # two unrelated latents; None for samplers that add noise
+    milliseconds: float  # per sample
 
 
 @dataclass(frozen=True, eq=False)
 class SamplerComparison:
-    """All rows, the asked sampler's margins over the fitted Gaussian, and the models behind."""
+    """All rows, the margins of ``--sampler`` over the fitted Gaussian, and the models."""
 
     rows: list[CompareRow]
     margins: dict[str, Margin]
@@ -63,12 +63,12 @@ class SamplerComparison:
 
 
 def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
-    """Walk every sampler at 5 to 100 steps from the same noise.
+    """Run every sampler with 5 to 100 steps from the same noise.
 
-    Rows go to ``results.csv`` as they are found; the same call again goes on after the last.
+    Each row is written to ``results.csv`` at once. The same call resumes after the last row.
 
     Raises:
-        FileNotFoundError, ValueError: models, latents or run folder will not do.
+        FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
     models = load_models(config.estimator, config.vae, config.device)
     training, held_out, digest = load_parts(config.latents, config.vae)
@@ -101,7 +101,7 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
-    many = bank_seeds(config.seed, MARGIN_FACTOR * config.count)
+    many = bank_seeds(config.seed, MARGIN_COUNT)
     found = sample_latents(make_update(config), models, make_time_grid(config, config.steps), many)
     gaussian = gaussian_latents(models, many)
     beaten = margins(models.estimator, found, gaussian, held_out, config.seed)
@@ -109,7 +109,7 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
 
 
 def faces_by_sampler(config: CompareSamplersConfig, models: Models) -> dict[str, Tensor]:
-    """Images of the first few noises, in ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
+    """Faces of the first noises with ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
     seeds = bank_seeds(config.seed, FACE_COLUMNS)
     fine = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
     latents = {
@@ -123,13 +123,13 @@ def faces_by_sampler(config: CompareSamplersConfig, models: Models) -> dict[str,
 
 
 def relative_distance(found: Tensor, flow: Tensor) -> float:
-    """Root mean square distance over that between two unrelated latents of the flow."""
+    """Root mean square distance, relative to two unrelated latents of the flow."""
     apart = 2 * flow.var(dim=0).sum()
     return ((found - flow).square().sum(dim=1).mean() / apart).sqrt().item()
 
 
 def gaussian_latents(models: Models, seeds: Sequence[int]) -> Tensor:
-    """Draws from the Gaussian fitted to the training latents: its own exact flow, (N, d).
+    """Samples of the Gaussian fitted to the training latents, by its exact flow, (N, d).
 
     x_0 = mu + U diag(sqrt(lam)) U^T x_T
     """
@@ -142,9 +142,9 @@ def gaussian_latents(models: Models, seeds: Sequence[int]) -> Tensor:
 
 
 def exact_flow(models: Models, config: CompareSamplersConfig, seeds: Sequence[int]) -> Tensor:
-    """What the estimator's probability flow makes of each seed's noise, (N, d), solved finely.
+    """Latents of the estimator's probability flow from each seed's noise, finely solved, (N, d).
 
-    Computed once a run folder.
+    They are computed once per run folder.
     """
     path = config.out / FLOW_NAME
     if path.exists():
@@ -160,10 +160,10 @@ def exact_flow(models: Models, config: CompareSamplersConfig, seeds: Sequence[in
 
 
 def read_rows(path: Path) -> list[CompareRow]:
-    """Rows that an earlier call wrote; none where there is no such file.
+    """Rows that an earlier call wrote; none if there is no such file.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is damaged.
+        OSError, ValueError: the file cannot be read, or is damaged.
     """
     if not path.exists():
         return []

@@ -6,50 +6,51 @@ from typing import ClassVar, Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import CHANGES_NO_NUMBER
+from experiment.write import recorded_as
 
 Sampler = Literal[
     "ddim", "euler_log_snr", "dpmpp_2m", "dpm_2m", "ddpm_small", "ddpm_large", "euler_ancestral"
 ]
-LARGEST_Q = 1e7  # of sigma / alpha and of its inverse: beyond it float32 latents are lost
+LARGEST_Q = 1e7  # limit of sigma / alpha and of its inverse, for the sake of float32
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train the noise estimator on encoded latents, resuming where an earlier run stopped."""
+    """Train the noise estimator on encoded latents, or resume an earlier run."""
 
     latents: Path
-    """Folder of encode_latents, with the latents themselves (not --moments-only)."""
+    """Folder of encode_latents with latents (encoded without --moments-only)."""
     out: Path
-    """Run folder; the same command again resumes it."""
-    num_updates: int = 3_000
+    """Run folder. The same command resumes the run."""
+    gradient_steps: int = field(default=3_000, metadata=recorded_as("num_updates"))
     """Gradient steps."""
     batch_size: int = 512
-    """Noised latents in each step."""
+    """Noised latents per gradient step."""
     num_levels: int = 1_000
-    """T of the cosine schedule whose noise levels t = 1..T are trained on, all equally often."""
+    """T of the cosine schedule. Its noise levels t = 1..T are trained with equal probability."""
     width: int = 384
     """Hidden units of a residual block."""
     depth: int = 3
     """Residual blocks."""
     dropout: float = 0.2
-    """Share of hidden units left out in training, against overfitting."""
+    """Share of hidden units that dropout removes in training, against overfitting."""
     lr: float = 2e-3
-    """Peak learning rate of AdamW: warm-up over 5 % of the updates, under a cosine to zero."""
+    """Peak learning rate of AdamW, warmed up over 5 % of the steps under a cosine to zero."""
     weight_decay: float = 0.1
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     ema_decay: float = 0.99
-    """Of the exponential moving average of the weights, which is what is kept."""
+    """Decay of the exponential moving average of the weights. The average is saved."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """The MLP's products in bf16 or float32; auto is bf16 on CUDA. The rest is float32 always."""
+    """Precision of the MLP's products. auto is bf16 on CUDA. Everything else is float32."""
     seed: int = 0
-    """Decides initial weights, batches, noise levels and noise."""
+    """Seed of initial weights, batches, noise levels and noise."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 
     def __post_init__(self) -> None:
-        sizes = ("num_updates", "batch_size", "num_levels", "width", "depth")
+        sizes = ("gradient_steps", "batch_size", "num_levels", "width", "depth")
         refuse_not_positive(self, *sizes, "lr")
         refuse_below(self, 0, "weight_decay")
         refuse_bad_seeds(self, "seed")
@@ -61,7 +62,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WalkConfig:
-    """What decides a walk from noise to latents."""
+    """Flags of a walk from noise to latents."""
 
     sampler: Sampler = "dpmpp_2m"
     """Method that goes from noise to latents."""
@@ -80,7 +81,7 @@ class WalkConfig:
     vae: Path | None = None
     """Run folder of pretrain_vae, or a .safetensors file. Default: the embedded model."""
     seed: int = 0
-    """Decides the noise. The noise of sample i depends only on the seed and i."""
+    """Seed of the noise. The noise of sample i depends only on the seed and i."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
@@ -149,22 +150,22 @@ class CompareSamplersConfig(WalkConfig):
 
 @dataclass(frozen=True)
 class OperatorConfig:
-    """Set the noise estimator's DDIM steps beside the linear ones that merges are planned with."""
+    """Compare the noise estimator's DDIM steps with the linear steps that the planner assumes."""
 
     latents: Path
-    """Folder of encode_latents, whose held-out latents are noised and stepped."""
+    """Folder of encode_latents. Its held-out latents are noised and stepped."""
     out: Path
     """Run folder for the table and the figure."""
     num_steps: int = 32
     """Teacher steps T on the cosine schedule."""
     estimator: Path | None = None
-    """Run folder of train_noise_estimator, or a .safetensors file; without it, the embedded one."""
+    """Run folder of train_noise_estimator, or a .safetensors file. Default: the embedded model."""
     vae: Path | None = None
-    """Run folder of pretrain_vae, or a .safetensors file; without it, the embedded model."""
+    """Run folder of pretrain_vae, or a .safetensors file. Default: the embedded model."""
     seed: int = 0
     """Decides the noise."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
 

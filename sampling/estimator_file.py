@@ -1,4 +1,4 @@
-"""A noise estimator as a file: half-precision safetensors that name the VAE they belong to."""
+"""A noise estimator as a file: half-precision safetensors that record the VAE of the latents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,29 +23,29 @@ from sampling.noise_estimator import NoiseEstimator
 
 ESTIMATOR_KIND = "mergelab noise estimator, format 1"
 ESTIMATOR_FILE = "noise_estimator.safetensors"
-CHECKPOINT = "checkpoint.pt"  # of a training, beside the weights that it ends with
+CHECKPOINT = "checkpoint.pt"  # state of a training, beside the final weights
 EXACT = ("basis",)  # matrices kept in float32
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a noise estimator's file says of it, beside its weights."""
+    """Metadata of a noise estimator's file."""
 
     width: int
     depth: int
     updates: int
     latent_dim: int
-    vae_sha256: str  # of the VAE weights whose latents it was trained on
+    vae_sha256: str  # of the VAE whose latents were used for training
     data_fingerprint: str
 
 
 def embedded_estimator() -> Path:
-    """The trained model that comes with the package, for the embedded VAE."""
+    """File of the trained model in the package, for the embedded VAE."""
     return Path(__file__).parent / "pretrained" / ESTIMATOR_FILE
 
 
 def estimator_path(estimator: Path | None) -> Path:
-    """File of a run folder, of a weights file, or (None) of the embedded model."""
+    """The weights file in a run folder, the given file, or (None) the embedded model."""
     if estimator is None:
         return embedded_estimator()
     return estimator / ESTIMATOR_FILE if estimator.is_dir() else estimator
@@ -66,15 +66,15 @@ def load_estimator(path: Path) -> tuple[NoiseEstimator, Trained]:
 
     Raises:
         FileNotFoundError, OSError: the file is missing, or cannot be read.
-        ValueError: it is damaged, or does not fit the network.
+        ValueError: the file is damaged, or does not fit the network.
     """
     if not path.exists() and path.with_name(CHECKPOINT).exists():
         raise FileNotFoundError(
-            f"{path}: not there yet, as the training in this folder has not ended; give its "
-            "command again to go on with it"
+            f"{path}: not there yet: the training in this folder has not ended; repeat its "
+            "command to resume it"
         )
     tensors, metadata = read_tensors(path, ESTIMATOR_KIND)
-    with reading(path, "a noise estimator", "train again: python -m scripts.train_noise_estimator"):
+    with reading(path, "a noise estimator", "train again with mergelab train_noise_estimator"):
         sizes = ("width", "depth", "latent_dim")
         trained = Trained(
             **{name: metadata_integer(metadata, name, least=1) for name in sizes},
@@ -88,7 +88,7 @@ def load_estimator(path: Path) -> tuple[NoiseEstimator, Trained]:
 
 
 def _blank(trained: Trained, tensors: Mapping[str, Tensor]) -> NoiseEstimator:
-    """A network of that size, once the tensors have it: damaged sizes could fill the memory."""
+    """An untrained network of that size. Damaged sizes could fill the memory and are refused."""
     dim, width, depth = trained.latent_dim, trained.width, trained.depth
     checked_tensor(tensors, "basis", torch.float32, (dim, dim))
     for block in range(depth):
@@ -97,15 +97,15 @@ def _blank(trained: Trained, tensors: Mapping[str, Tensor]) -> NoiseEstimator:
 
 
 def refuse_other_vae(trained: Trained, estimator: Path, weights: Path) -> None:
-    """Refuse an estimator of another VAE's latents than those that ``weights`` decodes.
+    """Refuse an estimator that was trained on latents of another VAE than ``weights``.
 
     Raises:
-        ValueError: the weights file is not the one that the estimator names.
+        ValueError: the weights file is not the recorded one.
     """
     found = sha256(weights)
     if trained.vae_sha256 != found:
         raise ValueError(
             f"{estimator}: trained on latents of the VAE with SHA-256 {trained.vae_sha256[:16]}…, "
             f"not of {weights} ({found[:16]}…); give --vae that model, or train an estimator for "
-            "this one: scripts/encode_latents.py, then scripts/train_noise_estimator.py"
+            "this one: mergelab encode_latents, then mergelab train_noise_estimator"
         )

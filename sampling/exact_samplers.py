@@ -1,4 +1,4 @@
-"""Samplers on scalar Gaussians, where all about them is exact: orders, local KL, marginals."""
+"""Samplers on scalar Gaussians, where orders, local KL and marginals are known exactly."""
 
 import math
 
@@ -14,7 +14,7 @@ from diffusion.samplers import Update, sample
 Array = NDArray[np.float64]
 
 MEAN, VARIANCE = 0.7, 0.25  # of the data in ERRATA L-7
-ENDS = (-3.0, 3.0)  # of its grids, in the half log-SNR l
+ENDS = (-3.0, 3.0)  # ends of its grids, in the half log-SNR l
 X_START = 1.0
 
 
@@ -24,24 +24,24 @@ def scalar_denoiser(mean: float, variance: float) -> Denoiser:
 
 
 def smooth_grid(num_steps: int) -> TimeGrid:
-    """Uniform in l between ``ENDS``."""
+    """Grid uniform in l between ``ENDS``."""
     return grid_at(np.linspace(*ENDS, num_steps + 1))
 
 
 def alternating_grid(num_steps: int) -> TimeGrid:
-    """Between ``ENDS`` in steps of l of lengths 1, 2, 1, 2, ...: the ratio r never tends to 1."""
+    """Grid between ``ENDS`` with steps of relative length 1, 2, 1, 2, ...; r never tends to 1."""
     lengths = np.resize([1.0, 2.0], num_steps)
     share = np.append(0.0, lengths.cumsum()) / lengths.sum()
     return grid_at(ENDS[0] + (ENDS[1] - ENDS[0]) * share)
 
 
 def marginal_variance(grid: TimeGrid, variance: float) -> Array:
-    """m = alpha**2 V + sigma**2 at every level, (N + 1,)."""
+    """Marginal variance m = alpha**2 V + sigma**2 at every level, (N + 1,)."""
     return grid.alpha**2 * variance + grid.sigma**2
 
 
 def endpoint_error(update: Update, grid: TimeGrid) -> float:
-    """Distance of a deterministic sampler's end to the probability flow's, both from ``X_START``.
+    """Distance between the ends of a deterministic sampler and of the flow, both from ``X_START``.
 
     The flow of N(mu, V) keeps (x - alpha mu) / sqrt(m).
     """
@@ -55,8 +55,8 @@ def endpoint_error(update: Update, grid: TimeGrid) -> float:
 def end_variance(update: Update, grid: TimeGrid, variance: float) -> float:
     """Exact variance at the end on N(0, V) data, from the exact marginal at the start.
 
-    A sampler is then linear: row 0 walks from 1 without noise, row k from 0 with a 1 for step k's
-    noise, and the squares of where they end are the shares of the variances.
+    For such data a sampler is linear. Row 0 starts at 1 without noise; row k starts at 0 with noise
+    1 in step k only. The squares of their ends are the coefficients of the variances.
     """
     rows = torch.eye(grid.num_steps + 1, dtype=torch.float64)
     noise = rows[:, 1:].T[:, :, None]  # (N, N + 1, 1)
@@ -70,7 +70,7 @@ def local_kl(update: Update, l_start: float, h: float, variance: float) -> float
 
         KL = (rho - 1 - log rho) / 2,  rho = variance / exact variance
 
-    Multistep samplers get the exact flow's own past, one step of the same length back.
+    Multistep samplers get the state of the exact flow one step of the same length earlier.
     """
     grid = grid_at(np.array([l_start - h, l_start, l_start + h]))
     past, here, there = marginal_variance(grid, variance)
@@ -86,5 +86,5 @@ def local_kl(update: Update, l_start: float, h: float, variance: float) -> float
 
 
 def fitted_exponent(lengths: Array, values: Array) -> float:
-    """Slope of log value over log length, by least squares."""
+    """Least-squares slope of log value over log length."""
     return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])

@@ -1,4 +1,4 @@
-"""What [SCH] prints, what is right, and what each measures, side by side."""
+"""Claims of [SCH]: the printed formula, the correct one, and the measured value of each."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,18 +26,18 @@ KL_LENGTHS = np.array([0.1, 0.05, 0.025, 0.0125])
 DRIFT_SLOPE, DRIFT_TIME = 0.7, 1e-3  # w = 0.7 z, and h
 KL_START = 0.2  # the half log-SNR where a step's KL is measured
 Factors = tuple[float, float]
-"""Of x_t and of eps in a printed update."""
+"""Factors of x_t and of eps in a printed update."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the source against measurements."""
+    """A row of ``results.csv``: one claim of the source with measurements."""
 
     source: str  # equation
     claim: str
-    printed: str  # what the printed formula measures
-    corrected: str  # what this project uses instead
-    measured: str  # what that measures
+    printed: str  # measured with the printed formula
+    corrected: str  # formula that this project uses
+    measured: str  # measured with that formula
 
 
 def printed_euler(alpha_t: float, sigma_t: float, alpha_u: float, sigma_u: float) -> Factors:
@@ -56,7 +56,7 @@ def printed_endpoint_error(
     grid: TimeGrid,
     x_start: float = X_START,
 ) -> float:
-    """As ``endpoint_error``, for a printed update."""
+    """Distance between the ends of a printed update and of the probability flow."""
     x = x_start
     for step in grid.steps():
         score_scale = step.sigma_t / (step.alpha_t**2 * VARIANCE + step.sigma_t**2)
@@ -88,7 +88,7 @@ def undrifted_variance(grid: TimeGrid, variance: float) -> float:
 
 
 def kl_of_drift(variance: float) -> float:
-    """KL / h**2 of N(0, V) moved by w = 0.7 z for a short time h, exactly."""
+    """Exact KL / h**2 after N(0, V) moved by w = 0.7 z for a short time h."""
     moved = (1 + DRIFT_TIME * DRIFT_SLOPE) ** 2 * variance
     excess = moved / variance - 1
     return (excess - math.log1p(excess)) / 2 / DRIFT_TIME**2

@@ -7,7 +7,7 @@ from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import Estimate
 
 FREQUENCIES = 16
-SMALLEST_VARIANCE = 1e-6  # of an eigenvalue: keeps directions without data finite
+SMALLEST_VARIANCE = 1e-6  # of an eigenvalue, so that directions without data stay finite
 
 
 class ResidualBlock(nn.Module):
@@ -20,7 +20,7 @@ class ResidualBlock(nn.Module):
         self.modulation = nn.Linear(width, 2 * width)
         self.dropout = nn.Dropout(dropout)
         self.outer = nn.Linear(width, width)
-        # What is linear in x_t is known in closed form, so features must bend from the start.
+        # The part linear in x_t is known in closed form, so features are nonlinear from the start.
         nn.init.normal_(self.inner.weight, std=(2 / width) ** 0.5)
 
     def forward(self, hidden: Tensor, level: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """F of the estimator below, 0 before it is trained."""
+    """The function F of the estimator below; it is 0 before training."""
 
     def __init__(self, dim: int, width: int, depth: int, dropout: float) -> None:
         super().__init__()
@@ -55,8 +55,8 @@ class ResidualMLP(nn.Module):
         """
         waves = angle * torch.arange(1, FREQUENCIES + 1, device=angle.device)
         waves = torch.cat([waves.sin(), waves.cos()], dim=1).expand(len(whitened), -1)
-        # Slope of the log-likelihood in a common scale of x_0 - mu, over its spread for Gaussians:
-        # how much larger than usual this latent is, as far as the noise lets see.
+        # Slope of the log-likelihood in a common scale of x_0 - mu, relative to its standard
+        # deviation for Gaussians: how much larger than usual this latent is.
         slope = (share * (whitened.square() - 1)).sum(dim=1, keepdim=True)
         scale = slope / share.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
         level = self.embed_level(torch.cat([waves, scale], dim=1))
@@ -68,7 +68,7 @@ class ResidualMLP(nn.Module):
 
 
 class NoiseEstimator(nn.Module):
-    """eps_hat(x_t, alpha, sigma) for latents (B, d), whatever the schedule they were noised by.
+    """eps_hat(x_t, alpha, sigma) for latents (B, d) noised by any schedule.
 
     In the eigenbasis of the data, with c = U^T (x_t - alpha mu) and n = alpha**2 lam + sigma**2,
 
@@ -119,7 +119,7 @@ class NoiseEstimator(nn.Module):
             return Estimate(centre + x_0 @ self.basis.T, eps @ self.basis.T)
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Estimate:
-        """The same for one noise level, as samplers call it."""
+        """Estimate at one noise level, the form that samplers call."""
         level = x_t.new_tensor([[alpha], [sigma]])
         estimate: Estimate = self(x_t, level[:1], level[1:])
         return estimate

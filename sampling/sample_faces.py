@@ -1,4 +1,4 @@
-"""New faces from noise: the estimator, a sampler and the VAE's decoder, wired."""
+"""The command sample_faces: new faces from noise by estimator, sampler and decoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ from vae.model import VAE, to_uint8
 
 SAMPLES_KIND = "mergelab samples, format 1"
 SAMPLES_FILE = "samples.safetensors"
-SCHEDULE_STEPS = 1_000  # T of the schedules whose levels spacing t picks from
-BATCH = 1_024  # samples walked together; changes no result
+SCHEDULE_STEPS = 1_000  # T of the schedules from which --spacing t takes its levels
+BATCH = 1_024  # samples computed together; it changes no result
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Models:
 
 
 def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models:
-    """Load both, embedded ones where None.
+    """Load both models; None means the embedded one.
 
     Raises:
-        FileNotFoundError, ValueError: missing, damaged, or not made for each other.
+        FileNotFoundError, ValueError: a file is missing or damaged, or they do not fit each other.
     """
     picked = pick_device(device)
     estimator, weights = estimator_path(estimator), weights_path(vae)
@@ -54,7 +54,7 @@ def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models
 
 
 def make_time_grid(config: WalkConfig, steps: int, schedule: str = "cosine") -> TimeGrid:
-    """The grid of ``steps`` steps that the flags ask for.
+    """The grid of ``steps`` steps that the flags describe.
 
     Args:
         schedule: Name or file of the schedule of ``--spacing t``.
@@ -76,14 +76,14 @@ def make_time_grid(config: WalkConfig, steps: int, schedule: str = "cosine") -> 
 
 
 def make_update(config: WalkConfig) -> Update:
-    """The sampler that the flags ask for."""
+    """The sampler that the flags describe."""
     if config.sampler != "ddim" or config.eta == 0:
         return SAMPLERS[config.sampler]
     return partial(ddim, eta=config.eta)
 
 
 def sample_latents(update: Update, models: Models, grid: TimeGrid, seeds: Sequence[int]) -> Tensor:
-    """One sample a seed, (len(seeds), d), on the CPU; batching changes nothing."""
+    """One sample per seed, (len(seeds), d), on the CPU. The batch size changes no result."""
     found = []
     for first in range(0, len(seeds), BATCH):
         drawn = walk_noise(seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean))
@@ -103,7 +103,7 @@ def sample_faces(config: SampleConfig) -> Tensor:
     """Draw faces into ``samples.safetensors``; returns the images, (count, 3, 64, 64) in [0, 1].
 
     Raises:
-        FileNotFoundError, ValueError: models, grid or run folder will not do.
+        FileNotFoundError, ValueError: models, grid or run folder are not usable.
     """
     models = load_models(config.estimator, config.vae, config.device)
     grid = make_time_grid(config, config.steps, config.schedule)

@@ -20,7 +20,7 @@ from vae.train import learning_rate
 Estimator = Callable[[Tensor, Tensor, Tensor], Estimate]
 """(x_t (B, d), alpha (B, 1), sigma (B, 1)) -> Estimate."""
 
-EVALUATION_DRAWS = 8  # noise levels that each held-out latent is measured at
+EVALUATION_DRAWS = 8  # noise levels per held-out latent
 EVALUATION_SEED = 0
 
 
@@ -53,7 +53,7 @@ def train_updates(
     """Gradient steps, in place on ``model``, ``average`` and ``optimizer``.
 
     Returns:
-        The loss before each update, (len(updates),), on the CPU.
+        The loss before each gradient step, (len(updates),), on the CPU.
     """
     device = latents.device
     bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
@@ -62,14 +62,14 @@ def train_updates(
     model.train()
     for update in updates:
         number = update_seed(config.seed, update)
-        torch.manual_seed(number)  # dropout draws from the global generator
+        torch.manual_seed(number)  # dropout uses the global generator
         generator = torch.Generator(device).manual_seed(number)
         draw: dict[str, Any] = {"generator": generator, "device": device}
         x_0 = latents[torch.randint(len(latents), (config.batch_size,), **draw)]
         level = levels[torch.randint(len(levels), (config.batch_size,), **draw)]
         eps = torch.randn(x_0.shape, **draw)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(update, config.num_updates, config.lr)
+            group["lr"] = learning_rate(update, config.gradient_steps, config.lr)
 
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = eps_errors(model, x_0, level, eps).mean()
@@ -85,7 +85,7 @@ def train_updates(
 
 @torch.no_grad()
 def held_out_losses(model: NoiseEstimator, latents: Tensor, num_levels: int) -> dict[str, float]:
-    """Mean loss on latents (N, d), the same noise at every call, and of the Gaussian part alone."""
+    """Mean loss on latents (N, d) and that of the Gaussian part alone, with the same noise."""
     device = latents.device
     levels = noise_levels(num_levels, device)
     generator = torch.Generator(device).manual_seed(EVALUATION_SEED)
@@ -109,11 +109,11 @@ NUM_STEPS, Q_MAX, Q_MIN = 40, 20.0, 0.02
 
 @torch.no_grad()
 def calibrate(model: NoiseEstimator, seed: int) -> None:
-    """Move ``centre`` and ``spread``, in place, until the flow has the data's mean and variances.
+    """Move ``centre`` and ``spread``, in place, until samples have the data's mean and variances.
 
-    A network that has seen its latents often denoises new ones a little too boldly, and its flow
-    ends a few per cent too narrow. What the flow makes of noise is set beside what the Gaussian's
-    own flow, mu + U diag(sqrt(lam)) U^T x_T, makes of the same noise, direction by direction:
+    A network that has seen its latents often removes a little too much noise from new ones, so its
+    samples are a few per cent too narrow. Samples of the flow are compared with samples of the
+    Gaussian's flow, mu + U diag(sqrt(lam)) U^T x_T, from the same noise, for each direction:
 
         centre += mean of the difference,  spread *= ratio of the variances
     """

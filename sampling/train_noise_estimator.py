@@ -1,4 +1,4 @@
-"""The job that trains a noise estimator on encoded latents, resumable every few updates."""
+"""The command train_noise_estimator: trains on encoded latents and can be resumed."""
 
 import json
 import math
@@ -36,13 +36,13 @@ UPDATES_PER_SAVE = 250
 
 
 def train_noise_estimator(config: TrainConfig) -> None:
-    """Train; evaluate and save every ``UPDATES_PER_SAVE`` updates; write the weights at the end.
+    """Train; evaluate and save every ``UPDATES_PER_SAVE`` steps; write the weights at the end.
 
-    The same call again goes on where a run stopped.
+    The same call resumes an earlier run.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: the latents or the run folder will not do.
-        FloatingPointError: the loss stopped being finite; what was saved before stays.
+        FileNotFoundError, OSError, ValueError: the latents or the run folder are not usable.
+        FloatingPointError: the loss is not finite. The earlier state is kept.
     """
     device = pick_device(config.device)
     path = latents_path(config.latents)
@@ -62,14 +62,14 @@ def train_noise_estimator(config: TrainConfig) -> None:
     done = _resume(config, model, average, optimizer)
 
     print(f"{len(training)} latents to train on, {len(held_out)} held out, on {device}")
-    with tqdm(total=config.num_updates, initial=done, unit="update", desc="train") as bar:
-        while done < config.num_updates:
+    with tqdm(total=config.gradient_steps, initial=done, unit="update", desc="train") as bar:
+        while done < config.gradient_steps:
             started = time.perf_counter()
-            updates = range(done, min(done + UPDATES_PER_SAVE, config.num_updates))
+            updates = range(done, min(done + UPDATES_PER_SAVE, config.gradient_steps))
             losses = train_updates(model, average, optimizer, training, updates, config, bar)
             seconds = time.perf_counter() - started
             done = updates.stop
-            if done == config.num_updates:
+            if done == config.gradient_steps:
                 calibrate(averaged.eval(), config.seed)
             row = {
                 "update": done,
@@ -92,16 +92,16 @@ def train_noise_estimator(config: TrainConfig) -> None:
         vae_sha256=latents.vae_sha256,
         data_fingerprint=latents.data_fingerprint,
     )
-    # Not before the end: weights that are not calibrated sample worse, and nothing tells them.
+    # Written only at the end: uncalibrated weights sample worse and look the same.
     save_estimator(config.out / ESTIMATOR_FILE, averaged, trained)
 
 
 def load_parts(latents: Path, vae: Path | None) -> tuple[Tensor, Tensor, str]:
-    """Latents to train on and held-out ones, (N, d) each, of this VAE; the SHA-256 of their file.
+    """Training and held-out latents of this VAE, (N, d) each, and the SHA-256 of their file.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: they are missing, damaged, another VAE's, or in
-            one part.
+        FileNotFoundError, OSError, ValueError: they are missing, damaged, or another VAE's, or one
+            of the two sets is empty.
     """
     path = latents_path(latents)
     found = load_latents(path)
@@ -110,10 +110,10 @@ def load_parts(latents: Path, vae: Path | None) -> tuple[Tensor, Tensor, str]:
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
-    """Latents to train on and held-out ones, (N, d) each, as the VAE's own training was split.
+    """Training and held-out latents, (N, d) each, with the split of the VAE's own training.
 
     Raises:
-        ValueError: the file keeps moments only, or one of the two parts is empty.
+        ValueError: the file holds only moments, or one of the two sets is empty.
     """
     if latents.codes is None or latents.splits is None:
         raise ValueError(
@@ -158,7 +158,7 @@ def _resume(
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
 ) -> int:
-    """Load the last checkpoint in place, if any, and drop metrics written after it."""
+    """Load the last checkpoint in place, if any, and drop the metrics written after it."""
     path, metrics = config.out / CHECKPOINT, config.out / METRICS
     if not path.exists():
         metrics.unlink(missing_ok=True)
@@ -166,8 +166,8 @@ def _resume(
     with reading(path, "a whole checkpoint of this run", "remove it to train from the start"):
         state = read_checkpoint(path)
         done = integer(state, "updates_done")
-        if done > config.num_updates:
-            raise ValueError(f"updates_done is {done}, this run has {config.num_updates}")
+        if done > config.gradient_steps:
+            raise ValueError(f"updates_done is {done}, this run has {config.gradient_steps}")
         weights = check_weights(field(state, "model", dict), model.state_dict())
         averages = check_weights(field(state, "average", dict), average.state_dict())
         gradients = check_adam(field(state, "optimizer", dict), list(model.parameters()))

@@ -15,7 +15,7 @@ def random_directions(count: int, dim: int, seed: int) -> Tensor:
 
 
 def sliced_w2_squared(samples: Tensor, others: Tensor, directions: Tensor) -> Tensor:
-    """Squared W2 between the projections of two samples, (P,), one a direction; exact.
+    """Exact squared W2 between the projections of two samples, (P,), one value per direction.
 
         W2**2 = integral over u in (0, 1) of (Q(u) - Q'(u))**2,  Q the empirical quantiles
 
@@ -23,11 +23,11 @@ def sliced_w2_squared(samples: Tensor, others: Tensor, directions: Tensor) -> Te
 
     Args:
         samples, others: (N, d) and (M, d); N and M may differ.
-        directions: Columns, (d, P), of unit length unless directions shall count differently.
+        directions: Columns, (d, P). Their lengths weigh the directions; unit vectors weigh equally.
     """
     projected, other = (part @ directions for part in (samples, others))
     rows, columns = len(projected), len(other)
-    # Both quantile functions are constant between the ends i/N and j/M: whole numbers over NM.
+    # Both quantile functions are constant between the points i/N and j/M, multiples of 1/(NM).
     ends = torch.cat(
         [torch.arange(1, rows + 1) * columns, torch.arange(1, columns + 1) * rows]
     ).unique()
@@ -43,21 +43,21 @@ NUM_DIRECTIONS = 500
 
 @dataclass(frozen=True)
 class Margin:
-    """Sliced W2**2 to the held-out latents, of a reference and of the samples."""
+    """Sliced W2**2 of a reference and of the samples to the held-out latents."""
 
     reference: float
     samples: float
-    standard_error: float  # of reference - samples, for the choice of the held-out latents
+    standard_error: float  # of reference - samples, due to the choice of held-out latents
 
 
 def margin(samples: Tensor, reference: Tensor, held_out: Tensor, directions: Tensor) -> Margin:
-    """Sliced W2**2 of both clouds, and the standard error of its difference by the jackknife.
+    """Sliced W2**2 of both samples, and the jackknife standard error of the difference.
 
         error**2 = (K - 1) / K sum_k (difference without fold k - their mean)**2
 
     Args:
-        samples, reference, held_out: (N, d), (N, d), (M, d); N alike, as sampling noise adds to W2.
-        directions: (d, P), the same for both clouds, so that what these share cancels.
+        samples, reference, held_out: (N, d), (N, d), (M, d). Equal N, because sampling noise adds
+        to W2. directions: (d, P), the same for both, so that common errors cancel.
     """
 
     def both(others: Tensor) -> list[float]:
@@ -77,8 +77,9 @@ def margins(
 ) -> dict[str, Margin]:
     """Margins along two kinds of directions.
 
-    Random ones, where sums of many coordinates look Gaussian whatever the latents are; and the
-    principal directions of the training latents, scaled to unit variance.
+    The first kind are random directions, along which sums of many coordinates look Gaussian for any
+    latents. The second are the principal directions of the training latents, scaled to unit
+    variance.
     """
     kinds = {
         "random directions": random_directions(NUM_DIRECTIONS, held_out.shape[1], seed),

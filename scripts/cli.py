@@ -22,7 +22,7 @@ from experiment.write import recorded_name
 from scripts.interrupts import INTERRUPTIONS, begin
 
 Config = TypeVar("Config")
-# What torch says, on a CPU and on CUDA, and NumPy, where they raise no MemoryError.
+# Messages of torch (CPU and CUDA) and NumPy for lack of memory without MemoryError.
 _OUT_OF_MEMORY = (
     "allocate memory",
     "out of memory",
@@ -42,8 +42,8 @@ MOVED = {
 def main(config: type[Config], job: Callable[[Config], None], description: str | None) -> None:
     """Parse ``sys.argv`` into ``config`` and run ``job``.
 
-    A mistake of the user's (a bad flag, file or value) ends with one line on stderr and status 2,
-    an interruption with status 130; both leave what was computed.
+    A user's mistake (a bad flag, file or value) ends with one line on stderr and status 2, an
+    interruption with status 130. Both keep what was computed.
     """
     asked = None
     begin()
@@ -61,12 +61,12 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
 
 
 def _take_leave() -> NoReturn:
-    print("interrupted; the same command again goes on from here", file=sys.stderr)
+    print("interrupted; the same command resumes the run", file=sys.stderr)
     raise SystemExit(130) from None
 
 
 def _refuse_mistake(error: BaseException, asked: object) -> None:
-    """End with one line where the error is a mistake of the user's, or a lack of memory."""
+    """End with one line if the error is a user's mistake or a lack of memory."""
     lacking = isinstance(error, MemoryError) or any(part in str(error) for part in _OUT_OF_MEMORY)
     if lacking and asked is not None:
         most = _largest_number(asked)
@@ -87,7 +87,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _largest_number(config: object) -> str:
-    """The flag with the largest number, the first to lower where memory runs out."""
+    """The flag with the largest number: the first one to lower if memory runs out."""
     given = {
         name: max(value) if isinstance(value, tuple) and value else value
         for name, value in vars(config).items()
@@ -98,9 +98,9 @@ def _largest_number(config: object) -> str:
 
 
 def _only_writer(config: object) -> AbstractContextManager[None]:
-    """Keep other commands out of the folder that this one writes to."""
+    """Lock the run folder of this command, if it has one."""
     out = getattr(config, "out", None)
-    # Of the processes that torchrun starts for one run, the first writes.
+    # Of the processes that torchrun starts, only the first writes.
     if out is None or os.environ.get("RANK", "0") != "0":
         return contextlib.nullcontext()
     return only_writer(out)
@@ -153,16 +153,16 @@ def present_spelling(config: type, arguments: Sequence[str]) -> list[str]:
 
 
 def _complaint(box: str) -> str:
-    """What tyro says within its frame, as one line.
+    """The text inside the frame that tyro draws, as one line.
 
     tyro has no public way to get the text without the frame, and every refusal is one line.
     """
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    # Where the terminal takes no Unicode, rules are dashes, and one is below the title too.
+    # On terminals without Unicode, rules are dashes, and there is one below the title too.
     below = itertools.dropwhile(lambda line: not line.strip("-"), lines)
     above = itertools.takewhile(lambda line: line.strip("─-"), below)
     text = " ".join(" ".join(above).split()).rstrip(".")
-    # Names of flags help a user, names of our classes do not.
+    # A user knows flags, not the names of our classes.
     named = re.match(r"Error parsing (--[\w-]+|\w+): (.*)", text)
     if named is None:
         return text

@@ -1,6 +1,6 @@
-"""Report versions, device, embedded models and caches, and what is wrong with them.
+"""Check versions, device, embedded models and caches.
 
-Exit status 1 where something is.
+The exit status is 1 if there is a fault.
 
 Example:
     mergelab doctor
@@ -15,16 +15,16 @@ from vae.config import DEFAULT_CACHE
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Look at the installation."""
+    """Check the installation."""
 
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     cache: Path = DEFAULT_CACHE
-    """Folder for the decoded images."""
+    """Folder of the cache of decoded images."""
 
 
 def run(config: DoctorConfig) -> None:
-    """Print every finding, then the problems."""
+    """Print every result, then the faults."""
     from scripts.health import examine
 
     problems = []

@@ -1,4 +1,4 @@
-"""What a machine offers mergelab, and what is wrong with it."""
+"""Checks of the installation for the command doctor."""
 
 import os
 import re
@@ -31,15 +31,15 @@ SUMS = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
     found: str
-    wrong: str = ""  # what is wrong and how to mend it; empty where all is well
+    wrong: str = ""  # the fault and its remedy; empty if there is none
 
 
 def examine(device_name: str, cache: Path) -> Iterator[Finding]:
-    """Look at versions, device, planner, embedded models and cache, one after another."""
+    """Check versions, device, planner, embedded models and cache, one after another."""
     device = pick_device(device_name)
     made = provenance(str(device))
     yield Finding("commit", str(made["git_commit"] or "not a git checkout"))
@@ -58,18 +58,18 @@ def examine(device_name: str, cache: Path) -> Iterator[Finding]:
 
 
 def examine_device(device: torch.device) -> Finding:
-    """Whether the device multiplies as the CPU does in float64."""
+    """Whether matrix products on the device agree with float64 on the CPU."""
     left, right = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
     product = (left.to(device) @ right.to(device)).cpu().double()
     off = float((product - left.double() @ right.double()).abs().max())
     found = f"{device}, CUDA {torch.version.cuda or 'not built in'}"
-    # TF32 keeps 10 bits of the mantissa: 64 products of size 1 are off by some 0.01.
+    # TF32 has 10 bits of mantissa: a sum of 64 products of size 1 has an error of about 0.01.
     wrong = "" if off < 0.1 else f"a product of matrices is off by {off:.2g}; try --device cpu"
     return Finding("device", found, wrong)
 
 
 def examine_planner() -> Finding:
-    """Whether the compiled search finds what theory proves: BOOT at 0.5, vanilla at 3."""
+    """Whether the compiled search finds the optima of the theory: BOOT at 0.5, vanilla at 3."""
     problem = make_problem(cosine_schedule(8), np.array([0.5, 3.0])).with_training(train_time=1.6)
     searched = optimal_values(problem, full_search=True)
     proven = [
@@ -82,7 +82,7 @@ def examine_planner() -> Finding:
 
 
 def examine_files(folder: Path) -> Iterator[Finding]:
-    """Whether the files that come with a package are the ones that its SHA256SUMS names."""
+    """Whether the embedded files of a package have the hashes in its SHA256SUMS."""
     name = f"{folder.parent.name}/{folder.name}"
     try:
         sums = read_sums(folder / SUMS)
@@ -99,11 +99,11 @@ def examine_files(folder: Path) -> Iterator[Finding]:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """File -> SHA-256 that a SHA256SUMS names.
+    """File -> SHA-256 in a SHA256SUMS.
 
     Raises:
         FileNotFoundError, OSError: it is missing, or cannot be read.
-        ValueError: a line is no digest and file name.
+        ValueError: a line is not a digest and a file name.
     """
     with reading(path, f"a whole {SUMS}", "install mergelab again"):
         sums: dict[str, str] = {}
@@ -116,7 +116,7 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 def examine_vae(device: torch.device) -> Finding:
-    """Whether the embedded VAE decodes the mean of the latents that come with it."""
+    """Whether the embedded VAE decodes the mean of the embedded latents."""
 
     def decode() -> Tensor:
         weights = embedded_vae()
@@ -128,7 +128,7 @@ def examine_vae(device: torch.device) -> Finding:
 
 
 def examine_estimator(device: torch.device) -> Finding:
-    """Whether the embedded noise estimator belongs to the embedded VAE, and denoises."""
+    """Whether the embedded noise estimator belongs to the embedded VAE and works."""
 
     def denoise() -> Tensor:
         models = load_models(None, None, str(device))
@@ -148,7 +148,7 @@ def _try(what: str, works: str, use: Callable[[], Tensor]) -> Finding:
 
 
 def examine_cache(cache: Path) -> Finding:
-    """The cache of decoded images; no problem where there is none yet."""
+    """The cache of decoded images. A missing cache is not a fault."""
     nearest = next(path for path in (cache, *cache.absolute().parents) if path.exists())
     if nearest.is_dir() and not os.access(nearest, os.W_OK):
         return Finding("image cache", str(cache), f"{nearest} cannot be written; give --cache")

@@ -13,8 +13,8 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-INTERRUPTIONS: list[int] = []  # signals that came
-_SOON = 0.05  # seconds; long enough for a destructor to end
+INTERRUPTIONS: list[int] = []  # signals received
+_SOON = 0.05  # seconds, long enough for a destructor to end
 _show_ignored = sys.unraisablehook
 
 
@@ -37,13 +37,13 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
     if issubclass(ignored.exc_type, KeyboardInterrupt):
-        main = threading.main_thread().ident  # the one whose sleep or read it has to end
+        main = threading.main_thread().ident  # its sleep or read has to end
         threading.Timer(_SOON, signal.pthread_kill, [main, signal.SIGINT]).start()
-    elif not INTERRUPTIONS:  # else half-made objects of libraries complain as they go
+    elif not INTERRUPTIONS:  # after an interruption, half-made objects of libraries complain here
         _show_ignored(ignored)
 
 
 sys.unraisablehook = _interrupt_again
-# In the background of a shell it is ignored, and stays so.
+# In the background of a shell SIGINT is ignored, and stays ignored.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)

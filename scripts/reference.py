@@ -51,7 +51,7 @@ def _cell(text: str) -> str:
 
 
 def flags(config: type) -> Iterator[tuple[str, str, str]]:
-    """Flag with its value, default, and meaning, of every field."""
+    """Flag with its value, default and meaning, for every field."""
     hints = get_type_hints(config)
     meanings = field_docs(config)
     for field in fields(config):
@@ -65,10 +65,10 @@ def flags(config: type) -> Iterator[tuple[str, str, str]]:
 
 
 def values(hint: object) -> str:
-    """What may stand after a flag of this type.
+    """The kind of value that follows a flag of this type.
 
     Raises:
-        TypeError: a type that no config has used yet.
+        TypeError: no config has used this type yet.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
@@ -91,7 +91,7 @@ def _default(field: Field) -> str:
 def _shown(value: object) -> str:
     if value is None or value == ():
         return "none"
-    if value == DEFAULT_CACHE:  # what lies in a home folder must not be printed
+    if value == DEFAULT_CACHE:  # the name of the home folder must not be printed
         return "`~/.cache/mergelab`, below `$XDG_CACHE_HOME` if set"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -101,7 +101,7 @@ def _shown(value: object) -> str:
 
 
 def field_docs(config: type) -> dict[str, str]:
-    """The string under each field of a dataclass, its bases included."""
+    """The string under each field of a dataclass and of its bases."""
     docs: dict[str, str] = {}
     for part in reversed(config.__mro__[:-1]):
         (definition,) = ast.parse(dedent(inspect.getsource(part))).body

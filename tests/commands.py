@@ -50,7 +50,7 @@ COMMANDS = {
     ),
     "decode_grids": "--run {made}/compare_strategies --out {out} --columns 2 --device cpu",
     "train_noise_estimator": (
-        "--latents {made}/encode_latents --out {out} --num-updates 6 --batch-size 8 "
+        "--latents {made}/encode_latents --out {out} --gradient-steps 6 --batch-size 8 "
         "--num-levels 10 --width 8 --depth 1 --device cpu"
     ),
     "sample_faces": (

@@ -1,5 +1,6 @@
 """Small real inputs: images drawn here, and a VAE with latents of its own."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from vae.checkpoint import VAE_FILE, save_vae
 from vae.images import DEFAULT_IMAGE_SIZE
 from vae.latents import LATENTS_FILE, Latents, moments, save_latents
 from vae.model import LATENT_DIM, VAE
+
+# A shell without job control starts background processes with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def draw_image(seed: int, size: tuple[int, int] = (178, 218)) -> Image.Image:

@@ -99,7 +99,7 @@ def test_a_state_of_another_size_is_told(vae_state, tmp_path):
     whole = torch.load(vae_state[1])
     other = whole | {"model": VAE(48).state_dict()}
     path = in_folder(tmp_path, bytes_of(other))
-    with pytest.raises(ValueError, match=r"does not fit the network: .* remove it to go on from"):
+    with pytest.raises(ValueError, match=r"does not fit the network: .* remove it to"):
         read_state(path)
 
 
@@ -114,7 +114,7 @@ def estimator_run(tmp_path_factory):
     config = TrainConfig(
         latents=latents,
         out=folder / "run",
-        num_updates=8,
+        gradient_steps=8,
         batch_size=16,
         width=8,
         depth=1,
@@ -145,7 +145,7 @@ def resume(config, files, name, content):
         except FloatingPointError:  # of a weight that is wrong, but a number
             return None
         rows = [json.loads(row) for row in (path.parent / "metrics.jsonl").read_text().splitlines()]
-        assert rows[-1]["update"] == config.num_updates
+        assert rows[-1]["update"] == config.gradient_steps
         return load_estimator(path.parent / ESTIMATOR_FILE)
 
     return outcome(go_on, config.out / name)
@@ -156,12 +156,14 @@ def test_weights_are_there_once_they_are_calibrated_and_not_before(estimator_run
     assert set(files) == {"config.json", "metrics.jsonl", "checkpoint.pt"}
     resume(config, files, "checkpoint.pt", files["checkpoint.pt"])
     model, trained = load_estimator(config.out / ESTIMATOR_FILE)
-    assert trained.updates == config.num_updates
+    assert trained.updates == config.gradient_steps
     assert not torch.equal(model.spread, model.variances)
     whole = (config.out / ESTIMATOR_FILE).read_bytes()
 
     (config.out / ESTIMATOR_FILE).unlink()
-    with pytest.raises(FileNotFoundError, match="training in this folder has not ended; give its"):
+    with pytest.raises(
+        FileNotFoundError, match="training in this folder has not ended; repeat its"
+    ):
         load_estimator(config.out / ESTIMATOR_FILE)
     train_noise_estimator(config)
     assert (config.out / ESTIMATOR_FILE).read_bytes() == whole

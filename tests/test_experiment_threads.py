@@ -38,8 +38,8 @@ def asked(*flags: str, **environment: str) -> list[str]:
 
 
 def test_threads_are_what_the_flag_says_else_the_environment_and_spin_shortly():
-    assert asked("--threads", "1") == ["1", "1", "1000"]
-    assert asked(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1") == ["1", "1", "1000"]
+    assert asked("--threads", "1") == ["1", "1", "5000"]
+    assert asked(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1") == ["1", "1", "5000"]
     assert asked("--threads", "1", OMP_NUM_THREADS="2", GOMP_SPINCOUNT="5") == ["1", "1", "5"]
     assert asked("--threads", "1", OMP_WAIT_POLICY="ACTIVE") == ["1", "1", "None"]
 

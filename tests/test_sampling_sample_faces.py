@@ -11,8 +11,8 @@ from diffusion.covariance import eigenbasis
 from diffusion.samplers import SAMPLERS
 from experiment.tensors import read_tensors
 from experiment.write import sha256
+from report.faces import save_face_grid
 from report.operators import draw_operators
-from report.samples import draw_samples
 from sampling.compare_operators import compare_operators
 from sampling.compare_samplers import STEPS, compare_samplers, read_rows, relative_distance
 from sampling.config import CompareSamplersConfig, OperatorConfig, SampleConfig, Sampler
@@ -213,7 +213,7 @@ def test_an_untrained_estimators_steps_are_the_linear_ones(models, tmp_path, mon
 
 def test_a_grid_of_any_number_of_faces_is_drawn(tmp_path):
     for count in (1, 7):
-        draw_samples(tmp_path / f"{count}.png", torch.rand(count, 3, 64, 64))
+        save_face_grid(tmp_path / f"{count}.png", torch.rand(count, 3, 64, 64))
         assert (tmp_path / f"{count}.png").stat().st_size > 1_000
 
 

@@ -20,7 +20,7 @@ from scripts.cli import main
 from vae.checkpoint import embedded_vae
 from vae.latents import LATENTS_FILE, Latents, load_latents, save_latents
 
-SMALL = {"num_updates": 12, "batch_size": 32, "width": 16, "depth": 1, "device": "cpu"}
+SMALL = {"gradient_steps": 12, "batch_size": 32, "width": 16, "depth": 1, "device": "cpu"}
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_loss_that_explodes_stops_the_run_and_names_the_update(latents, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--num-updates", "0"], "--num-updates must be positive, got 0"),
+        (["--gradient-steps", "0"], "--gradient-steps must be positive, got 0"),
         (["--ema-decay", "1"], "--ema-decay must be from 0 to below 1"),
         (["--latents", "/no/such"], "/no/such: no such file"),
     ],

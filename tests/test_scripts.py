@@ -84,7 +84,7 @@ def test_an_interruption_that_comes_out_as_another_error_is_still_one(monkeypatc
     with pytest.raises(SystemExit) as stop:
         run_cli(monkeypatch, CompareConfig, interrupted, "--out", "a")
     assert stop.value.code == 130
-    assert "the same command again goes on" in capsys.readouterr().err
+    assert "the same command resumes the run" in capsys.readouterr().err
 
 
 def test_an_error_of_ours_is_shown_whole(monkeypatch):
@@ -102,7 +102,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         run_cli(monkeypatch, CompareConfig, interrupted, "--out", "a")
     assert stop.value.code == 130
-    assert "the same command again goes on" in capsys.readouterr().err
+    assert "the same command resumes the run" in capsys.readouterr().err
 
 
 def test_the_way_of_a_users_images_from_folder_to_grid(

@@ -76,7 +76,7 @@ def test_a_cache_that_lost_pixels_is_told_and_made_again_as_the_message_says(
     index.unlink()
     progress = pixels.with_suffix(".progress.json")
     progress.write_text('{"done": 17, "unreadable": {}}')
-    with pytest.raises(ValueError, match=r"17 images done, .* but 0 are there\); remove it"):
+    with pytest.raises(ValueError, match=r"17 images done, .* but 0 are decoded\); remove it"):
         load_images(image_folder, cache)
     progress.unlink()
     assert load_images(image_folder, cache).fingerprint == whole

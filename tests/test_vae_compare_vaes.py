@@ -58,5 +58,5 @@ def test_runs_are_set_side_by_side_and_other_sizes_refused(runs, image_folder, t
         draw_vaes(tmp_path / "vaes.png", compared, originals)
         with Image.open(tmp_path / "vaes.png") as picture:
             assert picture.width > picture.height
-    with pytest.raises(ValueError, match=r"image sizes \[32, 48\] cannot be set side by side"):
+    with pytest.raises(ValueError, match=r"image sizes \[32, 48\]; give runs of one size"):
         compare_vaes(CompareVaesConfig(runs=tuple(runs), out=tmp_path / "mixed", **asked))

@@ -118,7 +118,7 @@ def test_signals_and_a_time_limit_stop_after_a_step_and_the_same_command_goes_on
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         code, said = stop_with(number)
         assert code == status
-        assert said.count("interrupted: saved; the same command again goes on from here") == 1
+        assert said.count("interrupted: saved; the same command resumes the run") == 1
         assert "Traceback" not in said
     run = config(data, data.parent / "cache", out)
     before = progress()
@@ -146,7 +146,9 @@ def assert_survives(data: Path, whole: Path, out: Path, fill, empty) -> None:
     pretrain_vae(replace(run, max_minutes=1e-9))  # one step
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     fill()
-    with pytest.raises(OSError, match=r"cannot be written .*make room, then give the same command"):
+    with pytest.raises(
+        OSError, match=r"cannot be written .*free some space, then repeat the command"
+    ):
         pretrain_vae(run)
     empty()
     kept = {path: path.read_bytes() for path in before}

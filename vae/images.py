@@ -18,20 +18,20 @@ from PIL import Image
 from experiment.read import TEXT, reading, short_repr
 
 IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels, height and width; the network halves them to 2 or 3
-DEFAULT_IMAGE_SIZE = 64  # of [OM] and of the embedded model
-# What zipfile raises for a damaged list of members.
+DEFAULT_IMAGE_SIZE = 64  # as in [OM] and the embedded model
+# What zipfile raises when its list of members is damaged.
 BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 CELEBA_ZIP = "img_align_celeba.zip"
-MOST_MEMBER_BYTES = 64 << 20  # that a member of a zip may unpack to
+MOST_MEMBER_BYTES = 64 << 20  # upper limit for an unpacked member of a zip
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 SPLITS = ("train", "validation", "test")  # numbered 0, 1, 2 as in CelebA's partition file
-HOLDOUT = 0.05  # share held out for validation where no partition file says better
+HOLDOUT = 0.05  # share held out for validation if there is no partition file
 CROP = 148 / 178  # side of the centred square, as a share of the image's width
 
 
 def preprocessing_id(image_size: int) -> str:
-    """What is done to an image, for weights to name."""
+    """Identifier of the preprocessing; weights and caches record it."""
     return f"centre-square-148/178-width_bilinear-antialias_{image_size}px_v1"
 
 
@@ -42,11 +42,11 @@ class ImageSource:
     root: Path
     names: tuple[str, ...]  # sorted, relative to root, with forward slashes
     sizes: tuple[int, ...]  # bytes
-    mtimes: tuple[int, ...]  # ns; 0 for all members of a zip but the zip's own, first
-    partition: Path | None  # CelebA's official partition file, when there
+    mtimes: tuple[int, ...]  # ns; of a zip: the time of the zip first, then 0 for each member
+    partition: Path | None  # CelebA's official partition file, if present
 
     def fingerprint(self, image_size: int = DEFAULT_IMAGE_SIZE) -> str:
-        """SHA-256 of the names, sizes and times of all images and of the preprocessing."""
+        """SHA-256 over the names, sizes and times of all images and over the preprocessing."""
         preprocessing = preprocessing_id(image_size)
         digest = hashlib.sha256(f"{preprocessing}\n{self.root.resolve()}\n".encode())
         rows = zip(self.names, self.sizes, self.mtimes, strict=True)
@@ -55,15 +55,15 @@ class ImageSource:
 
 
 def find_images(data: Path) -> ImageSource:
-    """All images under ``data``, searched recursively; without any, its ``img_align_celeba.zip``.
+    """All images under ``data``, searched recursively, else its ``img_align_celeba.zip``.
 
     Raises:
         FileNotFoundError: ``data`` is missing.
-        ValueError: no image is in it, or the zip cannot be read.
+        ValueError: it holds no image, or the zip cannot be read.
     """
     hint = (
         "expected a folder of images (CelebA: img_align_celeba/*.jpg or img_align_celeba.zip); "
-        "data/README.md tells how to get it"
+        "data/README.md explains how to get it"
     )
     if not data.exists():
         raise FileNotFoundError(f"{data}: no such folder; {hint}")
@@ -92,11 +92,11 @@ def find_images(data: Path) -> ImageSource:
 
 
 def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """All files below ``folder`` with their relative names, hidden ones left out.
+    """All files below ``folder`` with their relative names, except hidden files.
 
-    Symbolic links are followed: data sets are often linked into place.
+    Symbolic links are followed, because data sets are often linked.
     """
-    # scandir knows files from folders without a stat: 200,000 images are listed in a second.
+    # scandir distinguishes files from folders without a stat: it lists 200,000 images per second.
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -119,49 +119,49 @@ def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
             and not PurePosixPath(info.filename).name.startswith(".")
         ]
     if not members:
-        raise ValueError(f"{archive}: no image in the zip; data/README.md tells which one to get")
+        raise ValueError(f"{archive}: no image in the zip; data/README.md says which zip to get")
     names, sizes = zip(*sorted(members), strict=True)
     mtimes = (archive.stat().st_mtime_ns, *[0] * (len(names) - 1))
     return ImageSource(archive, names, sizes, mtimes, partition)
 
 
 def open_image(root: Path, name: str) -> Image.Image:
-    """Open one image of a source: a file below the folder ``root``, or a member of that zip."""
+    """Open one image: a file below the folder ``root``, or a member of the zip ``root``."""
     if root.suffix.lower() == ".zip" and root.is_file():
         return Image.open(io.BytesIO(_read_member(_open_zip(root), name)))
     return Image.open(root / name)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """One member, in memory: nothing is unpacked, so no name can lead out of a folder.
+    """One member of a zip, in memory. Nothing is unpacked to disk, so no name can leave a folder.
 
     Raises:
-        OSError: it would grow past any image, or cannot be read.
+        OSError: the member is larger than any image, or cannot be read.
     """
     info = archive.getinfo(name)
-    # Other methods inflate a whole block at once, before its size can be seen.
+    # Other methods unpack a whole block before its size is known.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
         raise OSError(
-            f"{name}: encrypted, or packed by another method than deflate; unpack the zip"
+            f"{name}: encrypted, or compressed by another method than deflate; unpack the zip"
         )
     if info.file_size > MOST_MEMBER_BYTES:
-        raise OSError(f"{name}: {info.file_size} bytes, more than an image has")
+        raise OSError(f"{name}: {info.file_size} bytes are more than an image has")
     with archive.open(info) as member:
-        return member.read(info.file_size)  # without the size, all would be inflated first
+        return member.read(info.file_size)  # without the size everything would be unpacked first
 
 
 @functools.cache
 def _open_zip(path: Path) -> zipfile.ZipFile:
-    """One handle a process, kept open."""
+    """One open handle per process."""
     return zipfile.ZipFile(path)
 
 
 def crop_to_square(image: Image.Image, image_size: int = DEFAULT_IMAGE_SIZE) -> NDArray[np.uint8]:
-    """Crop the centred square of 148/178 of the width, resize it with antialiasing.
+    """Crop the centred square of 148/178 of the width and resize it with antialiasing.
 
     Returns:
-        RGB, (S, S, 3) for S = ``image_size``. Images lower than the square are cropped to their
-        full height.
+        RGB, (S, S, 3) for S = ``image_size``. An image that is lower than the square is cropped
+            to its full height.
     """
     width, height = image.size
     side = min(CROP * width, height)
@@ -176,8 +176,8 @@ def crop_to_square(image: Image.Image, image_size: int = DEFAULT_IMAGE_SIZE) -> 
 def assign_splits(names: tuple[str, ...], partition: Path | None) -> NDArray[np.uint8]:
     """Split of every image, (N,): 0 train, 1 validation, 2 test.
 
-    CelebA's official partition where its file is given. Else a fixed 5 % is validation, chosen by
-    the file name without folder and suffix, so that two sizes of one photo fall on the same side.
+    CelebA's official partition if its file is given. Otherwise a fixed 5 % is validation, chosen by
+    the file name without folder and suffix, so two sizes of one photo belong to the same split.
 
     Raises:
         ValueError: the partition file is malformed or lacks an image.
@@ -196,7 +196,7 @@ def assign_splits(names: tuple[str, ...], partition: Path | None) -> NDArray[np.
 
 
 def _is_held_out(name: str) -> bool:
-    # String operations, as pathlib would take a second for all of CelebA.
+    # String operations: pathlib takes a second for all of CelebA.
     stem = os.path.splitext(name.rpartition("/")[2])[0]
     digest = hashlib.sha256(stem.encode()).digest()
     return int.from_bytes(digest[:4], "big") < HOLDOUT * 2**32
@@ -207,11 +207,13 @@ def read_partition(path: Path) -> dict[str, int]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: a line is not a file name, new, and one of 0, 1, 2.
+        ValueError: a line is not a new file name followed by 0, 1 or 2.
     """
     splits: dict[str, int] = {}
     with (
-        reading(path, "a partition file", "get it again, or remove it to use a fixed 5 % hold-out"),
+        reading(
+            path, "a partition file", "download it again, or remove it to use a fixed 5 % hold-out"
+        ),
         path.open(newline="", encoding=TEXT) as file,
     ):
         rows = csv.reader(file) if path.suffix == ".csv" else (line.split() for line in file)

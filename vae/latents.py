@@ -25,14 +25,14 @@ LATENTS_FILE = "latents.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """Moments of the posterior means of a data set; the means themselves where they are kept."""
+    """Moments of the posterior means of a data set, and the means themselves if they are kept."""
 
     mean: Tensor  # (128,) float64
     covariance: Tensor  # (128, 128) float64
-    count: int  # images behind the moments
-    vae_sha256: str  # of the weights file that encoded, and so decodes, these latents
+    count: int  # number of images
+    vae_sha256: str  # of the weights file that encoded these latents
     data_fingerprint: str
-    image_size: int = DEFAULT_IMAGE_SIZE  # pixels a side of the encoded images
+    image_size: int = DEFAULT_IMAGE_SIZE  # side of the encoded images in pixels
     codes: Tensor | None = None  # (N, 128) float32
     splits: Tensor | None = None  # (N,) uint8, indices into vae.images.SPLITS
 
@@ -47,7 +47,7 @@ def encode(model: VAE, images: Tensor, batch_size: int, bar: tqdm) -> Tensor:
     """Posterior means of uint8 images (N, S, S, 3), (N, 128) float32 on the CPU.
 
     Args:
-        bar: Moved on by one an image.
+        bar: Progress bar; it advances by one per image.
     """
     device = next(model.parameters()).device
     means = []
@@ -64,7 +64,7 @@ def moments(codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def describe(covariance: Tensor) -> dict[str, float]:
-    """How diagonal a covariance (d, d) is, and how large its variances are.
+    """Statistics that say how diagonal a covariance (d, d) is, and how large its variances are.
 
     Returns:
         ``off_diagonal_energy``, the share of the squared Frobenius norm off the diagonal;
@@ -86,7 +86,7 @@ def describe(covariance: Tensor) -> dict[str, float]:
 
 
 def save_latents(path: Path, latents: Latents) -> None:
-    """Write latents or, where ``codes`` is None, their moments alone."""
+    """Write latents, or only their moments if ``codes`` is None."""
     tensors = {"mean": latents.mean, "covariance": latents.covariance}
     if latents.codes is not None and latents.splits is not None:
         tensors |= {"codes": latents.codes, "splits": latents.splits}
@@ -101,21 +101,21 @@ def save_latents(path: Path, latents: Latents) -> None:
 
 
 def latents_path(latents: Path) -> Path:
-    """File of a folder that encode_latents filled, or the file itself."""
+    """The latents file in a folder of encode_latents, or the given file."""
     return latents / LATENTS_FILE if latents.is_dir() else latents
 
 
 def load_latents(path: Path) -> Latents:
-    """Read latents from a file, or from the folder that encode_latents filled.
+    """Read latents from a file, or from a run folder of encode_latents.
 
     Raises:
-        FileNotFoundError, OSError: there is none, or it cannot be read.
-        ValueError: damaged, of the wrong shape, or with values that are not finite.
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
+        ValueError: the file is damaged, or has wrong shapes or values that are not finite.
     """
     path = latents_path(path)
     tensors, metadata = read_tensors(path, LATENTS_KIND)
-    with reading(path, "latents", "encode again: python -m scripts.encode_latents"):
-        # Files from before the size could be chosen do not name it.
+    with reading(path, "latents", "encode again with mergelab encode_latents"):
+        # Older files, of 64 pixels always, do not name the size.
         size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if size not in IMAGE_SIZES:
             raise ValueError(f"image_size {size} is none of {IMAGE_SIZES}")
@@ -146,13 +146,13 @@ def load_latents(path: Path) -> Latents:
 
 
 def refuse_mismatch(latents: Latents, latents_path: Path, weights: Path) -> None:
-    """Refuse latents that another VAE encoded than the one that shall decode them.
+    """Refuse latents that were encoded by another VAE than the one that decodes them.
 
     Raises:
         ValueError: the weights file is not the one that the latents name.
     """
     if latents.vae_sha256 != sha256(weights):
         raise ValueError(
-            f"{latents_path}: not encoded by {weights}, whose SHA-256 differs from the one named "
-            "there; give --vae the model that encoded, or encode again with this one"
+            f"{latents_path}: not encoded by {weights}: its SHA-256 differs from the one recorded "
+            "there; give --vae the model that encoded them, or encode again with this model"
         )

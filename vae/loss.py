@@ -1,4 +1,4 @@
-"""The VAE's objective, 1 - MS-SSIM + beta KL, and an L1 term on request."""
+"""The loss of the VAE: 1 - MS-SSIM + beta KL, with an optional L1 term."""
 
 from typing import NamedTuple
 
@@ -35,11 +35,11 @@ def vae_loss(
     beta: float,
     l1_weight: float = 0.0,
 ) -> VaeLoss:
-    """Batch means of ``1 - MS-SSIM + beta KL`` ([OM] App. K), plus the weighted L1 if asked."""
+    """Batch means of ``1 - MS-SSIM + beta KL`` ([OM] App. K), plus the weighted L1 term."""
     dissimilarity = 1.0 - ms_ssim(reconstruction, images).mean()
     kl = kl_to_standard_normal(mu, log_var).sum(dim=1).mean()
     if l1_weight == 0.0:
-        # The zero costs nothing, the unused difference would cost a pass over the pixels.
+        # A zero is free; computing an unused difference would cost a pass over the pixels.
         return VaeLoss(dissimilarity + beta * kl, dissimilarity, kl, kl.new_zeros(()))
     l1 = (reconstruction - images).abs().mean()
     return VaeLoss(dissimilarity + beta * kl + l1_weight * l1, dissimilarity, kl, l1)

@@ -1,11 +1,11 @@
-"""The convolutional VAE of [OM] App. K, 64x64 RGB images <-> 128-d latents, and its kin."""
+"""The convolutional VAE of [OM] App. K, 64x64 RGB images <-> 128-d latents, and other sizes."""
 
 import torch
 from torch import Tensor, nn
 
 from vae.images import DEFAULT_IMAGE_SIZE, IMAGE_SIZES
 
-CHANNELS = (32, 64, 128, 256, 512, 512)  # of the blocks, finest first; 64 px take five
+CHANNELS = (32, 64, 128, 256, 512, 512)  # of the blocks, finest first; images of 64 px use five
 LATENT_DIM = 128
 
 
@@ -13,7 +13,7 @@ def block_channels(image_size: int) -> tuple[int, ...]:
     """Channels of the stride-2 blocks that halve the image to a side of 2 or 3 pixels.
 
     Raises:
-        ValueError: no number of blocks does.
+        ValueError: the image size is not supported.
     """
     if image_size not in IMAGE_SIZES:
         raise ValueError(f"image size {image_size} is none of {IMAGE_SIZES}")
@@ -45,10 +45,10 @@ def _up(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class VAE(nn.Module):
-    """Five stride-2 blocks 32-64-128-256-512 down to a Gaussian posterior, mirrored up again.
+    """Five stride-2 blocks 32-64-128-256-512 to a Gaussian posterior, and the mirrored decoder.
 
-    Images are (B, 3, S, S) in [0, 1], where a sigmoid keeps the decoder too; latents (B, 128).
-    Sides S of 32 and 48 pixels have a block less than 64 and 96, a side of 128 has one more.
+    Images are (B, 3, S, S) in [0, 1]; the decoder ends with a sigmoid. Latents are (B, 128). Images
+    of 32 and 48 pixels use one block less than images of 64 and 96, images of 128 one block more.
     """
 
     def __init__(self, image_size: int = DEFAULT_IMAGE_SIZE) -> None:
@@ -72,7 +72,7 @@ class VAE(nn.Module):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 3, S, S) -> ``mu`` and ``log_var`` of the posterior, (B, 128) each."""
-        features = self.encoder(images)  # (B, 2048) of 64 px
+        features = self.encoder(images)  # (B, 2048) for 64 px
         return self.to_mu(features), self.to_log_var(features)
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Multi-scale structural similarity, exact and fast: three taps need no convolution."""
+"""Multi-scale structural similarity, exact and fast: sums of shifted images, no convolution."""
 
 import functools
 import math
@@ -10,14 +10,14 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import avg_pool2d
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, sec. 3.2
-SIGMA = 1.5  # of the Gaussian window, in pixels
+SIGMA = 1.5  # width of the Gaussian window in pixels
 MAX_WINDOW = 11
 LUMINANCE_FLOOR, CONTRAST_FLOOR = 0.01**2, 0.03**2  # of values in [0, 1]
 
 
 @dataclass(frozen=True)
 class Scales:
-    """Window and scales that an image size allows."""
+    """Window and weights of the scales for an image size."""
 
     window: int  # taps
     weights: tuple[float, ...]  # finest scale first
@@ -25,14 +25,15 @@ class Scales:
 
 @functools.cache
 def scales_for(image_size: int) -> Scales:
-    """Five scales where the coarsest has room for 2 x 2 windows of 3 taps, else four.
+    """Five scales if the coarsest has room for 2 x 2 windows of 3 taps, else four.
 
-    The window is the largest odd one with 2 x 2 places on the coarsest scale, at most 11 taps: 3
-    for 64 pixels, 5 for 96, 7 for 128. Smaller images lose the coarsest scale, and the weights of
-    the others grow to the same sum: four scales of 3 taps for 32 pixels, of 5 for 48.
+    The window has the largest odd number of taps, at most 11, that leaves 2 x 2 positions on the
+    coarsest scale: 3 for 64 pixels, 5 for 96, 7 for 128. Smaller images have no fifth scale, and
+    the
+    other weights are enlarged to the same sum: four scales of 3 taps for 32 pixels, of 5 for 48.
 
     Raises:
-        ValueError: the side is no multiple of 8 of at least 32 pixels.
+        ValueError: the side is not a multiple of 8, or below 32 pixels.
     """
     for num_scales in (5, 4):
         halvings = 2 ** (num_scales - 1)
@@ -46,7 +47,7 @@ def scales_for(image_size: int) -> Scales:
 
 @functools.cache
 def gaussian_taps(window: int) -> tuple[float, ...]:
-    """Samples of the Gaussian around its centre, sum 1."""
+    """Samples of the Gaussian around its centre, with sum 1."""
     places = [tap - window // 2 for tap in range(window)]
     values = [math.exp(-(place**2) / (2 * SIGMA**2)) for place in places]
     return tuple(value / sum(values) for value in values)
@@ -58,13 +59,13 @@ def ms_ssim(images: Tensor, others: Tensor) -> Tensor:
         MS-SSIM = l_M**w_M * prod_j cs_j**w_j
 
     Wang, Simoncelli & Bovik 2003, eq. 7, for each channel, then averaged: cs_j is the mean of
-    contrast times structure at scale j, times the luminance l at the coarsest, M; negative means
-    count as 0. ``scales_for`` gives window and weights. Computed in float32 whatever autocast is
-    on, in float64 for float64; agrees with ``pytorch-msssim`` where that package takes the size.
-    Differentiable in ``images`` alone.
+    contrast times structure at scale j, times the luminance l at the coarsest scale M. Negative
+    means count as 0. ``scales_for`` gives window and weights. The result is computed in float32
+    even under autocast, and in float64 for float64 input. It agrees with ``pytorch-msssim`` for the
+    sizes that this package accepts. Only ``images`` can have a gradient.
 
     Raises:
-        ValueError: the size allows no four scales, or ``others`` asks for a gradient.
+        ValueError: the size does not allow four scales, or ``others`` requires a gradient.
     """
     if others.requires_grad:
         raise ValueError("the second batch is a constant here; detach it")
@@ -86,15 +87,16 @@ def ms_ssim(images: Tensor, others: Tensor) -> Tensor:
 
 
 def ssim(images: Tensor, others: Tensor) -> Tensor:
-    """Structural similarity at the finest scale alone, (B, C, S, S) in [0, 1] -> (B,).
+    """Structural similarity at the finest scale only, (B, C, S, S) in [0, 1] -> (B,).
 
-    Wang et al. 2004 with their window of 11 taps, the mean over channels; of at least 11 pixels.
+    Wang et al. 2004 with their window of 11 taps, mean over channels. Images need 11 pixels or
+    more.
     """
     return _ssim(images, others, gaussian_taps(MAX_WINDOW)).mean(dim=1)
 
 
 def _blur(maps: Tensor, taps: tuple[float, ...]) -> Tensor:
-    """Means under the window at its places inside the maps, (..., S, S) -> (..., P, P)."""
+    """Weighted means under the window at all positions, (..., S, S) -> (..., P, P)."""
     for dim in (-1, -2):
         places = maps.shape[dim] - len(taps) + 1
         blurred = maps.narrow(dim, 0, places) * taps[0]
@@ -118,7 +120,7 @@ def _blur_adjoint(maps: Tensor, taps: tuple[float, ...]) -> Tensor:
 
 
 class _Kept(FunctionCtx):
-    """What the forward pass keeps for the gradient."""
+    """Tensors that the forward pass keeps for the gradient."""
 
     saved_tensors: tuple[Tensor, ...]
     taps: tuple[float, ...]
@@ -127,7 +129,7 @@ class _Kept(FunctionCtx):
 class _ContrastStructure(torch.autograd.Function):
     """Mean of (2 cov(x, y) + C) / (var x + var y + C) over the windows, (B, C, S, S) -> (B, C).
 
-    The gradient in x is written out: autograd would keep and cross three times the maps.
+    The gradient in x is written by hand: autograd would keep and read three times as many maps.
     """
 
     @staticmethod

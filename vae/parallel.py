@@ -1,4 +1,4 @@
-"""One process or many under ``torchrun``: who I am, and batch norm over the global batch."""
+"""One process or several under ``torchrun``: the rank of this one, and global batch norm."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ Agreed = TypeVar("Agreed")
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run and this one's place among them."""
+    """The processes of a run, and the rank of this process."""
 
     device: torch.device
     rank: int = 0
@@ -27,14 +27,14 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def share(self, batch_size: int) -> slice:
-        """The places of a global batch that are this process's.
+        """The part of a global batch that this process computes.
 
         Raises:
-            ValueError: the batch does not divide among the processes.
+            ValueError: the batch size is not a multiple of the number of processes.
         """
         if batch_size % self.size:
             raise ValueError(
@@ -45,7 +45,7 @@ class World:
         return slice(self.rank * own, (self.rank + 1) * own)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over the processes, of a tensor on the device."""
+        """Mean of a tensor on the device over all processes."""
         if self.size == 1:
             return values
         summed = values.clone()
@@ -53,7 +53,7 @@ class World:
         return summed / self.size
 
     def agree(self, value: Agreed) -> Agreed:
-        """The value of the process that leads, in all of them; it may hold tensors on the CPU."""
+        """The main process's value, in all processes. It may hold tensors on the CPU."""
         if self.size == 1:
             return value
         values = [value]
@@ -63,10 +63,10 @@ class World:
 
 @contextmanager
 def join_world(device_name: str) -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, if it did, and leave them at the end.
+    """Join the processes that ``torchrun`` started, if any, and leave the group at the end.
 
     Raises:
-        ValueError: the device is not here.
+        ValueError: the device is not available.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -84,10 +84,10 @@ def join_world(device_name: str) -> Iterator[World]:
 
 
 def distribute(model: nn.Module, world: World) -> nn.Module:
-    """Average the gradients of all processes, and let batch norm see the global batch.
+    """Average the gradients of all processes, and compute batch norm over the global batch.
 
-    So a global batch gives what one process makes of it, up to the order of sums. The batch norm
-    layers are replaced in ``model``, in place, under their own names and with their own tensors.
+    The result equals that of one process with the global batch, up to the order of sums. Batch norm
+    layers are replaced in ``model``, in place; they keep their names and tensors.
     """
     if world.size == 1:
         return model
@@ -101,10 +101,10 @@ def distribute(model: nn.Module, world: World) -> nn.Module:
 
 
 class _Mean(torch.autograd.Function):
-    """Mean over the processes; a gradient flows back to each by the same mean of the gradients.
+    """Mean over the processes, with its gradient.
 
-    The loss is the mean of the processes' losses, whose gradients DistributedDataParallel averages
-    later, so what flows back is the sum over the processes here, times the 1 / size of the mean.
+    The loss is the mean of the losses of the processes, and DistributedDataParallel averages their
+    gradients later. So the gradient here is the sum over the processes times 1 / size.
     """
 
     @staticmethod
@@ -119,9 +119,10 @@ class _Mean(torch.autograd.Function):
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes; torch's own SyncBatchNorm needs CUDA.
+    """Batch norm over the batches of all processes on CPUs; torch's own SyncBatchNorm needs CUDA.
 
-    The batches of all processes must be of one size, and averages kept, as they are by default.
+    It serves mainly the tests, which check training in several processes on a machine without GPU.
+    The batches of all processes must have the same size, and running averages must be kept.
     """
 
     momentum: float

@@ -1,4 +1,4 @@
-"""The job of pretraining: its inputs, its run folder, and how it begins, goes on and ends."""
+"""The command pretrain_vae: its inputs, its run folder, and how it starts, resumes and ends."""
 
 import sys
 import time
@@ -20,17 +20,17 @@ from vae.train import convolves_in_bf16, train
 
 
 def pretrain_vae(config: PretrainConfig) -> bool:
-    """Train, validate, picture and record every epoch; go on where an earlier run stopped.
+    """Train, validate, draw and record every epoch, or resume an earlier run.
 
-    Under ``torchrun`` all processes share the work, and the first writes.
+    Under ``torchrun`` all processes share the work, and the first one writes the files.
 
     Returns:
-        Whether all epochs are done and this process is the one that writes.
+        Whether all epochs are done and this process writes the files.
 
     Raises:
-        ValueError: the data or the run folder will not do.
-        FloatingPointError: the loss stopped being finite; what was saved before is kept.
-        SystemExit: Ctrl-C (130) or SIGTERM (143) asked to stop, after the state was saved.
+        ValueError: the data or the run folder is not usable.
+        FloatingPointError: the loss is not finite. Earlier checkpoints are kept.
+        SystemExit: after Ctrl-C (130) or SIGTERM (143), once the state is saved.
     """
     started = time.monotonic()
     keep_freed_memory()
@@ -48,7 +48,7 @@ def pretrain_vae(config: PretrainConfig) -> bool:
             inputs = {"data": data.fingerprint}
             facts = _facts(config, world, bf16)
             if open_run(config.out, "pretrain_vae", config, inputs, str(world.device), facts):
-                # A queue may go on with the run on another kind of processor.
+                # A job queue may resume the run on another kind of processor.
                 facts = read_run(config.out)["facts"]
                 bf16 = facts["convolutions"] == "bf16"
             if data.unreadable:
@@ -72,7 +72,7 @@ def _places(data: ImageSet, split: str) -> NDArray[np.int64]:
 
 
 def _facts(config: PretrainConfig, world: World, bf16: bool) -> dict[str, object]:
-    """What follows from flags, machine and image size, for the record."""
+    """Facts for the record that follow from flags, machine and image size."""
     scales = scales_for(config.image_size)
     return {
         "preprocessing": preprocessing_id(config.image_size),
@@ -83,14 +83,14 @@ def _facts(config: PretrainConfig, world: World, bf16: bool) -> dict[str, object
 
 
 def _take_leave(config: PretrainConfig, world: World, reason: int) -> None:
-    """Say how to go on, where something asked to stop.
+    """Say how to resume if training was stopped.
 
     Raises:
-        SystemExit: a signal asked to stop.
+        SystemExit: a signal stopped training.
     """
     if reason == TIME_IS_UP and world.is_main:
-        print(f"{config.max_minutes:g} minutes are up: saved; the same command again goes on")
+        print(f"{config.max_minutes:g} minutes are over: saved; the same command resumes the run")
     if reason > TIME_IS_UP:
         if world.is_main:
-            print("interrupted: saved; the same command again goes on from here", file=sys.stderr)
+            print("interrupted: saved; the same command resumes the run", file=sys.stderr)
         raise SystemExit(128 + reason)

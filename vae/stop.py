@@ -1,4 +1,4 @@
-"""When to stop between two steps: on Ctrl-C, on SIGTERM, or when the time is up."""
+"""Stopping between two gradient steps: on Ctrl-C, on SIGTERM, or after a time limit."""
 
 import signal
 import time
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-TIME_IS_UP = 1  # below every signal's number
-_ASK_EVERY = 16  # steps between two questions to the other processes
+TIME_IS_UP = 1  # lower than the number of every signal
+_ASK_EVERY = 16  # steps between two exchanges with the other processes
 
 
 class Stop:
-    """Turns SIGINT and SIGTERM into a wish that the training loop asks for between steps.
+    """Records SIGINT and SIGTERM, so that the training loop can stop between two steps.
 
-    A second Ctrl-C interrupts at once, except under ``torchrun``, which passes the first one on
-    and so doubles it.
+    A second Ctrl-C interrupts at once, except under ``torchrun``, which forwards the first one, so
+    each process receives it twice.
     """
 
     def __init__(self, started: float, max_minutes: float | None, device: torch.device) -> None:
-        """``started`` is a ``time.monotonic()``; the minutes count from it."""
+        """``started`` is a ``time.monotonic()`` from which the minutes count."""
         self._deadline = None if max_minutes is None else started + 60.0 * max_minutes
         self._signal = 0
         self._device = device
@@ -47,10 +47,10 @@ class Stop:
         self._signal = number
 
     def asked(self, step: int) -> int:
-        """Why to stop now: 0 not at all, TIME_IS_UP, or the number of the signal.
+        """The reason to stop now: 0 (none), TIME_IS_UP, or the number of the signal.
 
-        All processes of a distributed run get the same answer at the same step; they ask one
-        another every 16 steps, as each question waits for the device.
+        All processes of a distributed run get the same answer at the same step. They exchange it
+        every 16 steps only, because each exchange waits for the device.
         """
         up = self._deadline is not None and time.monotonic() >= self._deadline
         reason = self._signal or (TIME_IS_UP if up else 0)

@@ -49,20 +49,20 @@ def train(
     held_out: Tensor,
     stop: Stop,
 ) -> int:
-    """Run all epochs that are still to do; each ends with validation, a picture and a record.
+    """Run all remaining epochs; each ends with validation, a picture and a record.
 
     Args:
         bf16: Whether convolutions run in bf16; the loss is float32 always.
-        saved: Where an earlier run stopped.
+        saved: The state of an earlier run, or None.
         images: uint8 (N, S, S, 3), memory-mapped.
-        rows: Which of them are trained on, (n,).
+        rows: Indices of the training images, (n,).
         held_out: Images to validate on, uint8 (m, S, S, 3).
 
     Returns:
-        Why training stopped, as ``Stop.asked`` says; 0 if all epochs are done.
+        The reason why training stopped, from ``Stop.asked``; 0 if all epochs are done.
 
     Raises:
-        FloatingPointError: the loss stopped being finite; what was saved before is kept.
+        FloatingPointError: the loss is not finite. Earlier checkpoints are kept.
     """
     model, network, optimizer = start_or_resume(config, world, saved)
     loss_of = loss_of_batch(config, world, bf16)
@@ -95,7 +95,9 @@ def train(
     ) as bar:
         for epoch in range(first, config.epochs):
             started = time.perf_counter()
-            recent: list[Tensor] = []  # on the device: .item() would stall it at every step
+            recent: list[
+                Tensor
+            ] = []  # on the device, because .item() would wait for it at every step
             batches = epoch_batches(config, world, source, len(rows), epoch, len(losses))
             for loss in train_steps(network, optimizer, loss_of, batches, world):
                 recent.append(loss)
@@ -131,7 +133,7 @@ def train(
 def start_or_resume(
     config: PretrainConfig, world: World, saved: TrainingState | None
 ) -> tuple[VAE, nn.Module, torch.optim.Optimizer]:
-    """The model, the network that trains it, and the optimizer: as they start, or as saved.
+    """The model, the network that trains it, and the optimizer: new, or from the saved state.
 
     The network is the model itself, or its wrapper that averages gradients over processes.
     """
@@ -153,7 +155,7 @@ def convolves_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
 
 
 def loss_of_batch(config: PretrainConfig, world: World, bf16: bool) -> LossOfBatch:
-    """Forward pass in mixed precision and loss in float32; compiled where the config asks for it.
+    """Forward pass in mixed precision and loss in float32, compiled if the config says so.
 
     ``auto`` compiles on one CUDA device only: compilation is untried with several processes.
     """
@@ -169,7 +171,7 @@ def loss_of_batch(config: PretrainConfig, world: World, bf16: bool) -> LossOfBat
     if not shutil.which(os.environ.get("CXX", "c++")):
         print("no C++ compiler here, so nothing is compiled: training runs, but slower")
         return loss
-    torch._dynamo.config.suppress_errors = True  # what does not compile runs as written
+    torch._dynamo.config.suppress_errors = True  # code that does not compile runs uncompiled
     compiled: LossOfBatch = torch.compile(loss)
     return compiled
 
@@ -182,11 +184,11 @@ def epoch_batches(
     epoch: int,
     first: int,
 ) -> Iterator[Batch]:
-    """The batches ``first``, first + 1, ... of an epoch; of several processes, this one's share.
+    """The batches ``first``, first + 1, ... of an epoch: the share of this process.
 
     Args:
-        source: From ``batch_source``: places (steps, B) -> images.
-        num_images: Images that are trained on.
+        source: The function of ``batch_source``: indices (steps, B) -> images.
+        num_images: Number of training images.
     """
     order = epoch_order(num_images, config.batch_size, config.seed, epoch)
     steps, size = order.shape
