@@ -13,8 +13,9 @@ check: $(INSTALLED)
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+# One worker process per core, and one thread per worker.
 test: check
-	.venv/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadgroup
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv

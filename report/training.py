@@ -105,7 +105,7 @@ def report_estimator_training(out: Path) -> None:
     last = rows[-1]
     text = (
         f"After {last['update']:,} gradient steps the squared error of the noise on held-out "
-        f"latents is {last['held_out_loss']:.3f}. The exact denoiser of a Gaussian with the training "
-        f"latents' moments has {last['held_out_loss_gaussian']:.3f}."
+        f"latents is {last['held_out_loss']:.3f}. The exact denoiser of a Gaussian with the "
+        f"training latents' moments has {last['held_out_loss_gaussian']:.3f}."
     )
     write_summary(out, "Noise estimator", text, [figure], [out / ESTIMATOR_FILE, out / METRICS])
