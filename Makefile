@@ -13,9 +13,9 @@ check: $(INSTALLED)
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-# One worker process per core, and one thread per worker.
+# One worker process per core, one thread per worker; a file's tests share their inputs.
 test: check
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadgroup
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadfile
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv

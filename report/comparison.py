@@ -26,7 +26,7 @@ CLAIM = "[OM] reports that sequential BOOT is the lowest of its four strategies 
 DEFINITIONS = (
     "The composite is the product of all teacher steps: what the teacher itself does. The "
     "surrogate is the composite without those steps that contract a dimension whose variance "
-    "exceeds 1; it is the target of all students. W2² is the squared 2-Wasserstein distance "
+    "exceeds 1; all students are compared with it. W2² is the squared 2-Wasserstein distance "
     "between a student's and the surrogate's outputs in latent space. Pixel L2 is the distance "
     "between their decoded images of the same noise, averaged over images."
 )

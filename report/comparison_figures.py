@@ -19,7 +19,6 @@ from report.latents import draw_latents
 from report.page import Picture, Section
 from report.plan_figures import draw_plan_arcs, draw_plan_kinds
 from report.style import label, stage_label
-from report.verdict import BUDGET_NAMES
 from vae.latents import describe
 
 GRID_COLUMNS = 8
@@ -41,7 +40,7 @@ def draw_figures(
         "W2² over gradient steps, to the surrogate (top) and to the composite (bottom). Points are "
         "measured values, solid lines are the closed form. Dotted lines join the points of planned "
         "strategies, whose plan differs between stages. Values below 1e-12 are drawn at 1e-12.",
-        "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(rows),
+        "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(rows, num_steps),
     )
     draw_error_curves(curves.path, rows, problem, comparison.lr)
     arcs = Picture(
@@ -105,13 +104,13 @@ def draw_figures(
     ]
 
 
-def _best_of_stages(rows: Sequence[ResultRow]) -> str:
+def _best_of_stages(rows: Sequence[ResultRow], num_steps: int) -> str:
     texts = []
     for stage in dict.fromkeys(row.stage for row in rows):
         here = [row for row in rows if row.stage == stage]
         best = min(here, key=lambda row: row.w2_squared)
         texts.append(
-            f"{BUDGET_NAMES[stage.budget]}, {stage.steps_per_merge:,}: "
+            f"{stage_label(stage, num_steps)}: "
             f"lowest {label(best.strategy)} with {best.w2_squared:.2e}"
         )
     return "; ".join(texts)
@@ -119,7 +118,10 @@ def _best_of_stages(rows: Sequence[ResultRow]) -> str:
 
 def _count(kinds: NDArray[np.str_]) -> str:
     counts = Counter(kinds.tolist())
-    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.most_common())
+    return ", ".join(
+        f"{count} {label(kind) if kind in CANONICAL else kind}"
+        for kind, count in counts.most_common()
+    )
 
 
 def _pixels(rows: Sequence[ResultRow], stage: Stage) -> str:

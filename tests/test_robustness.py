@@ -15,9 +15,6 @@ from tests.commands import COMMANDS
 from tests.robustness import DOCUMENT, Sweep, Trial, document, sweep
 
 ROOT = Path(__file__).parents[1]
-
-
-pytestmark = pytest.mark.xdist_group("sweep")  # one process makes its inputs and all trials
 # Memory limits, and permissions that bind root too, are those of Linux.
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="sweeps on Linux")
 

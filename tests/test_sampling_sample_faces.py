@@ -30,8 +30,9 @@ from vae.model import to_uint8
 
 
 @pytest.fixture
-def models(model_run, tmp_path):
+def models(model_run, tmp_path, monkeypatch):
     """Flags that name a small VAE, its latents (100 of 500 held out), and an estimator of them."""
+    monkeypatch.setattr("sampling.compare_samplers.MARGIN_COUNT", 200)
     vae, latents = model_run
     found = load_latents(latents)
     found.splits[400:] = 1

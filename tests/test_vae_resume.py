@@ -123,7 +123,7 @@ def test_signals_and_a_time_limit_stop_after_a_step_and_the_same_command_goes_on
     run = config(data, data.parent / "cache", out)
     before = progress()
     pretrain_vae(replace(run, max_minutes=0.0001))  # returns: exit status 0
-    assert "0.0001 minutes are up: saved; the same command again" in capsys.readouterr().out
+    assert "0.0001 minutes are over: saved; the same command resumes" in capsys.readouterr().out
     assert progress() > before
     pretrain_vae(run)
     assert_same_run(out, whole)

@@ -12,6 +12,7 @@ import report.plot_theory
 import report.sampler_theory
 import report.style
 import report.theory_figures
+import sampling.compare_samplers
 from scripts.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -30,3 +31,4 @@ report.theory_figures.RESOLUTION = 40
 report.theory_figures.TRAIN_TIMES = report.theory_figures.TRAIN_TIMES[::10]
 report.sampler_theory.ORDER_STEPS = report.sampler_theory.ORDER_STEPS[:4]
 report.sampler_theory.MARGINAL_STEPS = report.sampler_theory.MARGINAL_STEPS[:4]
+sampling.compare_samplers.MARGIN_COUNT = 100
