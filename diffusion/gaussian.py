@@ -61,7 +61,9 @@ def ddim_operators(schedule: NoiseSchedule, variances: Array) -> Array:
 
 
 def surrogate_composite(operators: Array, variances: Array) -> Array:
-    """Product of all steps, without those that contract where the variance is above 1, (d,).
+    """The surrogate teacher's operator: the steps' product without wrong contractions, (d,).
+
+    In a coordinate whose variance exceeds 1, steps that contract it are left out:
 
         S = prod_t B_t,  B_t = 1 where lam > 1 and A_t < 1, else A_t
 

@@ -1,7 +1,7 @@
 """The command compare_strategies: students of every strategy, at every stage and for every seed.
 
 Each plan and each student is kept in the run folder as soon as it is computed, so a run that was
-stopped resumes there. The command reads only what an earlier run left, not what it wrote itself.
+stopped resumes there. Within one call, results are kept in memory and not read back.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from planner.problem import Problem, make_problem
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.latents import LATENTS_FILE, Latents, latents_path, load_latents, refuse_mismatch
 
-# Planned strategies; where the planner leaves one out, it says why.
+# Strategies that the planner finds. Its log explains a missing one.
 EXPECTED = {"greedy", "beam", PER_DIMENSION}
 
 
@@ -44,8 +44,8 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     """Train every strategy at every stage, except what an earlier run of this command trained.
 
     Raises:
-        FileNotFoundError, ValueError: files do not fit each other, the run folder is another
-            run's, or the learning rate is unstable; before anything is trained.
+        FileNotFoundError, ValueError: before anything is trained: files do not fit each other, the
+        run folder is another run's, or the learning rate is unstable.
         FloatingPointError: a student diverged.
         OSError: a worker or the scheduler is lost; what is finished is kept.
     """

@@ -5,8 +5,9 @@ training. Cases that have the same plans, gradient steps and batches share a job
 makes T - 1 merges, so both budgets train it equally long. ``do_job`` does a job by an engine:
 
     sgd          takes every gradient step, in float32.
-    closed_form  takes none. The student is diagonal, so of a batch only the mean square
-                 m = mean of x_start**2 enters, for any law of x_start. With one fixed batch
+    closed_form  takes none. The student is diagonal, so a batch enters only by its mean square
+
+                 m = mean of x_start**2, the squared inputs of the merge. With one fixed batch
                  per time, n gradient steps leave the share
 
                      g = (1 - 2 lr |emb|**2 m)**n                              (distill.law)
@@ -15,8 +16,8 @@ makes T - 1 merges, so both budgets train it equally long. ``do_job`` does a job
                  train on, takes their mean squares, and evaluates the recursion of [OM] eq. 16
                  with these g, all in float64. The engines differ only by the rounding of float32.
 
-Both report, beside the measured operator, the law of such training runs (``distill.law``): the
-closed form at the expected mean squares, and the operators of ``SIMULATED_RUNS`` simulated runs.
+Both engines also report what such training runs give (``distill.law``): the closed form at the
+expected mean squares, and the operators of ``SIMULATED_RUNS`` simulated runs.
 """
 
 import time
@@ -53,8 +54,8 @@ def plan_stage(
 ) -> PlanSet:
     """The plans that are best for the gradient steps of one stage.
 
-    Under the total budget planning divides the time evenly, while gradient steps are whole: each
-    merge trains up to one step less than the time that it was planned for.
+    Under the total budget the planner divides the time evenly, but gradient steps are integers. So
+    each merge trains up to one step less than planned.
 
     Args:
         log: Called with one line per decision of the planner; see ``plan_every_strategy``.
@@ -89,7 +90,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The case in names of files; those of one stage stand together when sorted."""
+        """The case's name in file names; files of one stage sort together."""
         return f"{self.stage.name}_{self.strategy}_seed{self.seed}"
 
 
@@ -108,12 +109,12 @@ class Job:
 
     @property
     def num_merges(self) -> int:
-        """Merges of the coordinate that makes most."""
+        """Largest number of merges in a coordinate's plan."""
         return max(map_distinct(num_merges, self.plans))
 
     @property
     def num_rounds(self) -> int:
-        """Rounds of the coordinate that has most; the merges of a round do not wait for others."""
+        """Largest number of rounds in a coordinate's plan. Merges of one round are independent."""
         return max(len(own) for own in map_distinct(rounds, self.plans))
 
     @property
@@ -168,15 +169,15 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Students:
-    """The one-step student that a job ends with, beside the law of such trainings."""
+    """The one-step student that a job ends with, and what such training runs give."""
 
     engine: Engine = field(metadata=RECORDED_ENGINE)
     merges: int
-    """Merges of the coordinate that makes most."""
+    """Largest number of merges in a coordinate's plan."""
     rounds: int
-    """Rounds of merges that wait for each other."""
+    """Largest number of rounds in a coordinate's plan. Each round waits for the one before."""
     gradient_steps: int
-    """Gradient steps over all merges, of the coordinate that takes most."""
+    """Largest number of gradient steps over all merges of a coordinate."""
     seconds: float
     """Duration of the training."""
     operator: Array

@@ -41,8 +41,8 @@ CHANGES_NO_NUMBER = {"changes_no_number": True}
 def only_writer(folder: Path) -> Iterator[None]:
     """Lock ``folder`` until the block ends; create it if it is missing.
 
-    A crash leaves no lock, because the operating system keeps it. A folder that was made here and
-    is still empty at the end is removed again.
+    A crash releases the lock, because the operating system holds it for the process. A folder that
+    was made here and is still empty at the end is removed again.
 
     Raises:
         ValueError: another process has locked it, or it is a file.
@@ -144,7 +144,7 @@ def _flatten(nested: dict[str, Any]) -> dict[str, object]:
 
 
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
-    """The fields that determine the numbers, as JSON returns them. Paths of files do not."""
+    """The fields that can change results, after a round trip through JSON; no paths of files."""
     idle = {recorded_name(item) for item in fields(config) if "changes_no_number" in item.metadata}
     left_out = idle | _paths(config).keys()
     retired: dict[str, object] = getattr(config, "RETIRED_FLAGS", {})

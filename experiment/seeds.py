@@ -27,8 +27,8 @@ def keyed_generator(*key: int, device: torch.device | str = "cpu") -> torch.Gene
 def student_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """The same with 63 bits of the hash: the stream of the students' training batches.
 
-    The published students were trained on these batches, the embedded VAE on those of
-    ``keyed_generator``, so both streams stay.
+    The results in this repository used this stream, and the embedded VAE was trained with
+    ``keyed_generator``. Both are kept, so that the results can be repeated.
     """
     return torch.Generator(device).manual_seed(_hashed(key) >> 1)
 
@@ -49,7 +49,9 @@ def _hashed(key: tuple[int, ...]) -> int:
 
 
 def bank_seeds(bank: int, count: int, first: int = 0) -> Sequence[int]:
-    """Seeds of the noises first, ..., first + count - 1 of a bank.
+    """Seeds of the noises first, ..., first + count - 1 of a noise bank.
+
+    A noise bank is a numbered sequence of initial noises, one seed each.
 
     The first million of a bank are ``bank * 1_000_000 + i``, as in version 0.1.0. Noise beyond
     the first million has a seed that no other bank has.
@@ -70,9 +72,9 @@ def seeded_noise(seeds: Sequence[int], width: int) -> Tensor:
 
 
 def walk_noise(seeds: Sequence[int], num_steps: int, width: int) -> tuple[Tensor, Tensor]:
-    """``seeded_noise`` to start from, and noise of each step, (num_steps, B, width).
+    """Initial noise (B, width) as by ``seeded_noise``, and each step's noise (num_steps, B, width).
 
-    Column i of the steps, too, depends on seeds[i] alone.
+    The noise of the steps, ``steps[:, i]``, depends on seeds[i] alone.
     """
     sources = [_normal(seed) for seed in seeds]
     start = torch.stack([normal(width) for normal in sources])

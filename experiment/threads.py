@@ -2,7 +2,8 @@
 
 On a busy machine a second thread of PyTorch made a short gradient step up to 36 times slower: a
 thread that waits for another one spins for a while, and so takes the core which the other one
-needs. With a short spin the machine loses nothing, idle or busy (``benchmarks/bench_threads.py``).
+needs. A short spin costs an idle machine nothing and saves a busy one most of the loss
+(``benchmarks/README.md``).
 The number of threads, and so every bit of a result, does not depend on the load of the machine.
 """
 

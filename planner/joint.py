@@ -1,4 +1,4 @@
-"""One plan for all coordinates, by one of three solvers, and how good it is for certain.
+"""Find one plan for all coordinates with one of three solvers, and bound its error from below.
 
 ``joint_blocks`` gives the plan. ``plan_jointly`` also compares it with a lower bound.
 """
@@ -35,9 +35,9 @@ def joint_blocks(
     Args:
         solver: ``greedy``, [OM] Algorithm 1, corrected: every block keeps the candidate nearest to
             the surrogate. For d >= 2 this is a heuristic, because the block that is best by itself
-            need not be the best part of the whole ([OM] Theorem 4.1 fails). ``pareto`` is exact:
-            every block keeps all candidates that no other dominates. ``beam`` keeps a bounded
-            number of candidates and improves the plan it finds.
+            need not be the best part of the whole ([OM] Theorem 4.1 needs d = 1). ``pareto`` is
+            exact: every block keeps all candidates that no other dominates. ``beam`` keeps a
+            bounded number of candidates and improves the plan it finds.
         num_operators: K, the number of operators that the student keeps.
         memory_limit: Bytes that the candidates of one block may take in ``pareto``.
 
@@ -65,7 +65,7 @@ class JointPlan:
 
     solver: str
     blocks: Plans
-    """One plan per operator that is left, noisiest first."""
+    """One plan per operator of the student, noisiest first."""
     operator: Array
     """Operator of the whole student, (d,)."""
     w2_squared: float
@@ -73,7 +73,7 @@ class JointPlan:
     lower_bound: float
     """Sum of the coordinates' own optima; no joint plan is below."""
     optimal: bool
-    """Proven, by the solver or because the plan meets the lower bound within rounding."""
+    """Whether the plan is proven optimal, by the solver or by meeting the lower bound."""
 
     @property
     def gap(self) -> float:

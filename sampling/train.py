@@ -102,17 +102,19 @@ def held_out_losses(model: NoiseEstimator, latents: Tensor, num_levels: int) -> 
     return {"held_out_loss": network, "held_out_loss_gaussian": gaussian}
 
 
+# Calibration: rounds, samples, sampler steps, largest and smallest sigma / alpha.
 ROUNDS = 3
+
 COUNT = 4_096
 NUM_STEPS, Q_MAX, Q_MIN = 40, 20.0, 0.02
 
 
 @torch.no_grad()
 def calibrate(model: NoiseEstimator, seed: int) -> None:
-    """Move ``centre`` and ``spread``, in place, until samples have the data's mean and variances.
+    """Set ``centre`` and ``spread``, in place, so that samples have the data's mean and variances.
 
-    A network that has seen its latents often removes a little too much noise from new ones, so its
-    samples are a few per cent too narrow. Samples of the flow are compared with samples of the
+    After many passes over its latents, a network removes a little too much noise from new ones. So
+    its samples are a few per cent too narrow. Samples of the flow are compared with samples of the
     Gaussian's flow, mu + U diag(sqrt(lam)) U^T x_T, from the same noise, for each direction:
 
         centre += mean of the difference,  spread *= ratio of the variances

@@ -216,8 +216,8 @@ def train_steps(
     """One gradient step per batch, in place on the network.
 
     Yields:
-        After every step the fields of ``VaeLoss`` before it, over the global batch, (4,), on the
-        device.
+        After each gradient step, the fields of ``VaeLoss`` computed before the update and averaged
+        over the global batch, (4,), on the device.
     """
     network.train()
     for images, draws, rate in batches:
