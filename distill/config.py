@@ -93,7 +93,7 @@ class CompareConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
@@ -173,7 +173,7 @@ class SyntheticConfig:
     device: str = "auto"
     """Device of the engine sgd: auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
         try:

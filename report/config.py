@@ -42,7 +42,7 @@ class DecodeConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.columns <= 16:

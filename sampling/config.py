@@ -35,7 +35,7 @@ class TrainConfig:
     dropout: float = 0.2
     """Share of hidden units that dropout removes in training, against overfitting."""
     lr: float = 2e-3
-    """Peak learning rate of AdamW, warmed up over 5 % of the steps under a cosine to zero."""
+    """Peak learning rate of AdamW: 5 % of the steps warm up, then a cosine decays to zero."""
     weight_decay: float = 0.1
     """Weight decay of AdamW."""
     ema_decay: float = 0.99
@@ -47,7 +47,7 @@ class TrainConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
         sizes = ("gradient_steps", "batch_size", "num_levels", "width", "depth")
@@ -85,7 +85,7 @@ class WalkConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "steps")
@@ -167,7 +167,7 @@ class OperatorConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
         refuse_below(self, 1, "num_steps")

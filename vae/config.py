@@ -41,7 +41,7 @@ class PretrainConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
     cache: Path = DEFAULT_CACHE
     """Folder of the cache of decoded images."""
     images: Literal["auto", "resident", "streamed"] = field(
@@ -85,7 +85,7 @@ class EncodeConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
     cache: Path = DEFAULT_CACHE
     """Folder of the cache of decoded images."""
 
@@ -123,7 +123,7 @@ class CompareVaesConfig:
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
-    """CPU threads. Default: one per core, or OMP_NUM_THREADS. Sums differ in their last bits."""
+    """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
     cache: Path = DEFAULT_CACHE
     """Folder of the cache of decoded images."""
 
