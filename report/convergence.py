@@ -11,12 +11,11 @@ from distill.study_convergence import ConvergenceRow
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from planner.budget import BUDGETS
-from report.style import STYLE, label, save_figure
+from report.style import AXIS_LABELS, STYLE, label, save_figure
 from report.summary import markdown_table, write_summary
 from report.synthetic import draw_errors_of, draw_legend, finish_log_axis
 
 SMALLEST_DRAWN = 1e-9  # smaller errors are drawn here; log axes have no 0
-AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 
 
 def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:

@@ -16,7 +16,7 @@ from planner.budget import BudgetKind, Stage
 from planner.problem import Problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator, w2_squared
-from report.style import COLOURS, MARKERS, STYLE, label, save_figure
+from report.style import AXIS_LABELS, COLOURS, MARKERS, STYLE, label, save_figure
 
 Array = NDArray[np.float64]
 SMALLEST_DRAWN = 1e-12
@@ -24,7 +24,6 @@ TARGET_NAMES = {
     "w2_squared": "surrogate teacher",
     "w2_squared_to_composite": "composite",
 }
-AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 POINTS = 120  # per predicted curve
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
-from report.style import STYLE, save_figure
+from report.style import BLUE, STYLE, save_figure
 from report.summary import markdown_table, write_summary
 from vae.latents import LATENTS_FILE, Latents, describe
 
@@ -69,7 +69,7 @@ def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, f
             f"off-diagonal energy {facts['off_diagonal_energy']:.1%}, "
             f"largest |correlation| {facts['largest_correlation']:.2f}"
         )
-        spectrum.bar(np.arange(len(variances)), variances, width=1.0, color="#0072B2")
+        spectrum.bar(np.arange(len(variances)), variances, width=1.0, color=BLUE)
         spectrum.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
         spectrum.set_xlim(-1, len(variances))
         spectrum.set_xlabel("latent coordinate, by variance")

@@ -13,11 +13,11 @@ from matplotlib.patches import Arc, Patch
 from numpy.typing import NDArray
 
 from planner.budget import Stage
-from planner.plan import Plan, merges, outline
+from planner.plan import Plan, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
-from report.style import COLOURS, STYLE, label, save_figure, stage_label
+from report.style import COLOURS, STYLE, YELLOW, label, save_figure, stage_label
 
 LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
@@ -103,12 +103,12 @@ def _planned(plan_set: PlanSet, variances: NDArray[np.float64]) -> list[tuple[st
 
 
 def _count(plan: Plan) -> str:
-    number = sum(1 for _ in merges(plan))
+    number = num_merges(plan)
     return f"{number} merge{'s' if number != 1 else ''}"
 
 
 KINDS = (*CANONICAL, HYBRID, TIE)
-SHADES = [*(COLOURS[name] for name in CANONICAL), "#F0E442", "0.82"]
+SHADES = [*(COLOURS[name] for name in CANONICAL), YELLOW, "0.82"]
 NAMES = {HYBRID: "hybrid", TIE: "several are equal"}
 
 

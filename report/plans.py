@@ -6,7 +6,7 @@ from pathlib import Path
 from distill.plan_merges import PLANS
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
-from planner.plan import merges
+from planner.plan import distinct, num_merges
 from planner.plan_set import PlanSet
 from report.plan_figures import draw_plan_arcs
 from report.style import label
@@ -30,9 +30,7 @@ def report_plans(out: Path, plan_set: PlanSet) -> None:
             strategy=name,
             w2_squared=found.w2_squared,
             optimal=found.optimal,
-            num_merges=sum(
-                sum(1 for _ in merges(plan)) for plan in {id(p): p for p in found.plans}.values()
-            ),
+            num_merges=sum(map(num_merges, distinct(found.plans))),
         )
         for name, found in plan_set.strategies.items()
     ]

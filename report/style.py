@@ -23,6 +23,8 @@ LABELS = {
     "pareto": "joint plan\n(exact)",
     "per_dimension": "per-dimension\nplan",
 }
+# Budget -> what a training length counts.
+AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 # The palette of Okabe & Ito, which colour-blind readers can distinguish too.
 BLUE, ORANGE, RED, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 SKY, YELLOW, BLACK, PINK = "#56B4E9", "#F0E442", "#000000", "#CC79A7"

@@ -25,7 +25,7 @@ from planner.regimes import (
     vanilla_threshold,
 )
 from report.plan_figures import draw_arcs
-from report.style import COLOURS, STYLE, label, legend_above, save_png_and_svg
+from report.style import COLOURS, STYLE, YELLOW, label, legend_above, save_png_and_svg
 
 COLUMN = 3.4  # inches, one column of a paper
 VARIANCES = np.linspace(0.0, 3.0, 201)[1:]
@@ -111,7 +111,7 @@ RESOLUTION = 400
 TRAIN_TIMES = np.geomspace(0.02, 6.4, 121)
 NAMES = ("sequential_boot", "sequential_consistency", "vanilla")
 PHASES = (*NAMES, HYBRID, TIE)
-SHADES = [*(COLOURS[name] for name in NAMES), "#F0E442", "0.8"]
+SHADES = [*(COLOURS[name] for name in NAMES), YELLOW, "0.8"]
 
 
 def draw_phases(stem: Path) -> list[Path]:

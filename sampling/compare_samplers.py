@@ -46,10 +46,9 @@ class CompareRow:
     name: str
     steps: int  # 0 for references
     w2: float  # sliced W2 to the held-out latents
-    to_flow: (
-        float | None
-    )  # root mean square distance to the exact flow of the same noise, relative to
-    # two unrelated latents; None for samplers that add noise
+    # Root mean square distance to the exact flow of the same noise, relative to two unrelated
+    # latents; None for samplers that add noise.
+    to_flow: float | None
     milliseconds: float  # per sample
 
 
