@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from vae.loss import VaeLoss, vae_loss
 from vae.model import VAE
 from vae.parallel import World, distribute
 from vae.stop import Stop
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter  # an extra
 
 DIMENSIONS = "latent_dimensions.jsonl"  # KL and variance of every latent coordinate, per epoch
 NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
@@ -73,19 +76,7 @@ def train(
     size = min(config.batch_size, len(rows))
     steps = len(rows) // size
     last_saved = time.monotonic()
-
-    def save(epoch: int, losses: Tensor) -> None:
-        nonlocal last_saved
-        if world.is_main:
-            state = TrainingState(epoch, losses, best, model.state_dict(), optimizer.state_dict())
-            done = epoch * steps + len(losses)
-            save_state(config.out, done, state, config.image_size, config.keep)
-        last_saved = time.monotonic()
-
-    def is_due() -> bool:
-        return time.monotonic() - last_saved >= config.save_seconds
-
-    record = open_record(config, first) if world.is_main else None
+    writer = open_records(config, first) if world.is_main else None
     with tqdm(
         total=config.epochs * steps * size,
         initial=(first * steps + len(losses)) * size,
@@ -95,36 +86,39 @@ def train(
     ) as bar:
         for epoch in range(first, config.epochs):
             started = time.perf_counter()
-            recent: list[
-                Tensor
-            ] = []  # on the device, because .item() would wait for it at every step
+            # They stay on the device, because .item() would wait for it at every step.
+            recent: list[Tensor] = []
             batches = epoch_batches(config, world, source, len(rows), epoch, len(losses))
             for loss in train_steps(network, optimizer, loss_of, batches, world):
                 recent.append(loss)
                 bar.update(size)
                 reason = stop.asked(epoch * steps + len(losses) + len(recent))
-                if reason or is_due():
-                    save(epoch, join_losses(losses, recent, epoch))
+                if reason or time.monotonic() - last_saved >= config.save_seconds:
+                    so_far = join_losses(losses, recent, epoch)
+                    state = TrainingState(
+                        epoch, so_far, best, model.state_dict(), optimizer.state_dict()
+                    )
+                    save(config, world, state, steps)
+                    last_saved = time.monotonic()
                 if reason:
                     return reason
             speed = len(recent) * size / (time.perf_counter() - started)
             losses = join_losses(losses, recent, epoch)
-            if record:
-                quality = evaluate_vae(model, held_out)
-                if not math.isfinite(quality.ms_ssim):
-                    refuse_step(losses, epoch, -1, f"validation MS-SSIM {quality.ms_ssim}")
-                picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
-                picture_epoch(picture, model, held_out)
-                record(epoch_row(config, epoch, losses, speed, quality), quality, picture)
-                save_vae(config.out / VAE_FILE, model)
+            if world.is_main:
+                quality = end_epoch(config, model, held_out, epoch, losses, speed, writer)
                 if quality.ms_ssim > best:
                     save_vae(config.out / BEST_VAE_FILE, model)
                 best = max(best, quality.ms_ssim)
                 bar.set_postfix(ms_ssim=f"{quality.ms_ssim:.4f}", psnr=f"{quality.psnr:.2f}")
             losses = NO_LOSSES
             reason = stop.asked(0)
-            if reason or is_due() or epoch + 1 == config.epochs:
-                save(epoch + 1, losses)
+            due = time.monotonic() - last_saved >= config.save_seconds
+            if reason or due or epoch + 1 == config.epochs:
+                state = TrainingState(
+                    epoch + 1, losses, best, model.state_dict(), optimizer.state_dict()
+                )
+                save(config, world, state, steps)
+                last_saved = time.monotonic()
             if reason:
                 return reason
     return 0
@@ -235,11 +229,11 @@ def join_losses(earlier: Tensor, recent: list[Tensor], epoch: int) -> Tensor:
     losses = torch.cat([earlier, torch.stack(recent).cpu()]) if recent else earlier
     bad = (~losses.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if bad:
-        refuse_step(losses, epoch, bad[0], "not finite")
+        raise_diverged(losses, epoch, bad[0], "not finite")
     return losses
 
 
-def refuse_step(losses: Tensor, epoch: int, step: int, why: str) -> NoReturn:
+def raise_diverged(losses: Tensor, epoch: int, step: int, why: str) -> NoReturn:
     """Stop training at a step whose loss or result is not finite."""
     total, reconstruction, kl, _ = losses[step].tolist()
     batch = range(len(losses))[step] + 1
@@ -247,6 +241,68 @@ def refuse_step(losses: Tensor, epoch: int, step: int, why: str) -> NoReturn:
         f"epoch {epoch + 1}, batch {batch}",
         f"loss {total}, 1 - MS-SSIM {reconstruction}, KL {kl}, {why}",
     )
+
+
+def save(config: PretrainConfig, world: World, state: TrainingState, steps: int) -> None:
+    """Let the main process write the state.
+
+    Args:
+        steps: Gradient steps of an epoch.
+    """
+    if world.is_main:
+        done = state.epoch * steps + len(state.losses)
+        save_state(config.out, done, state, config.image_size, config.keep)
+
+
+def open_records(config: PretrainConfig, epochs_done: int) -> "SummaryWriter | None":
+    """Drop the rows of epochs that were recorded but not saved before the run was cut off.
+
+    Returns:
+        The writer for TensorBoard, if the config asks for one.
+
+    Raises:
+        OSError, ValueError: a record is damaged, or TensorBoard is asked for and not installed.
+    """
+    for name in (METRICS, DIMENSIONS):
+        keep_rows(config.out / name, "epoch", epochs_done)
+    return open_tensorboard(config.out, epochs_done) if config.track == "tensorboard" else None
+
+
+def end_epoch(
+    config: PretrainConfig,
+    model: VAE,
+    held_out: Tensor,
+    epoch: int,
+    losses: Tensor,
+    speed: float,
+    writer: "SummaryWriter | None",
+) -> Quality:
+    """Validate the model, draw its picture, record the epoch, and write the weights.
+
+    Args:
+        losses: Of all gradient steps of the epoch, (steps, 4).
+        speed: Images per second.
+
+    Raises:
+        FloatingPointError: the validation is not finite. Nothing is recorded.
+    """
+    quality = evaluate_vae(model, held_out)
+    if not math.isfinite(quality.ms_ssim):
+        raise_diverged(losses, epoch, -1, f"validation MS-SSIM {quality.ms_ssim}")
+    picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
+    picture_epoch(picture, model, held_out)
+    row = epoch_row(config, epoch, losses, speed, quality)
+    dimensions = {
+        "epoch": row["epoch"],
+        "kl_per_dimension": rounded(quality.kl_per_dimension),
+        "variances": rounded(quality.covariance.diagonal()),
+    }
+    append_line(config.out / METRICS, json.dumps(row))
+    append_line(config.out / DIMENSIONS, json.dumps(dimensions))
+    if writer:
+        show_epoch(writer, row, picture)
+    save_vae(config.out / VAE_FILE, model)
+    return quality
 
 
 def epoch_row(
@@ -265,38 +321,15 @@ def epoch_row(
     }
 
 
-def open_record(
-    config: PretrainConfig, epochs_done: int
-) -> Callable[[dict[str, float], Quality, Path], None]:
-    """A function that records an epoch: its row, its latent coordinates and its picture.
-
-    Rows of epochs that were recorded but not saved before the run was cut off are dropped.
-
-    Raises:
-        OSError, ValueError: a record is damaged, or TensorBoard is asked for and not installed.
-    """
-    for name in (METRICS, DIMENSIONS):
-        keep_rows(config.out / name, "epoch", epochs_done)
-    writer = open_tensorboard(config.out, epochs_done) if config.track == "tensorboard" else None
-
-    def record(row: dict[str, float], quality: Quality, picture: Path) -> None:
-        dimensions = {
-            "epoch": row["epoch"],
-            "kl_per_dimension": rounded(quality.kl_per_dimension),
-            "variances": rounded(quality.covariance.diagonal()),
-        }
-        for name, values in ((METRICS, row), (DIMENSIONS, dimensions)):
-            append_line(config.out / name, json.dumps(values))
-        if writer:
-            for name, value in row.items():
-                writer.add_scalar(name, value, row["epoch"])
-            pixels = np.asarray(Image.open(picture))
-            writer.add_image("reconstructions", pixels, row["epoch"], dataformats="HWC")
-            writer.flush()
-
-    return record
-
-
 def rounded(values: Tensor) -> list[float]:
     """Six digits of each value."""
     return [float(f"{value:.6g}") for value in values.tolist()]
+
+
+def show_epoch(writer: "SummaryWriter", row: dict[str, float], picture: Path) -> None:
+    """Send the numbers and the picture of an epoch to TensorBoard."""
+    for name, value in row.items():
+        writer.add_scalar(name, value, row["epoch"])
+    pixels = np.asarray(Image.open(picture))
+    writer.add_image("reconstructions", pixels, row["epoch"], dataformats="HWC")
+    writer.flush()
