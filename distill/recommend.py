@@ -48,6 +48,16 @@ class Recommendation:
         """Budget and training length."""
         return Stage(self.budget, self.steps_per_merge)
 
+    @property
+    def expected_w2_squared(self) -> float:
+        """W2**2, as the report gives it: the mean over training runs."""
+        return self.expected_w2**2
+
+    @property
+    def advantage_in_w2_squared(self) -> float | None:
+        """The advantage as a share of the next best's W2**2."""
+        return None if self.advantage is None else 1.0 - (1.0 - self.advantage) ** 2
+
 
 def recommend(rows: Sequence[ResultRow]) -> Recommendation:
     """The strategy to take at one stage.

@@ -14,10 +14,11 @@ from report.style import stage_label
 from report.summary import markdown_page, picture_line
 from report.tables import details, overview
 from report.verdict import (
+    AS_GOOD_IN_W2_SQUARED,
     BUDGET_NAMES,
     budget_sentences,
     claim_sentences,
-    recommendation_sentence,
+    recommendation_text,
     recommendations,
 )
 
@@ -40,7 +41,9 @@ NOTES = (
     "standard deviation of W2² over simulated training runs, which differ by their batches. The "
     "deviation compares the operator with the mean of those runs for each dimension, in units of "
     "their spread. It is about 1 (rms) if the theory holds, and less where the spread is below "
-    "the rounding of float32.",
+    "the rounding of float32. The recommendation ranks strategies by the expected W2², its mean "
+    f"over those runs. Strategies within {AS_GOOD_IN_W2_SQUARED:.1%} of the lowest are as good; of "
+    "these it takes the one with the fewest merges.",
     "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. SSIM, too, compares with "
     "the surrogate's images.",
     "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
@@ -61,7 +64,7 @@ def write_report(
     num_steps = comparison.problem.schedule.num_steps
     mean_rows = over_seeds(rows)
     found = recommendations(mean_rows)
-    sentence = recommendation_sentence(found, num_steps)
+    advice = recommendation_text(found, num_steps)
     claim = [CLAIM, *claim_sentences(mean_rows, num_steps)]
     budgets = list(dict.fromkeys(row.budget for row in mean_rows))
     overviews = [
@@ -82,7 +85,7 @@ def write_report(
     page = Page(
         title=TITLE,
         subtitle=_subtitle(comparison, rows),
-        recommendation=sentence,
+        recommendation=advice,
         claim=claim,
         definitions=DEFINITIONS,
         overviews=overviews,
@@ -94,11 +97,11 @@ def write_report(
         command=command_line(read_run(out)),
     )
     files = [out / name for name in ("recommendation.json", "summary.md", "report.html")]
-    write_recommendations(files[0], num_steps, found, sentence)
+    write_recommendations(files[0], num_steps, found, advice)
     write_text(files[1], summary(page, out))
     write_page(files[2], page)
     terminal = [f"{heading}:\n\n{table.markdown()}" for heading, table in overviews]
-    return "\n\n".join([*terminal, sentence]), files
+    return "\n\n".join([*terminal, advice]), files
 
 
 def summary(page: Page, out: Path) -> str:

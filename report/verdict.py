@@ -1,6 +1,7 @@
 """The results of a comparison in sentences: recommendation, the paper's claim, both budgets."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from distill.recommend import (
     AS_GOOD,
@@ -20,6 +21,7 @@ BUDGET_NAMES = {
     "total": "equal total training",
 }
 MEASURE_NAMES = {"w2_squared": "W2²", "pixel_l2": "pixel L2"}
+AS_GOOD_IN_W2_SQUARED = (1.0 + AS_GOOD) ** 2 - 1.0
 
 
 def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
@@ -28,34 +30,35 @@ def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
     return [recommend([row for row in rows if row.stage == stage]) for stage in stages]
 
 
-def recommendation_sentence(found: Sequence[Recommendation], num_steps: int) -> str:
-    """Which strategy to take for these latents, T and budgets, and its gain: short sentences."""
-    sentences = [f"These are the recommendations for these latents and T = {num_steps}."]
+def recommendation_text(found: Sequence[Recommendation], num_steps: int) -> str:
+    """Which strategy to take at every stage, and its gain: one sentence per budget."""
+    sentences = []
     for budget in dict.fromkeys(one.budget for one in found):
         stages = [one for one in found if one.budget == budget]
-        advice = [_advice(one, num_steps) for one in stages if not one.all_as_good]
+        decided = groupby((one for one in stages if not one.all_as_good), lambda one: one.strategy)
+        advice = [
+            f"{label(strategy)} {_listed([_gain(one, num_steps) for one in same])}"
+            for strategy, same in decided
+        ]
         equal = [one for one in stages if one.all_as_good]
         if equal:
-            last = equal[-1]
             steps = _listed([f"{stage_steps(one.stage, num_steps):,}" for one in equal])
             advice.append(
-                f"At {steps} steps all strategies are equal within {AS_GOOD:.1%} (expected W2 "
-                f"{last.expected_w2:.3g}); take {label(last.strategy)}, which makes the fewest "
-                "merges."
+                f"{label(equal[-1].strategy)} at {steps} steps (all are equal within "
+                f"{AS_GOOD_IN_W2_SQUARED:.1%})"
             )
-        sentences.append(f"With {BUDGET_NAMES[budget]}: {' '.join(advice)}")
-    return " ".join(sentences)
+        sentences.append(f"With {BUDGET_NAMES[budget]}, take {', and '.join(advice)}.")
+    return " ".join([*sentences, f"This holds for these latents and T = {num_steps}."])
 
 
-def _advice(one: Recommendation, num_steps: int) -> str:
+def _gain(one: Recommendation, num_steps: int) -> str:
     following = label(str(one.next_best))  # there is a next best, as not all are equally good
     if one.next_best in one.as_good:
-        gain = f"{following} is as good"
+        gain = f"as good as {following}"
     else:
-        gain = f"{one.advantage:.1%} below {following}"
+        gain = f"{one.advantage_in_w2_squared:.1%} below {following}"
     steps = stage_steps(one.stage, num_steps)
-    expected = f"expected W2 {one.expected_w2:.3g}"
-    return f"At {steps:,} steps take {label(one.strategy)} ({expected}, {gain})."
+    return f"at {steps:,} steps (expected W2² {one.expected_w2_squared:.3e}, {gain})"
 
 
 def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:

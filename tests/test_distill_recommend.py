@@ -4,6 +4,7 @@ import pytest
 
 from distill.recommend import boot_standings, recommend, write_recommendations
 from distill.results import ResultRow
+from report.verdict import recommendation_text, recommendations
 
 
 def row(strategy, w2_squared, merges=1, steps=10, engine="closed_form") -> ResultRow:
@@ -32,6 +33,24 @@ def test_of_strategies_as_good_the_one_of_fewest_merges_is_recommended():
     assert found.strategy == "vanilla"
     assert found.as_good == ("sequential_boot",)
     assert not found.all_as_good
+
+
+def test_the_advice_gives_w2_squared_as_the_tables_do():
+    rows = [
+        row("vanilla", 4.0, steps=10),
+        row("sequential_boot", 1.0, 31, steps=10),
+        row("vanilla", 2.0, steps=20),
+        row("sequential_boot", 1.5, 31, steps=20),
+        row("vanilla", 0.25, steps=100),
+        row("sequential_boot", 0.2501, 31, steps=100),
+    ]
+    assert recommendation_text(recommendations(rows), 32) == (
+        "With equal training per merge, take sequential BOOT "
+        "at 10 steps (expected W2² 1.000e+00, 75.0% below vanilla) "
+        "and at 20 steps (expected W2² 1.500e+00, 25.0% below vanilla), "
+        "and vanilla at 100 steps (all are equal within 0.2%). "
+        "This holds for these latents and T = 32."
+    )
 
 
 def test_a_single_strategy_has_no_next():
