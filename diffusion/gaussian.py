@@ -61,7 +61,7 @@ def ddim_operators(schedule: NoiseSchedule, variances: Array) -> Array:
 
 
 def surrogate_composite(operators: Array, variances: Array) -> Array:
-    """The surrogate teacher's operator: the steps' product without wrong contractions, (d,).
+    """The surrogate's operator: the steps' product without wrong contractions, (d,).
 
     In a coordinate whose variance exceeds 1, steps that contract it are left out:
 

@@ -47,13 +47,13 @@ class ResultRow:
     w2_squared_to_data: float
     """Squared W2 of the measured student to sqrt(lambda), the scale of the data."""
     pixel_l2: float
-    """Distance to the image of the surrogate teacher, mean over images."""
+    """Distance to the surrogate's image, mean over images."""
     pixel_l2_low: float
     """Lower end of the 95 % bootstrap interval of that mean, over the shared noise."""
     pixel_l2_high: float
     """Upper end of the interval."""
     ssim: float
-    """Similarity to the image of the surrogate teacher, mean over images."""
+    """Similarity to the surrogate's image, mean over images."""
     merges: int
     """Merges of the coordinate that makes most."""
     rounds: int
@@ -81,11 +81,11 @@ def tabulate(comparison: Comparison, num_images: int, seed: int) -> list[ResultR
     def decode(operator: np.ndarray) -> Tensor:
         return decode_operator(comparison.model, operator, comparison.mean, z_T)
 
-    teacher = decode(comparison.problem.surrogate)
+    surrogate = decode(comparison.problem.surrogate)
     likenesses: dict[int, Likeness] = {}  # cases of one job share their students
     for students in comparison.students.values():
         if id(students) not in likenesses:
-            likenesses[id(students)] = likeness(decode(students.operator), teacher)
+            likenesses[id(students)] = likeness(decode(students.operator), surrogate)
     return [
         _row(comparison, case, students, likenesses[id(students)])
         for case, students in comparison.students.items()

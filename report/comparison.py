@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.comparison import Comparison
-from distill.recommend import write_recommendations
-from distill.results import ResultRow, over_seeds
+from distill.recommend import PIXEL_ROUNDING, write_recommendations
+from distill.results import STUDENT_ROUNDING, ResultRow, over_seeds
 from experiment.folder import command_line, describe_run, read_run
 from experiment.write import write_text
+from planner.value import OPERATOR_ROUNDING
 from report.comparison_figures import draw_figures
 from report.page import Page, write_page
 from report.style import stage_label
@@ -29,7 +30,7 @@ DEFINITIONS = (
     "surrogate is the composite without those steps that contract a dimension whose variance "
     "exceeds 1; all students are compared with it. W2² is the squared 2-Wasserstein distance "
     "between a student's and the surrogate's outputs in latent space. Pixel L2 is the distance "
-    "between their decoded images of the same noise, averaged over images."
+    "between their decoded faces of the same noise, averaged over faces."
 )
 NOTES = (
     "A stage is a training length. Equal training per merge gives every merge the same number of "
@@ -44,8 +45,11 @@ NOTES = (
     "the rounding of float32. The recommendation ranks strategies by the expected W2², its mean "
     f"over those runs. Strategies within {AS_GOOD_IN_W2_SQUARED:.1%} of the lowest are as good; of "
     "these it takes the one with the fewest merges.",
+    "Strategies tie if they differ by no more than rounding explains. In pixel L2 that is "
+    f"{PIXEL_ROUNDING:g}. In W2² it is the effect of an error of {OPERATOR_ROUNDING:g} in every "
+    f"operator, or of {STUDENT_ROUNDING:g} with the engine sgd, whose students are float32.",
     "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. SSIM, too, compares with "
-    "the surrogate's images.",
+    "the surrogate's faces.",
     "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
     "on the same batches. Strategies with equal plans and steps share one training.",
     "[OM] is W. Gao and M. Li, Toward Theoretical Insights into Diffusion Trajectory Distillation "

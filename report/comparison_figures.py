@@ -91,7 +91,7 @@ def draw_figures(
             f"{stage_label(stage, num_steps).capitalize()}: every column has the same noise. Left: "
             "the faces of each strategy. Right: their difference to the surrogate's faces.",
             f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
-            f"difference to the teacher; mean pixel L2: {_pixels(rows, stage)}",
+            f"difference to the surrogate's faces; mean pixel L2: {_pixels(rows, stage)}",
             is_photo=True,
         )
         for stage, grid in drawn.items()

@@ -21,7 +21,7 @@ from report.style import AXIS_LABELS, COLOURS, MARKERS, STYLE, label, save_figur
 Array = NDArray[np.float64]
 SMALLEST_DRAWN = 1e-12
 TARGET_NAMES = {
-    "w2_squared": "surrogate teacher",
+    "w2_squared": "surrogate",
     "w2_squared_to_composite": "composite",
 }
 POINTS = 120  # per predicted curve

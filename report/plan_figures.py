@@ -64,7 +64,7 @@ def draw_plan_arcs(
         lines.append((f"planned for {name}", _planned(plan_set, variances)))
     lines = [(title, panels) for title, panels in lines if panels]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 1.75 * len(lines)), layout="constrained")
+        figure = Figure(figsize=(7.2, 0.2 + 1.75 * len(lines)), layout="constrained")
         parts = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
         for part, (title, panels) in zip(parts, lines, strict=True):
             part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
@@ -74,6 +74,7 @@ def draw_plan_arcs(
                 panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
             for panel in axes[len(panels) :]:
                 panel.set_visible(False)
+        parts[-1].supxlabel("diffusion step t (0 is data, T is noise)", fontsize=8)
         save_figure(figure, path)
 
 

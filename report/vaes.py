@@ -59,8 +59,9 @@ def draw_vaes(path: Path, compared: ComparedVaes, originals: bool) -> None:
 
 
 def _describe(row: VaeRow) -> str:
+    epochs = f"{row.epochs} epoch{'s' if row.epochs != 1 else ''}"
     return (
-        f"{row.run}: β = {row.beta:g}, {row.epochs} epochs\n"
+        f"{row.run}: β = {row.beta:g}, {epochs}\n"
         f"MS-SSIM {row.ms_ssim:.3f}, PSNR {row.psnr:.1f} dB\n"
         f"off-diagonal energy {row.off_diagonal_energy:.1%}\n"
         f"{row.variances_above_1} variances above 1, {row.active_units} active units"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from report.vaes import draw_vaes
+from report.vaes import _describe, draw_vaes
 from vae.checkpoint import load_vae
 from vae.compare_vaes import compare_vaes
 from vae.config import CompareVaesConfig, PretrainConfig
@@ -54,6 +54,7 @@ def test_runs_are_set_side_by_side_and_other_sizes_refused(runs, image_folder, t
     for run, images in zip(runs, compared.reconstructions, strict=False):
         model = load_vae(run / "vae.safetensors")
         torch.testing.assert_close(images, model.decode(model.encode(compared.originals)[0]))
+    assert _describe(compared.rows[0]).startswith("weak: β = 0.0001, 1 epoch\n")
     for originals in (False, True):
         draw_vaes(tmp_path / "vaes.png", compared, originals)
         with Image.open(tmp_path / "vaes.png") as picture:
