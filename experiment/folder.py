@@ -37,6 +37,11 @@ LOCK = ".lock"
 CHANGES_NO_NUMBER = {"changes_no_number": True}
 
 
+def file_in(given: Path, name: str) -> Path:
+    """The file ``name`` in a run folder, or the given file itself."""
+    return given / name if given.is_dir() else given
+
+
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Lock ``folder`` until the block ends; create it if it is missing.

@@ -12,12 +12,11 @@ from diffusion.gaussian import ddim_operators
 from diffusion.grid import uniform_t_grid
 from diffusion.samplers import ddim
 from diffusion.schedule import NoiseSchedule, cosine_schedule
-from experiment.folder import RESULTS, open_run
+from experiment.folder import RESULTS
 from experiment.write import write_rows
 from sampling.config import OperatorConfig
+from sampling.inputs import open_with_latents
 from sampling.noise_estimator import NoiseEstimator
-from sampling.sample_faces import load_models
-from sampling.train_noise_estimator import load_parts
 
 Array = NDArray[np.float64]
 NOISE_DRAWS = 8  # noised copies per latent
@@ -108,10 +107,7 @@ def compare_operators(config: OperatorConfig) -> Operators:
     Raises:
         FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
-    models = load_models(config.estimator, config.vae, config.device)
-    _, held_out, digest = load_parts(config.latents, config.vae)
-    inputs = models.inputs | {"latents": digest}
-    open_run(config.out, "compare_operators", config, inputs, str(models.device))
+    models, _, held_out = open_with_latents("compare_operators", config)
     schedule = cosine_schedule(config.num_steps)
     found = measure_operators(models.estimator, held_out.to(models.device), schedule, config.seed)
     write_rows(config.out / RESULTS, found.rows, StepRow)

@@ -11,21 +11,19 @@ from tqdm import tqdm
 
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
-from experiment.folder import RESULTS, open_run
+from experiment.folder import RESULTS
 from experiment.read import finite_text, read_table, reading, short_repr
 from experiment.seeds import bank_seeds, seeded_noise
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from experiment.write import write_rows
 from sampling.config import CompareSamplersConfig
+from sampling.inputs import Models, open_with_latents
 from sampling.sample_faces import (
-    Models,
     decode,
-    load_models,
     make_time_grid,
     make_update,
     sample_latents,
 )
-from sampling.train_noise_estimator import load_parts
 from sampling.wasserstein import Margin, margins, random_directions, sliced_w2_squared
 
 STEPS = (5, 10, 20, 50, 100)
@@ -69,10 +67,7 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
     Raises:
         FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
-    models = load_models(config.estimator, config.vae, config.device)
-    training, held_out, digest = load_parts(config.latents, config.vae)
-    inputs = models.inputs | {"latents": digest}
-    open_run(config.out, "compare_samplers", config, inputs, str(models.device))
+    models, training, held_out = open_with_latents("compare_samplers", config)
 
     table = config.out / RESULTS
     seeds = bank_seeds(config.seed, config.count)

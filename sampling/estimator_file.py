@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffusion.covariance import Eigenbasis
+from experiment.folder import file_in
 from experiment.read import reading
 from experiment.tensors import (
     check_weights,
@@ -46,9 +47,7 @@ def embedded_estimator() -> Path:
 
 def estimator_path(estimator: Path | None) -> Path:
     """The weights file in a run folder, the given file, or (None) the embedded model."""
-    if estimator is None:
-        return embedded_estimator()
-    return estimator / ESTIMATOR_FILE if estimator.is_dir() else estimator
+    return embedded_estimator() if estimator is None else file_in(estimator, ESTIMATOR_FILE)
 
 
 def save_estimator(path: Path, model: NoiseEstimator, trained: Trained) -> None:

@@ -1,7 +1,6 @@
 """The command sample_faces: new faces from noise by estimator, sampler and decoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,45 +11,18 @@ from tqdm import tqdm
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
 from diffusion.samplers import SAMPLERS, Update, ddim, sample
 from diffusion.schedule import SCHEDULES, find_schedule
-from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
 from experiment.write import sha256
 from sampling.config import SampleConfig, WalkConfig
-from sampling.estimator_file import estimator_path, load_estimator, refuse_other_vae
-from sampling.noise_estimator import NoiseEstimator
-from vae.checkpoint import load_vae, weights_path
+from sampling.inputs import Models, load_models
 from vae.model import VAE, to_uint8
 
 SAMPLES_KIND = "mergelab samples, format 1"
 SAMPLES_FILE = "samples.safetensors"
 SCHEDULE_STEPS = 1_000  # T of the schedules from which --spacing t takes its levels
 BATCH = 1_024  # samples computed together; it changes no result
-
-
-@dataclass(frozen=True)
-class Models:
-    """The estimator and the VAE that decodes its samples, on one device."""
-
-    estimator: NoiseEstimator
-    vae: VAE
-    inputs: dict[str, str]  # SHA-256 of both files
-    device: torch.device
-
-
-def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models:
-    """Load both models; None means the embedded one.
-
-    Raises:
-        FileNotFoundError, ValueError: a file is missing or damaged, or they do not fit each other.
-    """
-    picked = pick_device(device)
-    estimator, weights = estimator_path(estimator), weights_path(vae)
-    model, trained = load_estimator(estimator)
-    refuse_other_vae(trained, estimator, weights)
-    inputs = {"estimator": sha256(estimator), "vae": sha256(weights)}
-    return Models(model.to(picked), load_vae(weights).to(picked), inputs, picked)
 
 
 def make_time_grid(config: WalkConfig, steps: int, schedule: str = "cosine") -> TimeGrid:

@@ -26,11 +26,10 @@ from experiment.tensors import (
 from experiment.write import append_line, sha256
 from sampling.config import TrainConfig
 from sampling.estimator_file import CHECKPOINT, ESTIMATOR_FILE, Trained, save_estimator
+from sampling.inputs import split
 from sampling.noise_estimator import NoiseEstimator
 from sampling.train import calibrate, held_out_losses, train_updates
-from vae.checkpoint import weights_path
-from vae.images import SPLITS
-from vae.latents import Latents, latents_path, load_latents, moments, refuse_mismatch
+from vae.latents import latents_path, load_latents, moments
 
 UPDATES_PER_SAVE = 250
 
@@ -94,38 +93,6 @@ def train_noise_estimator(config: TrainConfig) -> None:
     )
     # Written only at the end: uncalibrated weights sample worse and look the same.
     save_estimator(config.out / ESTIMATOR_FILE, averaged, trained)
-
-
-def load_parts(latents: Path, vae: Path | None) -> tuple[Tensor, Tensor, str]:
-    """Training and held-out latents of this VAE, (N, d) each, and the SHA-256 of their file.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: they are missing, damaged, or another VAE's, or one
-            of the two sets is empty.
-    """
-    path = latents_path(latents)
-    found = load_latents(path)
-    refuse_mismatch(found, path, weights_path(vae))
-    return *split(found, path), sha256(path)
-
-
-def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
-    """Training and held-out latents, (N, d) each, with the split of the VAE's own training.
-
-    Raises:
-        ValueError: the file holds only moments, or one of the two sets is empty.
-    """
-    if latents.codes is None or latents.splits is None:
-        raise ValueError(
-            f"{path}: holds moments without latents; encode again without --moments-only"
-        )
-    held_out = latents.splits != SPLITS.index("train")
-    if held_out.all() or not held_out.any():
-        raise ValueError(
-            f"{path}: {int((~held_out).sum())} latents to train on and {int(held_out.sum())} held "
-            "out: both are needed; encode more images"
-        )
-    return latents.codes[~held_out], latents.codes[held_out]
 
 
 def _refuse_non_finite(losses: Tensor, row: dict[str, float]) -> None:

@@ -21,7 +21,8 @@ from planner.per_dimension import optimal_values
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
-from sampling.sample_faces import load_models, sample_latents
+from sampling.inputs import load_models
+from sampling.sample_faces import sample_latents
 from vae.checkpoint import embedded_vae, load_vae
 from vae.latents import LATENTS_FILE, load_latents, refuse_mismatch
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from experiment.folder import file_in
 from experiment.read import field, integer, number, reading, short_repr
 from experiment.tensors import (
     check_adam,
@@ -33,9 +34,7 @@ def embedded_vae() -> Path:
 
 def weights_path(vae: Path | None) -> Path:
     """The weights file in a run folder, the given file, or (None) the embedded model."""
-    if vae is None:
-        return embedded_vae()
-    return vae / VAE_FILE if vae.is_dir() else vae
+    return embedded_vae() if vae is None else file_in(vae, VAE_FILE)
 
 
 def save_vae(path: Path, model: VAE) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from experiment.folder import file_in
 from experiment.read import reading
 from experiment.tensors import (
     checked_tensor,
@@ -102,7 +103,7 @@ def save_latents(path: Path, latents: Latents) -> None:
 
 def latents_path(latents: Path) -> Path:
     """The latents file in a folder of encode_latents, or the given file."""
-    return latents / LATENTS_FILE if latents.is_dir() else latents
+    return file_in(latents, LATENTS_FILE)
 
 
 def load_latents(path: Path) -> Latents:
