@@ -22,6 +22,7 @@ from sampling.sample_faces import (
     decode,
     make_time_grid,
     make_update,
+    refuse_former_comparison,
     sample_latents,
 )
 from sampling.wasserstein import Margin, margins, random_directions, sliced_w2_squared
@@ -67,6 +68,7 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
     Raises:
         FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
+    refuse_former_comparison(config.out)
     models, training, held_out = open_with_latents("compare_samplers", config)
 
     table = config.out / RESULTS

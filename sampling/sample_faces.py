@@ -11,7 +11,7 @@ from tqdm import tqdm
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
 from diffusion.samplers import SAMPLERS, Update, ddim, sample
 from diffusion.schedule import SCHEDULES, find_schedule
-from experiment.folder import open_run
+from experiment.folder import CONFIG, open_run, read_run
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
 from experiment.write import sha256
@@ -71,12 +71,26 @@ def decode(vae: VAE, latents: Tensor) -> Tensor:
     return torch.cat([vae.decode(batch.to(device)).cpu() for batch in latents.split(BATCH)])
 
 
+def refuse_former_comparison(out: Path) -> None:
+    """Refuse the run folder of a comparison of samplers by version 0.1.0.
+
+    Raises:
+        OSError, ValueError: the folder is one, or its record cannot be read.
+    """
+    if (out / CONFIG).exists() and read_run(out)["config"].get("compare"):
+        raise ValueError(
+            f"{out}: was written by an older `sample_faces --compare`, which no command of this "
+            "version resumes; give another --out"
+        )
+
+
 def sample_faces(config: SampleConfig) -> Tensor:
     """Draw faces into ``samples.safetensors``; returns the images, (count, 3, 64, 64) in [0, 1].
 
     Raises:
         FileNotFoundError, ValueError: models, grid or run folder are not usable.
     """
+    refuse_former_comparison(config.out)
     models = load_models(config.estimator, config.vae, config.device)
     grid = make_time_grid(config, config.steps, config.schedule)
     inputs = dict(models.inputs)

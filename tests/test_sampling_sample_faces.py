@@ -228,5 +228,19 @@ def test_a_run_of_version_0_1_still_matches(models, tmp_path):
     assert recorded["compare_count"] == 2_000
 
 
+def test_the_folder_of_a_former_comparison_is_refused_by_name(models, tmp_path):
+    config = SampleConfig(out=tmp_path / "run", steps=2, count=2, **without_latents(models))
+    sample_faces(config)
+    file = config.out / "config.json"
+    record = json.loads(file.read_text())
+    record["config"]["compare"] = True
+    file.write_text(json.dumps(record))
+    said = r"run: was written by an older `sample_faces --compare`, .*; give another --out"
+    with pytest.raises(ValueError, match=said):
+        sample_faces(config)
+    with pytest.raises(ValueError, match=said):
+        compare_samplers(CompareSamplersConfig(out=config.out, count=2, **models))
+
+
 def test_the_flags_know_every_sampler():
     assert set(get_args(Sampler)) == SAMPLERS.keys()
