@@ -122,7 +122,7 @@ def load_students(path: Path, width: int) -> Students:
         FileNotFoundError, OSError, ValueError: missing, unreadable, damaged or incomplete, or of
             another number of coordinates.
     """
-    tensors, metadata = read_tensors(path, STUDENTS_KIND)
+    tensors, metadata = read_tensors(path, STUDENTS_KIND, REMOVE)
     with reading(path, "whole students of this run", REMOVE):
         shapes = dict.fromkeys(_ARRAYS, (width,)) | {"w2_squared_runs": (None,)}
         found = {
@@ -191,7 +191,7 @@ def load_index(path: Path) -> Index:
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable or damaged.
     """
-    tensors, metadata = read_tensors(path, COMPARISON_KIND)
+    tensors, metadata = read_tensors(path, COMPARISON_KIND, RUN_AGAIN)
     with reading(path, "a whole index of a comparison", RUN_AGAIN):
         mean = checked_tensor(tensors, "mean", torch.float64, (None,))
         covariance = checked_tensor(tensors, "covariance", torch.float64, (len(mean), len(mean)))

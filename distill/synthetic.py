@@ -209,8 +209,9 @@ def load_cells(path: Path, trials: int, width: int) -> Cells:
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or of another shape.
     """
-    tensors, _ = read_tensors(path, CELLS_KIND)
-    with reading(path, "these cells", "remove it and run again, or give --recompute"):
+    hint = "remove it and run again, or give --recompute"
+    tensors, _ = read_tensors(path, CELLS_KIND, hint)
+    with reading(path, "these cells", hint):
         return Cells(
             errors=checked_tensor(tensors, "errors", torch.float64, (trials, width)).numpy(),
             predicted=checked_tensor(tensors, "predicted", torch.float64, (width,)).numpy(),

@@ -56,9 +56,9 @@ def reading(
 
 
 def error_text(error: Exception) -> str:
-    """The text of an error, as one line; its type if the text is empty."""
+    """The text of an error, as one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split())[:300] or type(error).__name__
+    return " ".join(said.split())[:300] or "damaged"
 
 
 def short_repr(value: object) -> str:
@@ -112,9 +112,8 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
 def expect(value: object, kind: type[T], name: str) -> T:
     """The value, checked to be of that JSON type. true is not a number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(
-            f"{name} is {short_repr(value)}, must be {_KINDS.get(kind, kind.__name__)}"
-        )
+        wanted = _KINDS.get(kind, f"a {kind.__name__.lower()}")  # a tensor
+        raise ValueError(f"{name} is {short_repr(value)}, must be {wanted}")
     return value
 
 

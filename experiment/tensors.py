@@ -35,8 +35,7 @@ def read_checkpoint(path: Path) -> Any:  # noqa: ANN401
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # for damaged archives torch raises many kinds of exceptions
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(first) from error
+        raise ValueError((str(error) or "damaged").splitlines()[0]) from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -54,14 +53,16 @@ def _with_sorted_header(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[start:]
 
 
-def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path, kind: str, hint: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file whose metadata says ``kind``.
+
+    Args:
+        hint: The remedy for a missing or damaged file.
 
     Raises:
         FileNotFoundError, OSError: the file is missing, or cannot be read.
         ValueError: it is truncated, not safetensors, or of another kind.
     """
-    hint = f"expected {kind} here: make or copy it again"
     # torch raises the last two for impossible sizes.
     damage = (SafetensorError, TypeError, RuntimeError)
     with (

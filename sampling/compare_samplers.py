@@ -144,7 +144,7 @@ def exact_flow(models: Models, config: CompareSamplersConfig, seeds: Sequence[in
     """
     path = config.out / FLOW_NAME
     if path.exists():
-        tensors, _ = read_tensors(path, FLOW_KIND)
+        tensors, _ = read_tensors(path, FLOW_KIND, MEASURE_AGAIN)
         with reading(path, "this run's exact flow", MEASURE_AGAIN):
             return checked_tensor(
                 tensors, "latents", torch.float32, (len(seeds), len(models.estimator.mean))

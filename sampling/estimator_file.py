@@ -72,8 +72,9 @@ def load_estimator(path: Path) -> tuple[NoiseEstimator, Trained]:
             f"{path}: not there yet: the training in this folder has not ended; repeat its "
             "command to resume it"
         )
-    tensors, metadata = read_tensors(path, ESTIMATOR_KIND)
-    with reading(path, "a noise estimator", "train again with mergelab train_noise_estimator"):
+    hint = "make an estimator with mergelab train_noise_estimator, or copy it again"
+    tensors, metadata = read_tensors(path, ESTIMATOR_KIND, hint)
+    with reading(path, "a noise estimator", hint):
         sizes = ("width", "depth", "latent_dim")
         trained = Trained(
             **{name: metadata_integer(metadata, name, least=1) for name in sizes},

@@ -37,9 +37,10 @@ def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models
     picked = pick_device(device)
     estimator, weights = estimator_path(estimator), weights_path(vae)
     model, trained = load_estimator(estimator)
+    decoder = load_vae(weights)
     refuse_other_vae(trained, estimator, weights)
     inputs = {"estimator": sha256(estimator), "vae": sha256(weights)}
-    return Models(model.to(picked), load_vae(weights).to(picked), inputs, picked)
+    return Models(model.to(picked), decoder.to(picked), inputs, picked)
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:

@@ -162,11 +162,25 @@ def _complaint(box: str) -> str:
     below = itertools.dropwhile(lambda line: not line.strip("-"), lines)
     above = itertools.takewhile(lambda line: line.strip("─-"), below)
     text = " ".join(" ".join(above).split()).rstrip(".")
+    if text.startswith("Missing from "):
+        return "; ".join(_missing(part) for part in text.split("(required)")[:-1])
     # A user knows flags, not the names of our classes.
     named = re.match(r"Error parsing (--[\w-]+|\w+): (.*)", text)
     if named is None:
         return text
     return f"{named[1]}: {named[2]}" if named[1].startswith("--") else named[2]
+
+
+def _missing(flag_and_help: str) -> str:
+    """A missing flag, with the first sentence of its help, as a refusal.
+
+    tyro describes it as ``--runs [PATH [PATH ...]] Run folders of ...``.
+    """
+    found = re.search(r"(--[\w-]+) (?:\[\S+ \[\S+ \.\.\.\]\]|\S+) (.*)", flag_and_help)
+    if found is None:
+        return flag_and_help.strip()
+    name, said = found.groups()
+    return f"{name} is missing: {said.partition('. ')[0].rstrip('. ')}"
 
 
 def _unknown_flag(config: type, found: str) -> str:

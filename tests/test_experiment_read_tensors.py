@@ -175,7 +175,7 @@ def test_types_and_shapes_that_no_tensor_has_are_told(tmp_path, dtype, shape, si
     header = json.dumps({"__metadata__": {"kind": "a kind"}, "a": entry}).encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
-    outcome(lambda path: read_tensors(path, "a kind"), path)
+    outcome(lambda path: read_tensors(path, "a kind", "copy it again"), path)
 
 
 @READER
@@ -194,7 +194,7 @@ def test_tensors_and_metadata_are_read_as_written(tmp_path, tensors, facts):
     path = tmp_path / "a.safetensors"
     written = {name: (9 * random(*shape)).to(dtype) for name, (dtype, shape) in tensors.items()}
     write_tensors(path, written, facts | {"kind": "a kind"})
-    found, metadata = read_tensors(path, "a kind")
+    found, metadata = read_tensors(path, "a kind", "copy it again")
     assert metadata == facts | {"kind": "a kind"}
     assert found.keys() == written.keys()
     for name, tensor in written.items():

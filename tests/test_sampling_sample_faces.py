@@ -74,7 +74,7 @@ def test_a_face_does_not_depend_on_how_many_are_drawn_with_it(sampler, models, t
             **without_latents(models),
         )
         images = sample_faces(config)
-        tensors, metadata = read_tensors(out / SAMPLES_FILE, SAMPLES_KIND)
+        tensors, metadata = read_tensors(out / SAMPLES_FILE, SAMPLES_KIND, "draw them again")
         latents[count] = tensors["latents"]
         assert metadata["vae_sha256"] == sha256(models["vae"] / VAE_NAME)
         vae = load_vae(models["vae"] / VAE_NAME)
@@ -147,7 +147,9 @@ def test_eta_1_draws_the_faces_of_ddpm_with_the_small_variance(models, tmp_path)
         out = tmp_path / f"{sampler}{eta}"
         flags = {"steps": 5, "count": 3} | without_latents(models)
         sample_faces(SampleConfig(out=out, sampler=sampler, eta=eta, **flags))
-        found.append(read_tensors(out / SAMPLES_FILE, SAMPLES_KIND)[0]["latents"])
+        found.append(
+            read_tensors(out / SAMPLES_FILE, SAMPLES_KIND, "draw them again")[0]["latents"]
+        )
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)
     assert (found[0] - found[2]).abs().max() > 0.1
 

@@ -107,7 +107,10 @@ def test_a_loss_that_explodes_stops_the_run_and_names_the_update(latents, tmp_pa
     [
         (["--gradient-steps", "0"], "--gradient-steps must be positive, got 0"),
         (["--ema-decay", "1"], "--ema-decay must be from 0 to below 1"),
-        (["--latents", "/no/such"], "/no/such: no such file"),
+        (
+            ["--latents", "/no/such"],
+            "/no/such: no such file; make latents with mergelab encode_latents",
+        ),
     ],
 )
 def test_bad_flags_are_one_line(flags, message, latents, tmp_path, monkeypatch, capsys):

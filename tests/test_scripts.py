@@ -41,7 +41,7 @@ def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
         (["--out", "a", "--num-steps", "many"], "error: --num-steps: invalid literal for int"),
         (["--out", "a", "--num-steps", "-3"], "error: --num-steps must be positive, got -3; see"),
         (["--out", "a", "--engine", "magic"], "invalid choice 'magic' for argument '--engine'"),
-        (["--num-steps", "3"], "--out"),
+        (["--num-steps", "3"], "error: --out is missing: Run folder; see --help"),
         (["--out", "a", "--vae", "/no/such/vae"], "needs --latents"),
     ],
 )

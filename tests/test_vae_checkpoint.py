@@ -43,7 +43,7 @@ def test_a_file_of_another_kind_network_or_preprocessing_is_refused(tmp_path):
         load_vae(path)
     kind = {"kind": "mergelab VAE weights, format 1"}
     write_tensors(path, {"a": torch.ones(1)}, kind | {"preprocessing": "squashed"})
-    with pytest.raises(ValueError, match=r"preprocessed as squashed.*pretrain again"):
+    with pytest.raises(ValueError, match=r"preprocessed as squashed.*mergelab pretrain_vae"):
         load_vae(path)
     with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors: no such file"):
         load_vae(tmp_path / "nothing.safetensors")

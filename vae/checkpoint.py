@@ -59,8 +59,9 @@ def load_vae(path: Path) -> VAE:
         OSError: it cannot be read.
         ValueError: the file is damaged, or made for other preprocessing or another network.
     """
-    tensors, metadata = read_tensors(path, VAE_KIND)
-    with reading(path, "weights of a VAE", "copy them again, or pretrain again"):
+    hint = "make weights with mergelab pretrain_vae, or copy them again"
+    tensors, metadata = read_tensors(path, VAE_KIND, hint)
+    with reading(path, "weights of a VAE", hint):
         # Older weights, of 64 pixels always, do not name the size.
         size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if metadata.get("preprocessing") != preprocessing_id(size):

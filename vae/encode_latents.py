@@ -81,6 +81,7 @@ def encode_in_parts(
 
 
 def _read_part(path: Path, count: int) -> Tensor:
-    tensors, _ = read_tensors(path, PART_KIND)
-    with reading(path, "a whole part", "remove it to encode it again"):
+    hint = "remove it to encode it again"
+    tensors, _ = read_tensors(path, PART_KIND, hint)
+    with reading(path, "a whole part", hint):
         return checked_tensor(tensors, "codes", torch.float32, (count, LATENT_DIM))

@@ -114,8 +114,9 @@ def load_latents(path: Path) -> Latents:
         ValueError: the file is damaged, or has wrong shapes or values that are not finite.
     """
     path = latents_path(path)
-    tensors, metadata = read_tensors(path, LATENTS_KIND)
-    with reading(path, "latents", "encode again with mergelab encode_latents"):
+    hint = "make latents with mergelab encode_latents"
+    tensors, metadata = read_tensors(path, LATENTS_KIND, hint)
+    with reading(path, "latents", hint):
         # Older files, of 64 pixels always, do not name the size.
         size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if size not in IMAGE_SIZES:
