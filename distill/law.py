@@ -2,7 +2,7 @@
 
 A gradient step on ``mean (a x - target x)**2`` multiplies ``a - target`` by
 
-    1 - 2 lr |emb|**2 m,  m = mean of x_start**2 over the batch                (SPEC 5)
+    1 - 2 lr |emb|**2 m,  m = mean of x_start**2 over the batch    (docs/theory.md, 5)
 
 and nothing else of the batch enters. So a merge leaves the share g of the distance to its target,
 the product of the brackets of its gradient steps. The recursion of [OM] eq. 16 turns the g of all

@@ -16,7 +16,7 @@ COVARIANCE = FACTOR @ FACTOR.T / 4
 
 
 def denoising_step(schedule, t):
-    """DDIM with the posterior mean of N(mu, Sigma), SPEC 2: x_{t-1} = matrix x_t + offset."""
+    """DDIM with the posterior mean of N(mu, Sigma): x_{t-1} = matrix x_t + offset ([OM] eq. 14)."""
     alpha, sigma = schedule.alpha[t], schedule.sigma[t]
     identity = np.eye(4)
     gain = alpha * COVARIANCE @ np.linalg.inv(alpha**2 * COVARIANCE + sigma**2 * identity)
