@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiment.read import numbers, read_json, reading
+
+Prediction = Literal["eps", "x_0", "v"]
+"""What a network predicts from x_t: eps, x_0, or v = alpha eps - sigma x_0."""
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
