@@ -187,7 +187,7 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
 
 
 def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -> PlanSet:
-    """The same plans, which must be for a problem of that shape.
+    """The same plans, which must be for operators and a problem of that shape.
 
     Args:
         shape: Steps and coordinates of the problem, (T, d).
@@ -203,6 +203,11 @@ def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -
             f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
             f"run has {shape[0]} and {shape[1]}; give --num-steps {found.num_steps}, or plan "
             "again for these variances"
+        )
+    if found.parametrisation != OPERATOR:
+        raise ValueError(
+            f"{path}: for students of another kind ({found.parametrisation.text}), this run "
+            "trains operators; plan again without --parametrisation"
         )
     return found
 

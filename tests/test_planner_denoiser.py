@@ -14,7 +14,7 @@ from planner.denoiser import (
     is_vanilla_optimal_in_total,
     joint_chain,
 )
-from planner.parametrisation import Parametrisation
+from planner.parametrisation import Parametrisation, ddim_coefficients
 from planner.plan import merges, num_merges
 from planner.problem import make_problem
 from planner.strategies import CANONICAL, sequential_boot, vanilla
@@ -39,6 +39,25 @@ def posed(schedule, variances, case):
     loss, prediction, law = case
     chosen = Parametrisation("denoiser", loss, prediction, law)
     return make_problem(schedule, np.asarray(variances, dtype=float), chosen)
+
+
+def test_the_inequalities_of_the_proofs_hold_on_random_schedules():
+    """docs/theory.md, section 8: (i), (ii), and q >= R step by step."""
+    rng = np.random.default_rng(4)
+    for num_steps in rng.integers(3, 20, 60).tolist():
+        schedule = random_schedule(num_steps, rng)
+        variances = np.exp(rng.uniform(-6, 6, 5))
+        problem = make_problem(schedule, variances)
+        estimates = schedule.alpha[1:, None] * variances / problem.second_moments  # e_t at t - 1
+        steps = problem.operators
+        assert (estimates[:-1] * steps[1:] >= estimates[1:] * (1 - 1e-12)).all()
+        ratio, factor = ddim_coefficients(schedule)
+        for b, u in itertools.combinations(range(num_steps, 0, -1), 2):
+            composite = steps[u:b].prod(axis=0)
+            own = (composite - ratio[b, u]) / factor[b, u]
+            assert (own <= estimates[u - 1] * composite * (1 + 1e-9)).all()
+            assert (estimates[u - 1] * factor[b, u] <= 1 + 1e-12).all()
+            assert (factor[b, u - 1] / factor[b, u] >= steps[u - 1] * (1 - 1e-12)).all()
 
 
 @pytest.mark.parametrize("case", CASES)
