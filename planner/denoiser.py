@@ -50,14 +50,14 @@ def chain(num_steps: int, stops: list[int]) -> Plan:
 
 def is_boot_optimal(problem: DenoiserProblem) -> bool:
     """Whether theory proves BOOT optimal per merge, for every coordinate."""
-    shrinkage = problem.shrinkage(problem.problem.num_steps, slice(problem.problem.num_steps))
+    shrinkage = problem.shrinkage(problem.num_steps, slice(problem.num_steps))
     spread = shrinkage.max(axis=0) - shrinkage.min(axis=0)
     return bool((spread <= SHRINKAGE_ROUNDING * shrinkage.max(axis=0)).all())
 
 
 def is_vanilla_optimal_in_total(problem: DenoiserProblem) -> bool:
     """Whether theory proves vanilla optimal for a total training time, for every coordinate."""
-    shrinkage = problem.shrinkage(problem.problem.num_steps, slice(problem.problem.num_steps))
+    shrinkage = problem.shrinkage(problem.num_steps, slice(problem.num_steps))
     return bool((shrinkage[0] <= shrinkage * (1.0 + SHRINKAGE_ROUNDING)).all())
 
 
@@ -67,7 +67,7 @@ def best_chains(problem: DenoiserProblem) -> Plans:
     No plan is better, whatever the number of parts of its merges.
     """
     _, cuts = _search(problem)
-    num_steps = problem.problem.num_steps
+    num_steps = problem.num_steps
 
     def plan_of(own: NDArray[np.int32]) -> Plan:
         stops = []
@@ -87,11 +87,11 @@ def best_values(problem: DenoiserProblem) -> Array:
 
 def _search(problem: DenoiserProblem) -> tuple[Array, NDArray[np.int32]]:
     """Best values, (d,), and the cuts of the best merges, (d, T)."""
-    start = problem.problem.num_steps
+    start = problem.num_steps
     stops = slice(start)
     ratio, factor = problem.coefficients
     values, cuts = _best_chains(
-        np.ascontiguousarray(problem.problem.operators.T),
+        np.ascontiguousarray(problem.operators.T),
         ratio[start, :start].copy(),
         factor[start, :start].copy(),
         np.ascontiguousarray(problem.shrinkage(start, stops).T),
@@ -172,7 +172,7 @@ def _best_joint_chain(
     Args:
         keep: Which candidates E[u] retains; without it, the one nearest to its steps' composite.
     """
-    operators, num_steps = problem.problem.operators, problem.problem.num_steps
+    operators, num_steps = problem.operators, problem.num_steps
     composites = np.cumprod(operators[::-1], axis=0)[::-1]  # row u: of the jump x_T -> x_u
     values = {num_steps - 1: operators[-1:]}
     origins: dict[int, list[tuple[int, int]]] = {}

@@ -171,6 +171,16 @@ class DenoiserProblem:
     train_time: float
     decay: Decay | None = None
 
+    @property
+    def operators(self) -> Array:
+        """Teacher steps A_t, (T, d); row t - 1 belongs to t."""
+        return self.problem.operators
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of teacher steps."""
+        return len(self.operators)
+
     @cached_property
     def coefficients(self) -> tuple[Array, Array]:
         """r and k, (T + 1, T + 1) each, at [b, u]."""
@@ -218,7 +228,7 @@ class DenoiserProblem:
         def train(merge: Plan, first: Array, product: Array) -> Array:
             return self.merged(merge.start, merge.parts[0].stop, merge.stop, first, product)
 
-        return trained_operator(plan, self.problem.operators, train)
+        return trained_operator(plan, self.operators, train)
 
 
 def make_problem(
