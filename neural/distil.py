@@ -1,6 +1,6 @@
 """Distil a plan: one student per merge, in plan order, each trained towards its parts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -10,7 +10,6 @@ from neural.jumps import Jump, Loss
 from planner.plan import Plan, merges
 
 OptimizerName = Literal["adam", "sgd"]
-FORWARDS_OF_AN_UPDATE = 3  # beside the parts': the student's forward, and a backward of two
 
 
 def distil_plan(
@@ -93,7 +92,7 @@ def fit_student(
 
 
 def make_optimizer(
-    name: OptimizerName, parameters: "torch.optim.optimizer.ParamsT", lr: float
+    name: OptimizerName, parameters: Iterable[nn.Parameter], lr: float
 ) -> torch.optim.Optimizer:
     """Adam or plain gradient descent over those parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]

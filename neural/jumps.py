@@ -1,11 +1,11 @@
-"""Jumps x_start -> x_stop that networks make: teacher steps, and students in two parametrisations.
+"""Jumps x_start -> x_stop of networks: teacher steps, and students in two parametrisations.
 
-    denoiser   x_u = r x_b + k xhat(x_b),  r = sigma_u / sigma_b,  k = alpha_u - sigma_u alpha_b / sigma_b
+    denoiser   x_u = r x_b + k xhat(x_b),  r = sigma_u / sigma_b,  k = alpha_u - r alpha_b
     operator   x_u = (the frozen teacher step x_b -> x_{b-1}) + head(x_b)
 
-with b = start and u = stop. The first is DDIM's formula (Song et al. 2021, arXiv:2010.02502, eq. 12);
-a merged student starts from the longer jump with its noisiest part's xhat. The second is [OM]'s: a
-merged student starts from the very map of its noisiest part.
+with b = start and u = stop. The first is the formula of DDIM (Song et al. 2021, arXiv:2010.02502,
+eq. 12); a merged student starts from the longer jump with its noisiest part's xhat. The second is
+the one of [OM]: a merged student starts from the very map of its noisiest part.
 """
 
 from typing import Literal, Self
@@ -62,7 +62,7 @@ class DenoiserJump(Jump):
         return type(self)(self.network.trainable_copy(), self.schedule, self.start, stop)
 
     def loss_weight(self, loss: Loss) -> float:
-        """1 for z; 1 / k**2 for x_0, as |xhat - (target - r x) / k|**2 = |jump - target|**2 / k**2."""
+        """1 for z; 1 / k**2 for x_0: |xhat - (target - r x) / k|**2 = |jump - target|**2 / k**2."""
         return 1.0 if loss == "z" else 1.0 / self.factor**2
 
 

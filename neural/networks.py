@@ -39,12 +39,17 @@ class X0Network(nn.Module):
         raise NotImplementedError
 
 
-def level_features(alpha: Level, sigma: Level) -> Tensor:
-    """sin and cos of 1..4 times the noise level's angle atan2(sigma, alpha), (S or 1, B or 1, 8)."""
+def level_features(alpha: Level, sigma: Level, like: Tensor) -> Tensor:
+    """sin and cos of 1..4 times the noise level's angle atan2(sigma, alpha), (S or 1, B or 1, 8).
+
+    Args:
+        like: A tensor of the type and device that are wanted.
+    """
     alpha, sigma = (
-        level if isinstance(level, Tensor) else torch.tensor([[[level]]]) for level in (alpha, sigma)
+        level if isinstance(level, Tensor) else like.new_full((1, 1, 1), level)
+        for level in (alpha, sigma)
     )
-    waves = torch.atan2(sigma, alpha) * torch.arange(1, FREQUENCIES + 1)
+    waves = torch.atan2(sigma, alpha) * torch.arange(1, FREQUENCIES + 1, device=like.device)
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
 
 
@@ -79,7 +84,7 @@ class MLPs(X0Network):
         """x_t (S, B, d) -> estimate of x_0, (S, B, d)."""
         dim = x_t.shape[-1]
         # The level is the same for all inputs of a student, so it enters as a part of the bias.
-        level = level_features(alpha, sigma) @ self.weights[0][:, dim:]
+        level = level_features(alpha, sigma, x_t) @ self.weights[0][:, dim:]
         output = torch.baddbmm(self.biases[0] + level, x_t, self.weights[0][:, :dim])
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             output = torch.baddbmm(bias, nn.functional.silu(output), weight)
@@ -150,5 +155,6 @@ class HeadedEstimators(X0Network):
         """A copy that keeps the estimators' features and gives 0 until it is trained."""
         zeroed = copy.deepcopy(self)
         for member in zeroed.members:
+            assert isinstance(member, HeadedEstimator)
             member.head_only = True
         return zeroed

@@ -15,6 +15,7 @@ COMMANDS = (
     "plan_merges",
     "simulate_students",
     "study_convergence",
+    "distill_neural",
     "plot_theory",
     "plot_samplers",
     "sample_faces",
