@@ -1,6 +1,7 @@
 """Distil a plan: one student per merge, in plan order, each trained towards its parts."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -45,22 +46,32 @@ def apply_jumps(jumps: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def fit_student(
-    student: Jump,
-    parts: Sequence[Jump],
-    draw_inputs: Callable[[], Tensor],
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a student learns: one merge."""
+
+    student: Jump
+    parts: Sequence[Jump]
+    """Noisiest first; together they are the target."""
+    draw_inputs: Callable[[], Tensor]
+    """The next batch of x_start, (S, B, d)."""
+
+
+def fit(
+    tasks: Sequence[Task],
     updates: int,
     loss: Loss,
     optimizer_name: OptimizerName,
     lr: float,
-    on_update: Callable[[], object],
+    on_update: Callable[[Task], object],
 ) -> Tensor:
-    """Regress ``student`` onto its parts in place.
+    """Regress students onto their parts in place, one task after another, again and again.
 
         loss of a member = mean over its batch of weight * |student(x) - parts(x)|**2
 
     Args:
-        draw_inputs: The next batch of x_start, (S, B, d).
+        tasks: One, or several whose students share all weights.
+        updates: Gradient steps of all tasks together.
         lr: Constant for SGD; for Adam the first learning rate of a straight line to 0.
 
     Returns:
@@ -69,15 +80,16 @@ def fit_student(
     Raises:
         FloatingPointError: the loss or a weight stopped being finite; names merge and update.
     """
-    optimizer = make_optimizer(optimizer_name, student.parameters(), lr)
-    weight = student.loss_weight(loss)
+    optimizer = make_optimizer(optimizer_name, tasks[0].student.parameters(), lr)
     losses = []
     for update in range(updates):
-        x_start = draw_inputs()
+        task = tasks[update % len(tasks)]
+        x_start = task.draw_inputs()
         with torch.no_grad():
-            x_stop = apply_jumps(parts, x_start)
+            x_stop = apply_jumps(task.parts, x_start)
 
-        errors = weight * (student(x_start) - x_stop).square().sum(dim=2).mean(dim=1)  # (S,)
+        squares = (task.student(x_start) - x_stop).square().sum(dim=2).mean(dim=1)  # (S,)
+        errors = task.student.loss_weight(loss) * squares
         optimizer.zero_grad()
         errors.sum().backward()  # members share no weight, so none feels another's loss
         if optimizer_name == "adam":
@@ -85,9 +97,9 @@ def fit_student(
         optimizer.step()
 
         losses.append(errors.detach())
-        on_update()
+        on_update(task)
     record = torch.stack(losses) if losses else torch.empty(0, 1)
-    _refuse_divergence(student, record, lr)
+    _refuse_divergence(tasks, record, lr)
     return record
 
 
@@ -101,12 +113,13 @@ def make_optimizer(
     return torch.optim.SGD(trained, lr=lr)
 
 
-def _refuse_divergence(student: Jump, losses: Tensor, lr: float) -> None:
+def _refuse_divergence(tasks: Sequence[Task], losses: Tensor, lr: float) -> None:
     finite = losses.isfinite().all(dim=1)
-    if finite.all() and all(weight.isfinite().all() for weight in student.parameters()):
+    if finite.all() and all(weight.isfinite().all() for weight in tasks[0].student.parameters()):
         return
-    update = len(finite) if finite.all() else int((~finite).nonzero()[0, 0]) + 1
+    update = len(finite) - 1 if finite.all() else int((~finite).nonzero()[0, 0])
+    student = tasks[update % len(tasks)].student
     raise FloatingPointError(
-        f"the merge x_{student.start} -> x_{student.stop} diverged at update {update} with "
+        f"the merge x_{student.start} -> x_{student.stop} diverged at update {update + 1} with "
         f"learning rate {lr:g}"
     )

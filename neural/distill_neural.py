@@ -14,11 +14,13 @@ from experiment.folder import open_run
 from experiment.read import reading
 from experiment.tensors import checked_tensor, metadata_value, read_tensors, write_tensors
 from neural.config import NeuralConfig
-from neural.distil import apply_jumps, distil_plan, fit_student
+from neural.distil import Task, apply_jumps, distil_plan, fit
 from neural.jumps import Jump, teacher_step
 from neural.law import Law, predict_errors
 from neural.measure import MEASURES, Scores, score
+from neural.networks import MLPs
 from neural.setting import Setting, open_setting, read_inputs
+from neural.shared import distil_shared
 from neural.student_plans import (
     FORWARDS_OF_STUDENT,
     ComputeBudget,
@@ -185,23 +187,30 @@ def train_cell(setting: Setting, cell: Cell, on_passes: Callable[[int], object])
     def leaf(t: int) -> Jump:
         return teacher_step(setting.teachers, setting.schedule, t, config.parametrisation)
 
-    def train(student: Jump, parts: Sequence[Jump]) -> None:
-        batches = setting.batches(student.start, student.stop)
-        fit_student(
-            student,
-            parts,
-            lambda: next(batches),
-            cell.updates,
+    def train(tasks: Sequence[Task]) -> None:
+        fit(
+            tasks,
+            cell.updates * len(tasks),
             config.students_loss,
             config.optimizer,
             config.students_lr,
-            lambda: on_passes(len(parts) + FORWARDS_OF_STUDENT),
+            lambda task: on_passes(len(task.parts) + FORWARDS_OF_STUDENT),
         )
+
+    def train_own(student: Jump, parts: Sequence[Jump]) -> None:
+        batches = setting.batches(student.start, student.stop)
+        train([Task(student, parts, batches.__next__)])
 
     started, diverged = time.perf_counter(), ""
     reference = setting.reference
     try:
-        students = [distil_plan(plan, leaf, train) for plan in cell.plans]
+        if config.student == "shared":
+            assert isinstance(setting.teachers, MLPs)  # the config refuses it on latents
+            students = distil_shared(
+                cell.plans, setting.teachers, setting.schedule, setting.batches, train
+            )
+        else:
+            students = [distil_plan(plan, leaf, train_own) for plan in cell.plans]
         with torch.no_grad():
             outputs = apply_jumps(students, reference.inputs())
         scores = score(reference, outputs)

@@ -80,12 +80,18 @@ class MLPs(X0Network):
             biases.append(nn.Parameter(torch.zeros(len(drawn), 1, outputs)))  # (S, 1, outputs)
         self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
 
-    def forward(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
-        """x_t (S, B, d) -> estimate of x_0, (S, B, d)."""
+    def forward(
+        self, x_t: Tensor, alpha: Level, sigma: Level, shift: Tensor | float = 0.0
+    ) -> Tensor:
+        """x_t (S, B, d) -> estimate of x_0, (S, B, d).
+
+        Args:
+            shift: Added to what enters the first hidden layer, (S, 1, width).
+        """
         dim = x_t.shape[-1]
         # The level is the same for all inputs of a student, so it enters as a part of the bias.
         level = level_features(alpha, sigma, x_t) @ self.weights[0][:, dim:]
-        output = torch.baddbmm(self.biases[0] + level, x_t, self.weights[0][:, :dim])
+        output = torch.baddbmm(self.biases[0] + level + shift, x_t, self.weights[0][:, :dim])
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             output = torch.baddbmm(bias, nn.functional.silu(output), weight)
         return output if self.prediction == "x_0" else alpha * x_t - sigma * output

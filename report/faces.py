@@ -28,12 +28,14 @@ def draw_faces(
     decoded: dict[str, Tensor],
     distances: dict[str, Tensor],
     title: str,
+    teacher_name: str = "surrogate\nteacher",
 ) -> None:
     """Draw the teacher's row and one row per strategy: faces left, heatmaps right.
 
     Args:
-        teacher: Images of the surrogate teacher, (B, 3, H, W) in [0, 1]; one column each.
-        decoded: Strategy -> its images of the same noise, (B, 3, H, W).
+        teacher: Images of the teacher, (B, 3, H, W) in [0, 1]; one column each.
+        decoded: Strategy, or what else a row is called -> its images of the same noise,
+            (B, 3, H, W).
         distances: Strategy -> pixel L2 to the teacher's image, (B,), printed over each heatmap.
     """
     faces = torch.stack([to_uint8(images) for images in (teacher, *decoded.values())]).numpy()
@@ -51,7 +53,7 @@ def draw_faces(
         figure = Figure(figsize=(CELL * whole / side, CELL * height / side))
         left = figure.add_axes((names / whole, 0.0, width / whole, 1.0))
         left.imshow(grid)
-        for row, name in enumerate(["surrogate\nteacher", *(LABELS[name] for name in decoded)]):
+        for row, name in enumerate([teacher_name, *(LABELS.get(name, name) for name in decoded)]):
             middle = row * pitch_y + side / 2
             left.text(-0.1 * side, middle, name, ha="right", va="center", fontsize=9)
 

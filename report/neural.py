@@ -230,7 +230,8 @@ def _draw_lines(panel: Axes, rows: Sequence[NeuralRow], x: str) -> None:
             label=label(strategy),
         )
     panel.set_xscale("log")
-    panel.set_yscale("log")
+    if any(not row.diverged for row in rows):
+        panel.set_yscale("log")
     places = sorted({getattr(row, x) for row in rows})
     panel.set_xticks(places, [f"{place:,}" for place in places])
     panel.xaxis.minorticks_off()
@@ -274,21 +275,52 @@ def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
 
 
 def draw_face_grids(folder: Path, comparison: NeuralComparison) -> list[Path]:
-    """Decode what teacher and students make of the same noise: one grid per stage."""
-    setting = comparison.setting
-    assert setting.inputs.vae is not None  # only latents have faces
-    columns = min(setting.config.columns, setting.config.noises)
-    teacher = decode(setting.inputs.vae, setting.reference.outputs[0, :columns])
+    """Decode what teacher and students make of the same noise: one grid per stage.
+
+    Where students of several numbers of steps K are compared, one more grid per budget holds all K
+    after the longest training, on one colour scale.
+    """
+    config = comparison.setting.config
+    faces = {stage: _decoded(comparison, stage) for stage in stages_of(comparison.rows)}
     paths = []
-    for (number, budget, steps), by_strategy in stages_of(comparison.rows).items():
-        latents: dict[str, Tensor] = {
-            name: comparison.shown[name, number, budget, steps][:columns]
-            for name, row in by_strategy.items()
-            if not row.diverged
-        }
-        decoded = {name: decode(setting.inputs.vae, found) for name, found in latents.items()}
-        distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
+    for (number, budget, steps), decoded in faces.items():
+        if not decoded:
+            continue
         paths.append(folder / f"faces_K{number}_{budget}_{steps}.png")
-        title = f"Students of {number} step(s), {BUDGET_NAMES[budget]}, {steps:,} steps per merge"
-        draw_faces(paths[-1], teacher, decoded, distances, title)
+        title = f"K = {number}, {BUDGET_NAMES[budget]}, {steps:,} gradient steps per merge"
+        _draw_grid(paths[-1], comparison, decoded, title)
+    if len(config.student_steps) > 1:
+        longest = max(config.steps_per_merge)
+        for budget in config.budgets:
+            paths.append(folder / f"faces_of_all_K_{budget}_{longest}.png")
+            rows = {
+                f"{label(name)}\nK = {number}": images
+                for number in config.student_steps
+                for name, images in faces[number, budget, longest].items()
+            }
+            title = f"{BUDGET_NAMES[budget]}, {longest:,} gradient steps per merge"
+            if not rows:
+                continue
+            _draw_grid(paths[-1], comparison, rows, title)
     return paths
+
+
+def _decoded(comparison: NeuralComparison, stage: Stage) -> dict[str, Tensor]:
+    """Strategy -> images of its first student; those that diverged have none."""
+    vae, config = comparison.setting.inputs.vae, comparison.setting.config
+    assert vae is not None  # only latents have faces
+    return {
+        name: decode(vae, comparison.shown[name, *stage][: config.columns])
+        for name, row in stages_of(comparison.rows)[stage].items()
+        if not row.diverged
+    }
+
+
+def _draw_grid(
+    path: Path, comparison: NeuralComparison, decoded: dict[str, Tensor], title: str
+) -> None:
+    setting = comparison.setting
+    assert setting.inputs.vae is not None
+    teacher = decode(setting.inputs.vae, setting.reference.outputs[0, : setting.config.columns])
+    distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
+    draw_faces(path, teacher, decoded, distances, title, teacher_name="teacher")
