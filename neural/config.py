@@ -27,7 +27,7 @@ class NeuralConfig:
     data: Literal["ring", "gaussian", "latents"] = "ring"
     """ring: two-dimensional, five Gaussians on an ellipse; gaussian: one Gaussian, without modes;
     latents: real latents, whose teacher is the noise estimator."""
-    variances: tuple[float, float] = (0.17, 1.55)
+    variances: tuple[float, ...] = (0.17, 1.55)
     """Variances of the two coordinates of ring and gaussian."""
     separation: float = 6.0
     """Radius of the ring over the standard deviation of one of its Gaussians."""
@@ -96,6 +96,8 @@ class NeuralConfig:
         refuse_not_positive(self, "lr", "separation")
         refuse_repeats(self, "student_steps", "budgets", "steps_per_merge")
         refuse_bad_seeds(self, "seed")
+        if len(self.variances) != 2:
+            raise ValueError(f"--variances must be two, one per coordinate, got {self.variances}")
         if not all(0 < variance < float("inf") for variance in self.variances):
             raise ValueError(f"--variances must be positive, got {self.variances}")
         if max(self.student_steps) > self.num_steps:

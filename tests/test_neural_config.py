@@ -22,6 +22,7 @@ LATENTS = {"data": "latents", "latents": Path("latents")}
         (LATENTS | {"prediction": "v"}, "--prediction is for the two-dimensional"),
         ({"student": "shared", "parametrisation": "operator"}, "--student shared takes"),
         (LATENTS | {"student": "shared"}, "--student shared takes"),
+        ({"variances": (1.0, 1.0, 1.0)}, "--variances must be two"),
         ({"variances": (0.0, 1.0)}, "--variances must be positive"),
         ({"variances": (1.0, float("nan"))}, "--variances must be positive"),
         ({"lr": -1.0}, "--lr must be positive"),
