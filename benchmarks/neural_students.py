@@ -62,7 +62,7 @@ def run(config: ProtocolConfig) -> None:
     found: dict[str, list[NeuralRow]] = {}
     for name in config.cases or cases:
         flags = of_all | cases[name]
-        if flags.get("data") == "latents":
+        if flags.get("distribution") == "latents":
             if config.latents is None:
                 print(f"{name} is left out: give --latents")
                 continue

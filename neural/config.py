@@ -15,6 +15,7 @@ from experiment.flags import (
 from neural.student_plans import COMPUTE_BUDGETS, ComputeBudget
 
 LEARNING_RATES = {"adam": 1e-3, "sgd": 0.02}
+MOST_INPUTS = 10**9  # far beyond any memory, and counted in 64 bits
 LATENT_LEARNING_RATES = {"adam": 3e-4, "sgd": 0.02}
 
 
@@ -24,7 +25,7 @@ class NeuralConfig:
 
     out: Path
     """Run folder; the same command again goes on where it stopped."""
-    data: Literal["ring", "gaussian", "latents"] = "ring"
+    distribution: Literal["ring", "gaussian", "latents"] = "ring"
     """ring: two-dimensional, five Gaussians on an ellipse; gaussian: one Gaussian, without modes;
     latents: real latents, whose teacher is the noise estimator."""
     variances: tuple[float, ...] = (0.17, 1.55)
@@ -32,12 +33,12 @@ class NeuralConfig:
     separation: float = 6.0
     """Radius of the ring over the standard deviation of one of its Gaussians."""
     latents: Path | None = None
-    """Folder of encode_latents, for --data latents."""
+    """Folder of encode_latents, for --distribution latents."""
     estimator: Path | None = None
-    """Teacher for --data latents: run folder of train_noise_estimator, or a .safetensors file;
+    """Teacher of latents: run folder of train_noise_estimator, or a .safetensors file;
     without it, the embedded one."""
     vae: Path | None = None
-    """Decoder for --data latents: run folder of pretrain_vae, or a .safetensors file; without it,
+    """Decoder of latents: run folder of pretrain_vae, or a .safetensors file; without it,
     the embedded model."""
     plan: Path | None = None
     """plans.json of plan_merges for the same T: its joint plan trains one-step students, too."""
@@ -81,7 +82,7 @@ class NeuralConfig:
     noises: int = 4_096
     """Initial noises on which students are compared with their teachers."""
     columns: int = 8
-    """Decoded faces per strategy, for --data latents."""
+    """Decoded faces per strategy, for --distribution latents."""
     seed: int = 0
     """Decides teachers, batches and initial noise."""
     device: str = "auto"
@@ -93,6 +94,7 @@ class NeuralConfig:
         refuse_below(self, 2, "num_steps", "noises")
         refuse_above(self, MOST_STEPS, "steps_per_merge")
         refuse_above(self, 16, "columns")
+        refuse_above(self, MOST_INPUTS, "batch_size", "noises")
         refuse_not_positive(self, "lr", "separation")
         refuse_repeats(self, "student_steps", "budgets", "steps_per_merge")
         refuse_bad_seeds(self, "seed")
@@ -113,24 +115,24 @@ class NeuralConfig:
         self._refuse_what_does_not_go_together()
 
     def _refuse_what_does_not_go_together(self) -> None:
-        if (self.data == "latents") != (self.latents is not None):
+        if (self.distribution == "latents") != (self.latents is not None):
             raise ValueError(
-                "--data latents and --latents (a folder of encode_latents) go together; give both "
-                "or none"
+                "--distribution latents and --latents (a folder of encode_latents) go together; "
+                "give both or none"
             )
         if self.parametrisation == "operator" and self.loss == "x_0":
             raise ValueError("--loss x_0 is for --parametrisation denoiser; an operator has no x_0")
-        if self.data == "latents":
+        if self.distribution == "latents":
             if self.teachers not in (None, 1):
                 raise ValueError(
-                    f"--teachers {self.teachers}: --data latents has one teacher, the estimator"
+                    f"--teachers {self.teachers}: latents have one teacher, the estimator"
                 )
             if self.prediction != "x_0":
                 raise ValueError(
                     "--prediction is for the two-dimensional networks, not for latents"
                 )
         if self.student == "shared" and (
-            self.data == "latents" or self.parametrisation == "operator"
+            self.distribution == "latents" or self.parametrisation == "operator"
         ):
             raise ValueError(
                 "--student shared takes --parametrisation denoiser on two-dimensional data"
@@ -139,7 +141,7 @@ class NeuralConfig:
     @property
     def num_teachers(self) -> int:
         """Teachers: as asked for, else 2, or the one estimator of latents."""
-        return self.teachers or (1 if self.data == "latents" else 2)
+        return self.teachers or (1 if self.distribution == "latents" else 2)
 
     @property
     def students_loss(self) -> Literal["x_0", "z"]:
@@ -149,5 +151,28 @@ class NeuralConfig:
     @property
     def students_lr(self) -> float:
         """The learning rate, with its default."""
-        rates = LATENT_LEARNING_RATES if self.data == "latents" else LEARNING_RATES
+        rates = LATENT_LEARNING_RATES if self.distribution == "latents" else LEARNING_RATES
         return self.lr or rates[self.optimizer]
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """Measure how well few affine pieces approximate the composites of a two-mode teacher."""
+
+    out: Path
+    """Run folder for the figure and the table."""
+    num_steps: int = 32
+    """Teacher steps T on the cosine schedule."""
+    separations: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 5.0)
+    """Distance of the modes from their middle, over the standard deviation of one."""
+    gates: tuple[int, ...] = (1, 2, 4, 6)
+    """Affine pieces of the students whose floors are compared on the whole composite."""
+
+    def __post_init__(self) -> None:
+        refuse_repeats(self, "separations", "gates")
+        refuse_below(self, 2, "num_steps")
+        refuse_below(self, 1, "gates")
+        refuse_above(self, 12, "gates")
+        refuse_above(self, 1_024, "num_steps")
+        if not all(0 < separation <= 20 for separation in self.separations):
+            raise ValueError(f"--separations must be above 0, at most 20, got {self.separations}")

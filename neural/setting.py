@@ -91,10 +91,10 @@ def read_inputs(config: NeuralConfig) -> Inputs:
         FileNotFoundError, OSError, ValueError: a file is missing, damaged, or does not fit.
     """
     planned, hashes = _read_planned(config)
-    if config.data != "latents":
+    if config.distribution != "latents":
         device = pick_device(config.device)
         make = {"ring": lambda: ring(config.variances, config.separation)}
-        draw = make.get(config.data, lambda: gaussian(config.variances))()
+        draw = make.get(config.distribution, lambda: gaussian(config.variances))()
         return Inputs(device, draw, np.array(config.variances), planned, hashes)
     return _read_latents(config, planned, hashes)
 
@@ -105,7 +105,7 @@ def _read_latents(
     from sampling.sample_faces import load_models
     from sampling.train_noise_estimator import load_parts
 
-    assert config.latents is not None  # the config refuses --data latents without
+    assert config.latents is not None  # the config refuses --distribution latents without
     models = load_models(config.estimator, config.vae, config.device)
     training, _, digest = load_parts(config.latents, config.vae)
     width = len(models.estimator.mean)

@@ -17,6 +17,7 @@ COMMANDS = (
     "study_convergence",
     "distill_neural",
     "plot_theory",
+    "plot_mixture",
     "plot_samplers",
     "sample_faces",
     "compare_samplers",

@@ -6,7 +6,7 @@ import pytest
 
 from neural.config import NeuralConfig
 
-LATENTS = {"data": "latents", "latents": Path("latents")}
+LATENTS = {"distribution": "latents", "latents": Path("latents")}
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,9 @@ LATENTS = {"data": "latents", "latents": Path("latents")}
         ({"student_steps": (1, 17)}, "--student-steps 17 are more than the teacher's"),
         ({"student_steps": (1, 1)}, "--student-steps must be one or more different values"),
         ({"parametrisation": "operator", "loss": "x_0"}, "--loss x_0 is for"),
-        ({"data": "latents"}, "--data latents and --latents .* go together"),
-        ({"latents": Path("latents")}, "--data latents and --latents .* go together"),
-        (LATENTS | {"teachers": 2}, "--teachers 2: --data latents has one teacher"),
+        ({"distribution": "latents"}, "--distribution latents and --latents .* go together"),
+        ({"latents": Path("latents")}, "--distribution latents and --latents .* go together"),
+        (LATENTS | {"teachers": 2}, "--teachers 2: latents have one teacher"),
         (LATENTS | {"prediction": "v"}, "--prediction is for the two-dimensional"),
         ({"student": "shared", "parametrisation": "operator"}, "--student shared takes"),
         (LATENTS | {"student": "shared"}, "--student shared takes"),
@@ -27,6 +27,7 @@ LATENTS = {"data": "latents", "latents": Path("latents")}
         ({"variances": (1.0, float("nan"))}, "--variances must be positive"),
         ({"lr": -1.0}, "--lr must be positive"),
         ({"steps_per_merge": (0,)}, "--steps-per-merge must be at least 1"),
+        ({"batch_size": 10**10}, "--batch-size must be at most"),
         ({"num_steps": 1}, "--num-steps must be at least 2"),
         ({"seed": -1}, "--seed must be"),
     ],

@@ -141,7 +141,7 @@ def latents_run(model_run):
 def test_latents_end_in_faces(tmp_path, latents_run):
     vae, latents, estimator = latents_run
     files = {"vae": vae, "latents": latents, "estimator": estimator}
-    config = small(tmp_path / "run", data="latents", student_steps=(1,), columns=2, **files)
+    config = small(tmp_path / "run", distribution="latents", student_steps=(1,), columns=2, **files)
     found = distill_neural(config)
     report_neural(config.out, found)
     faces = sorted(path.name for path in (config.out / "figures").glob("faces_*"))
@@ -154,7 +154,7 @@ def test_a_teacher_of_another_width_is_refused_in_a_line(tmp_path, latents_run):
     other = save_small_estimator(tmp_path / "other", vae, 4)
     files = {"vae": vae, "latents": latents, "estimator": other}
     with pytest.raises(ValueError, match="have 128 coordinates, the teacher takes 4; give"):
-        distill_neural(small(tmp_path / "run", data="latents", **files))
+        distill_neural(small(tmp_path / "run", distribution="latents", **files))
     assert not (tmp_path / "run").exists()
 
 
