@@ -26,6 +26,8 @@ from neural.teachers import train_teachers
 from planner.plan import Plans
 from planner.plan_set import read_plans
 from planner.strategies import CANONICAL
+from sampling.sample_faces import load_models
+from sampling.train_noise_estimator import load_parts
 from vae.model import VAE
 
 TEACHERS_KIND = "mergelab neural teachers, format 1"
@@ -92,9 +94,9 @@ def read_inputs(config: NeuralConfig) -> Inputs:
     """
     planned, hashes = _read_planned(config)
     if config.distribution != "latents":
+        is_ring = config.distribution == "ring"
+        draw = ring(config.variances, config.separation) if is_ring else gaussian(config.variances)
         device = pick_device(config.device)
-        make = {"ring": lambda: ring(config.variances, config.separation)}
-        draw = make.get(config.distribution, lambda: gaussian(config.variances))()
         return Inputs(device, draw, np.array(config.variances), planned, hashes)
     return _read_latents(config, planned, hashes)
 
@@ -102,9 +104,6 @@ def read_inputs(config: NeuralConfig) -> Inputs:
 def _read_latents(
     config: NeuralConfig, planned: dict[str, Plans], hashes: dict[str, str]
 ) -> Inputs:
-    from sampling.sample_faces import load_models
-    from sampling.train_noise_estimator import load_parts
-
     assert config.latents is not None  # the config refuses --distribution latents without
     models = load_models(config.estimator, config.vae, config.device)
     training, _, digest = load_parts(config.latents, config.vae)
