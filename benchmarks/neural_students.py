@@ -68,7 +68,7 @@ def run(config: ProtocolConfig) -> None:
                 continue
             flags["latents"] = config.latents
         print(f"\ncase {name}")
-        comparison = distill_neural(_case(config.out / name, flags))
+        comparison = distill_neural(make_config(config.out / name, flags))
         report_neural(config.out / name, comparison)
         found[name] = comparison.rows
     text = verdict(found, thresholds)
@@ -76,7 +76,8 @@ def run(config: ProtocolConfig) -> None:
     print(f"\n{text}\n\n{config.out / 'verdict.md'}")
 
 
-def _case(out: Path, flags: Mapping[str, object]) -> NeuralConfig:
+def make_config(out: Path, flags: Mapping[str, object]) -> NeuralConfig:
+    """The comparison of one case; lists of the JSON file become tuples."""
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in flags.items()}
     return NeuralConfig(out=out, **values)  # type: ignore[arg-type]
 
