@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+from statistics import median
 
 from experiment.flags import refuse_repeats
 from experiment.read import field, number, read_json, reading
 from experiment.write import write_text
 from neural.config import NeuralConfig
-from neural.distill_neural import NeuralRow, distill_neural
+from neural.distill_neural import PLANNED, NeuralRow, distill_neural
 from neural.ranking import CONSTANT_GUESS, NO_RANKING, finite, named_by, regret, tally
 from neural.student_plans import ComputeBudget
-from report.neural import report_neural, stages_of
+from planner.strategies import CANONICAL
+from report.neural import BUDGET_NAMES, report_neural, stages_of
 from report.summary import markdown_table
 from scripts.cli import main
 
@@ -87,7 +89,7 @@ def verdict(found: Mapping[str, Sequence[NeuralRow]], thresholds: Mapping[str, f
 
     def cells(budget: ComputeBudget, chosen: Callable[[str], bool]) -> Cells:
         return [
-            (f"{name}, {steps}", by_strategy)
+            (f"{name}, {steps}", {one: by_strategy[one] for one in CANONICAL})
             for name, rows in found.items()
             if chosen(name) and not name.endswith("_shared")
             for (number, of, steps), by_strategy in stages_of(rows).items()
@@ -127,7 +129,24 @@ def verdict(found: Mapping[str, Sequence[NeuralRow]], thresholds: Mapping[str, f
         markdown_table(header, lines)
         + "\n\nThe law against a constant guess that needs no theory, where there is a law:\n\n"
         + markdown_table(columns, compared)
+        + "\n\nThe plan that theory finds for a cell, where no canonical strategy has it. Its "
+        "error over the least of the canonical ones:\n\n" + _planned(found)
     )
+
+
+def _planned(found: Mapping[str, Sequence[NeuralRow]]) -> str:
+    ratios: dict[str, list[float]] = {}
+    for rows in found.values():
+        for (_, budget, _), by_strategy in stages_of(rows).items():
+            own = by_strategy.get(PLANNED)
+            if own is not None and not own.same_as:
+                least = min(by_strategy[name].error for name in CANONICAL)
+                ratios.setdefault(BUDGET_NAMES[budget], []).append(own.error / least)
+    lines = [
+        [name, str(len(of)), *(f"{x:.2f}" for x in (min(of), median(of), max(of)))]
+        for name, of in ratios.items()
+    ]
+    return markdown_table(["budget", "cells", "least", "median", "largest"], lines)
 
 
 def _guess(name: str, cells: Cells, strategy: str, most: float) -> list[str]:

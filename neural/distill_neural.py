@@ -1,9 +1,10 @@
 """The work of the command distill_neural: every student of the comparison, cell by cell."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from experiment.tensors import checked_tensor, metadata_value, read_tensors, wri
 from neural.config import NeuralConfig
 from neural.distil import Task, apply_jumps, distil_plan, fit
 from neural.jumps import Jump, teacher_step
-from neural.law import Law, predict_errors
+from neural.law import best_plans, fit_step_time, predict_errors, theory_of
 from neural.measure import MEASURES, Scores, score
 from neural.networks import MLPs
 from neural.setting import Setting, open_setting, read_inputs
@@ -29,8 +30,13 @@ from neural.student_plans import (
     updates_per_merge,
 )
 from planner.plan import Plans, outline
+from planner.problem import Problem
 
+Stage = tuple[int, ComputeBudget, int]
+"""Steps of the student, budget, gradient steps per merge that the budget starts from."""
 CELL_KIND = "mergelab neural cell, format 1"
+PLANNED = "planned"
+"""The strategy that takes the plan which theory finds best for the cell."""
 SHOWN = 512  # outputs of the first member that are kept for pictures
 # A gradient step of a small network is too short for two threads to share; and with one, its sums
 # are the same however many cores there are.
@@ -70,6 +76,8 @@ class NeuralRow:
     """One strategy under one budget and training length: means over all teachers and seeds."""
 
     strategy: str
+    same_as: str
+    """Another strategy that has the same plans, so the same students; or an empty string."""
     student_steps: int
     budget: ComputeBudget
     steps_per_merge: int
@@ -100,8 +108,8 @@ class NeuralComparison:
 
     setting: Setting
     rows: list[NeuralRow]
-    shown: dict[tuple[str, int, ComputeBudget, int], Tensor]
-    """(strategy, student steps, budget, steps per merge) -> outputs of the first member."""
+    shown: dict[tuple[str, Stage], Tensor]
+    """(strategy, stage) -> outputs of the first member."""
 
 
 def distill_neural(config: NeuralConfig) -> NeuralComparison:
@@ -124,56 +132,119 @@ def distill_neural(config: NeuralConfig) -> NeuralComparison:
 
 def _compare(setting: Setting) -> NeuralComparison:
     config = setting.config
-    stages = [
+    stages: list[Stage] = [
         (student_steps, budget, steps_per_merge)
         for student_steps in config.student_steps
         for budget in config.budgets
         for steps_per_merge in config.steps_per_merge
     ]
-    cells = {stage: _cells(setting, *stage) for stage in stages}
-    trained = _train_all(
-        setting, [cell for of_stage in cells.values() for cell in of_stage.values()]
-    )
+    cells = {stage: _cells(setting, stage) for stage in stages}
+    trained = _train_all(setting, cells)
+    theories = {stage: _theory(setting, cells[stage], trained) for stage in stages}
+    for stage, theory in theories.items():
+        if theory is not None:
+            cells[stage] |= _planned_cell(setting, stage, cells[stage], theory)
+    trained = _train_all(setting, cells, trained)
     rows: list[NeuralRow] = []
-    shown = {}
+    shown: dict[tuple[str, Stage], Tensor] = {}
     for stage, of_stage in cells.items():
         found = {strategy: trained[cell.name] for strategy, cell in of_stage.items()}
-        rows += _rows(setting, stage, of_stage, found)
-        student_steps, budget, steps_per_merge = stage
-        for strategy, one in found.items():
-            shown[strategy, student_steps, budget, steps_per_merge] = one.shown
+        rows += _rows(setting, stage, of_stage, found, theories[stage])
+        shown |= {(strategy, stage): one.shown for strategy, one in found.items()}
     return NeuralComparison(setting, rows, shown)
 
 
-def _cells(
-    setting: Setting, student_steps: int, budget: ComputeBudget, steps_per_merge: int
-) -> dict[str, Cell]:
+def _cells(setting: Setting, stage: Stage) -> dict[str, Cell]:
     """Strategy -> its cell; strategies with equal plans share one, which bears the first's name."""
+    student_steps = stage[0]
     cells: dict[str, Cell] = {}
     shared: dict[tuple, str] = {}
     for strategy, plans in setting.plans_of(student_steps).items():
-        updates = updates_per_merge(budget, plans, steps_per_merge, setting.config.num_steps)
         first = shared.setdefault(tuple(map(outline, plans)), strategy)
-        cells[strategy] = Cell(first, student_steps, updates, plans)
+        cells[strategy] = Cell(first, student_steps, _updates(setting, stage, plans), plans)
     return cells
 
 
-def _train_all(setting: Setting, cells: Sequence[Cell]) -> dict[str, Trained]:
-    """Name of a cell -> what it came to; finished ones are read from the run folder."""
+def _updates(setting: Setting, stage: Stage, plans: Plans) -> int:
+    _, budget, steps_per_merge = stage
+    return updates_per_merge(budget, plans, steps_per_merge, setting.config.num_steps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Theory:
+    """The linear problem, and the training time that one gradient step of a network is worth."""
+
+    problem: Problem
+    step_time: float
+
+
+def _theory(
+    setting: Setting, cells: Mapping[str, Cell], trained: Mapping[str, Trained]
+) -> _Theory | None:
+    """The theory of one stage; None where there is no law, or vanilla diverged or has no merge."""
+    config = setting.config
+    problem = theory_of(
+        setting.schedule,
+        setting.inputs.variances,
+        config.parametrisation,
+        config.students_loss,
+        config.prediction,
+        config.optimizer,
+    )
+    if problem is None:
+        return None
+    vanilla = cells["vanilla"]
+    error = trained[vanilla.name].scores.error.mean().item()
+    step_time = fit_step_time(problem, vanilla.plans, vanilla.updates, error)
+    return None if step_time is None else _Theory(problem, step_time)
+
+
+def _planned_cell(
+    setting: Setting, stage: Stage, cells: Mapping[str, Cell], theory: _Theory
+) -> dict[str, Cell]:
+    """The cell of the plan that theory finds best: another strategy's where their plans agree."""
+    student_steps, budget, steps_per_merge = stage
+
+    def updates_of(plans: Plans) -> int:
+        return _updates(setting, stage, plans)
+
+    plans = best_plans(theory.problem, student_steps, updates_of, theory.step_time)
+    for cell in cells.values():
+        if list(map(outline, cell.plans)) == list(map(outline, plans)):
+            return {PLANNED: cell}
+    # The plan of another stage may differ at the same number of gradient steps.
+    name = f"{PLANNED}_{budget}_{steps_per_merge}"
+    return {PLANNED: Cell(name, student_steps, updates_of(plans), plans)}
+
+
+def _train_all(
+    setting: Setting,
+    cells: Mapping[Stage, Mapping[str, Cell]],
+    known: Mapping[str, Trained] = MappingProxyType({}),
+) -> dict[str, Trained]:
+    """Name of a cell -> what it came to; finished ones are read from the run folder.
+
+    Args:
+        known: Cells that need not be read again.
+    """
     folder = setting.config.out / "cells"
-    distinct = {cell.name: cell for cell in cells}
-    paths = {name: folder / f"{name}.safetensors" for name in distinct}
-    waiting = [cell for name, cell in distinct.items() if not paths[name].exists()]
+    wanted = {cell.name: cell for of_stage in cells.values() for cell in of_stage.values()}
+    missing = {name: cell for name, cell in wanted.items() if name not in known}
+    paths = {name: folder / f"{name}.safetensors" for name in missing}
+    waiting = [cell for name, cell in missing.items() if not paths[name].exists()]
     passes = sum(forwards(cell.plans, cell.updates) for cell in waiting)
-    with tqdm(total=passes, unit="pass", unit_scale=True, desc="students") as bar:
-        for cell in waiting:
-            bar.set_description(f"{cell.strategy}, K = {cell.student_steps}, {cell.updates} steps")
-            trained = train_cell(setting, cell, bar.update)
-            if trained.diverged:
-                bar.write(f"{cell.strategy}: {trained.diverged}; the other strategies go on")
-            _write_trained(paths[cell.name], trained)
+    if waiting:
+        with tqdm(total=passes, unit="pass", unit_scale=True, desc="students") as bar:
+            for cell in waiting:
+                bar.set_description(
+                    f"{cell.strategy}, K = {cell.student_steps}, {cell.updates} steps"
+                )
+                trained = train_cell(setting, cell, bar.update)
+                if trained.diverged:
+                    bar.write(f"{cell.strategy}: {trained.diverged}; the other strategies go on")
+                _write_trained(paths[cell.name], trained)
     members = len(setting.reference.outputs)
-    return {name: _read_trained(path, members) for name, path in paths.items()}
+    return {**known, **{name: _read_trained(path, members) for name, path in paths.items()}}
 
 
 def train_cell(setting: Setting, cell: Cell, on_passes: Callable[[int], object]) -> Trained:
@@ -249,32 +320,28 @@ def _read_trained(path: Path, members: int) -> Trained:
 
 def _rows(
     setting: Setting,
-    stage: tuple[int, ComputeBudget, int],
-    cells: dict[str, Cell],
-    trained: dict[str, Trained],
+    stage: Stage,
+    cells: Mapping[str, Cell],
+    trained: Mapping[str, Trained],
+    theory: _Theory | None,
 ) -> Iterator[NeuralRow]:
     config = setting.config
     student_steps, budget, steps_per_merge = stage
-    law = Law(
-        setting.schedule,
-        setting.inputs.variances,
-        config.parametrisation,
-        config.students_loss,
-        config.prediction,
-        config.optimizer,
-    )
-    predicted = predict_errors(
-        law,
-        {strategy: cell.plans for strategy, cell in cells.items()},
-        {strategy: cell.updates for strategy, cell in cells.items()},
-        trained["vanilla"].scores.error.mean().item(),
-    )
+    predicted = None
+    if theory is not None:
+        predicted = predict_errors(
+            theory.problem,
+            {strategy: cell.plans for strategy, cell in cells.items()},
+            {strategy: cell.updates for strategy, cell in cells.items()},
+            theory.step_time,
+        )
     for strategy, cell in cells.items():
         scores = trained[strategy].scores
         errors = scores.error.reshape(config.num_teachers, config.seeds).numpy()
         merges = len(parts_of_merges(cell.plans))
         yield NeuralRow(
             strategy=strategy,
+            same_as=cell.strategy if strategy != cell.strategy in cells else "",
             student_steps=student_steps,
             budget=budget,
             steps_per_merge=steps_per_merge,

@@ -1,119 +1,130 @@
-"""What linear theory predicts for a plan: the error that training leaves, in closed form.
+"""What linear theory says about neural students: their errors, and the plan that it finds best.
 
-With r and k of the DDIM jump b -> u, parts p_1 (noisiest), p_2, ... and one coordinate,
-
-    denoiser   c = (p_1 - r(b, m)) / k(b, m),  J = r(b, u) + k(b, u) c,   m = stop of p_1
-    operator   J = p_1
-    value = target + g (J - target),  target = p_1 p_2 ...,  g = exp(-2 s n_b w)     gradient flow
-    value = J + clip(target - J, -s k, s k)                                          constant speed
-
-J is where a merge starts, g what gradient flow leaves of the way, and Adam moves the coefficient c
-at a constant speed. The weight w depends on what a network says and where its loss is taken:
-w = 1 for x_0 and operator, k**2 for z, and sigma_b**2 times that where v is predicted.
+SGD follows the gradient flow of ``planner``, and Adam its law of constant speed. Theory does not
+know how fast a network trains. So one number per cell, the training time of a gradient step, is
+fitted on vanilla's measured error, and the errors of all other strategies follow.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.gaussian import ddim_operators, noised_variances
-from diffusion.schedule import NoiseSchedule
-from planner.plan import Plan, merges
+from diffusion.schedule import NoiseSchedule, Prediction
+from planner.denoiser import joint_chain
+from planner.few_step import equal_shares, plans_by_share, shifted
+from planner.joint import joint_blocks
+from planner.parametrisation import Kind, Parametrisation
+from planner.plan import Plan, Plans
+from planner.plan_all import MOST_PARETO_WIDTH
+from planner.problem import DenoiserProblem, Problem, make_problem
+from planner.strategies import CANONICAL
 
 Array = NDArray[np.float64]
 
-SMALLEST, LARGEST = 1e-9, 1e9  # training times between which a fit looks
+SHORTEST, LONGEST = 1e-9, 1e9  # training times between which a fit looks
 BISECTIONS = 100
+PLANNED_TIMES = np.geomspace(1 / 16, 16, 9)
+"""Training times to plan for, over that of a merge of vanilla, where merges share a budget."""
 
 
-@dataclass(frozen=True, eq=False)
-class Law:
-    """How linear students of d coordinates train."""
-
-    schedule: NoiseSchedule
-    variances: Array
-    """lambda, (d,)."""
-    parametrisation: Literal["denoiser", "operator"]
-    loss: Literal["x_0", "z"]
-    prediction: Literal["x_0", "v", "eps"]
-    optimizer: Literal["adam", "sgd"]
-    """sgd follows gradient flow; adam moves at constant speed, for denoiser only."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is a law: none is for Adam under operator."""
-        return self.optimizer == "sgd" or self.parametrisation == "denoiser"
-
-    def error(self, plans: Sequence[Plan], train_time: float) -> float:
-        """Squared error to the teacher over the teacher's variance, of a student of these plans.
-
-        Args:
-            train_time: s of every merge.
-        """
-        operators = ddim_operators(self.schedule, self.variances)
-        composite = operators.prod(axis=0)
-        student = np.prod([self._value(plan, operators, train_time) for plan in plans], axis=0)
-        return float(np.square(student - composite).sum() / np.square(composite).sum())
-
-    def _value(self, plan: Plan, operators: Array, train_time: float) -> Array:
-        second_moments = noised_variances(self.schedule, self.variances)
-        values: dict[tuple[int, int], Array] = {}
-        for merge in merges(plan):
-            parts = [
-                values.pop((part.start, part.stop)) if part.parts else operators[part.start - 1]
-                for part in merge.parts
-            ]
-            target = np.prod(parts, axis=0)
-            ratio, factor = self._jump(merge.start, merge.stop)
-            start = parts[0]
-            if self.parametrisation == "denoiser":
-                own_ratio, own_factor = self._jump(merge.start, merge.parts[0].stop)
-                start = ratio + factor * (parts[0] - own_ratio) / own_factor
-            if self.optimizer == "adam":
-                most = train_time * factor
-                value = start + np.clip(target - start, -most, most)
-            else:
-                rates = second_moments[merge.start - 1] * self._weight(merge.start, factor)
-                value = target + np.exp(-2.0 * train_time * rates) * (start - target)
-            values[merge.start, merge.stop] = value
-        return values[plan.start, plan.stop] if plan.parts else operators[plan.start - 1]
-
-    def _jump(self, start: int, stop: int) -> tuple[float, float]:
-        alpha, sigma = self.schedule.alpha, self.schedule.sigma
-        ratio = sigma[stop] / sigma[start]
-        return float(ratio), float(alpha[stop] - ratio * alpha[start])
-
-    def _weight(self, start: int, factor: float) -> float:
-        if self.parametrisation == "operator":
-            return 1.0
-        weight = 1.0 if self.loss == "x_0" else factor**2
-        return weight * float(self.schedule.sigma[start]) ** 2 if self.prediction == "v" else weight
+def theory_of(
+    schedule: NoiseSchedule,
+    variances: Array,
+    kind: Kind,
+    loss: Literal["x_0", "z"],
+    prediction: Prediction,
+    optimizer: Literal["adam", "sgd"],
+) -> Problem | None:
+    """The linear problem whose students train as networks do, or None for Adam under operator."""
+    if kind == "operator":
+        return make_problem(schedule, variances) if optimizer == "sgd" else None
+    law: Literal["gradient_flow", "constant_speed"] = (
+        "gradient_flow" if optimizer == "sgd" else "constant_speed"
+    )
+    return make_problem(schedule, variances, Parametrisation(kind, loss, prediction, law))
 
 
-def predict_errors(
-    law: Law, plans: Mapping[str, Sequence[Plan]], updates: Mapping[str, int], fitted: float
-) -> dict[str, float] | None:
-    """Error of every strategy of one cell, with the speed of training fitted on vanilla.
+def predicted_error(theory: Problem, plans: Sequence[Plan], train_time: float) -> float:
+    """Squared error to the teacher over the teacher's variance, of a student of these plans.
 
     Args:
-        plans: Strategy -> its plans, one per step of the student.
-        updates: Strategy -> gradient steps of each of its merges; s is proportional to them.
-        fitted: Vanilla's measured error, which the law is made to give.
+        plans: One per step of the student.
+        train_time: s of every merge.
+    """
+    trained = theory.trained(train_time)
+    student = np.prod([trained.student_operator(plan) for plan in plans], axis=0)
+    gap = student - theory.composite
+    return float(np.square(gap).sum() / np.square(theory.composite).sum())
+
+
+def fit_step_time(theory: Problem, vanilla: Plans, updates: int, error: float) -> float | None:
+    """The training time of one gradient step with which theory gives vanilla's measured error.
+
+    Args:
+        updates: Gradient steps of each of vanilla's merges.
 
     Returns:
-        None where there is no law, or nothing is merged.
+        None where nothing is merged, or vanilla diverged.
     """
-    if not law.is_known or not updates["vanilla"] or not np.isfinite(fitted):
+    if not updates or not np.isfinite(error):
         return None
-    low, high = SMALLEST, LARGEST
+    low, high = SHORTEST, LONGEST
     for _ in range(BISECTIONS):
         middle = float(np.sqrt(low * high))
-        if law.error(plans["vanilla"], middle) > fitted:
+        if predicted_error(theory, vanilla, middle) > error:
             low = middle
         else:
             high = middle
-    rate = high / updates["vanilla"]
-    return {name: law.error(plans[name], rate * updates[name]) for name in plans}
+    return high / updates
+
+
+def predict_errors(
+    theory: Problem, plans: Mapping[str, Plans], updates: Mapping[str, int], step_time: float
+) -> dict[str, float]:
+    """Error of every strategy of one cell.
+
+    Args:
+        plans: Strategy -> its plans, one per step of the student.
+        updates: Strategy -> gradient steps of each of its merges.
+    """
+    return {
+        name: predicted_error(theory, own, step_time * max(updates[name], 1))
+        for name, own in plans.items()
+    }
+
+
+def best_plans(
+    theory: Problem, student_steps: int, updates_of: Callable[[Plans], int], step_time: float
+) -> Plans:
+    """The plans whose error theory puts lowest, one per step of the student.
+
+    The candidates are the canonical strategies, and the joint plans for several training times of
+    a merge: under a budget that merges share, their time depends on the plan.
+
+    Args:
+        updates_of: Plans -> gradient steps that the budget gives each of their merges.
+    """
+    num_steps = theory.num_steps
+    candidates = [plans_by_share(make, num_steps, student_steps) for make in CANONICAL.values()]
+    of_vanilla = step_time * max(updates_of(candidates[0]), 1)
+    candidates += [_joint_plans(theory, student_steps, of_vanilla * x) for x in PLANNED_TIMES]
+    return min(
+        candidates,
+        key=lambda plans: predicted_error(theory, plans, step_time * max(updates_of(plans), 1)),
+    )
+
+
+def _joint_plans(theory: Problem, student_steps: int, train_time: float) -> Plans:
+    """One plan for all coordinates per step of the student, noisiest first."""
+    solver = "pareto" if len(theory.variances) <= MOST_PARETO_WIDTH else "beam"
+    plans = []
+    for start, stop in equal_shares(theory.num_steps, student_steps):
+        trained = theory.section(start, stop).trained(train_time)
+        if isinstance(trained, DenoiserProblem):
+            plan = joint_chain(trained, solver)
+        else:
+            (plan,) = joint_blocks(trained, solver)
+        plans.append(shifted(plan, stop))
+    return tuple(plans)

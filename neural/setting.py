@@ -21,8 +21,8 @@ from neural.distil import apply_jumps
 from neural.jumps import DenoiserJump
 from neural.measure import Reference
 from neural.networks import HeadedEstimators, MLPs, X0Network
-from neural.student_plans import student_plans
 from neural.teachers import train_teachers
+from planner.few_step import plans_by_share
 from planner.plan import Plans
 from planner.plan_set import read_plans
 from planner.strategies import CANONICAL
@@ -68,7 +68,7 @@ class Setting:
     def plans_of(self, student_steps: int) -> dict[str, Plans]:
         """Strategy -> one plan per step of the student, noisiest first."""
         found = {
-            name: student_plans(make, self.config.num_steps, student_steps)
+            name: plans_by_share(make, self.config.num_steps, student_steps)
             for name, make in CANONICAL.items()
         }
         return found | (self.inputs.planned if student_steps == 1 else {})

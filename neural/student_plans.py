@@ -1,37 +1,14 @@
 """Which plans neural students train under, and how many gradient steps each merge gets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from planner.plan import Plan, Plans, from_outline, merges, outline
+from planner.plan import Plan, merges
 
 ComputeBudget = Literal["per_merge", "total", "compute"]
 COMPUTE_BUDGETS: tuple[ComputeBudget, ...] = ("per_merge", "total", "compute")
 
 FORWARDS_OF_STUDENT = 3  # its forward, and a backward that costs two of them
-
-
-def student_plans(make: Callable[[int], Plan], num_steps: int, student_steps: int) -> Plans:
-    """One plan per step of the student, noisiest first, each over an equal share of 1..T.
-
-    Where T is no multiple of the student's steps, the cleaner ones get one teacher step more.
-
-    Args:
-        make: A strategy: number of teacher steps -> its plan over them.
-    """
-    least, more = divmod(num_steps, student_steps)
-    plans, stop = [], 0
-    for number in range(student_steps):
-        size = least + (number < more)
-        plans.append(_raised(make(size), stop))
-        stop += size
-    return tuple(reversed(plans))
-
-
-def _raised(plan: Plan, by: int) -> Plan:
-    """The same plan over teacher steps that are ``by`` noisier."""
-    seams = tuple(tuple(t + by for t in ends) for ends in outline(plan))
-    return from_outline(plan.start + by, seams)
 
 
 def parts_of_merges(plans: Sequence[Plan]) -> list[int]:

@@ -27,7 +27,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import NoiseSchedule, Prediction
+from diffusion.schedule import NoiseLevels, Prediction
 
 Array = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 OPERATOR = Parametrisation()
 
 
-def ddim_coefficients(schedule: NoiseSchedule) -> tuple[Array, Array]:
+def ddim_coefficients(schedule: NoiseLevels) -> tuple[Array, Array]:
     """r and k of every DDIM jump x_b -> x_u = r x_b + k xhat_0, (T + 1, T + 1) each, at [b, u].
 
         r = sigma_u / sigma_b,  k = alpha_u - r alpha_b,  for u < b
@@ -111,7 +111,7 @@ def ddim_coefficients(schedule: NoiseSchedule) -> tuple[Array, Array]:
     return np.tril(ratio, -1), np.tril(factor, -1)
 
 
-def x_0_by_prediction(schedule: NoiseSchedule, prediction: Prediction) -> Array:
+def x_0_by_prediction(schedule: NoiseLevels, prediction: Prediction) -> Array:
     """Size of d x_0 / d prediction at each t, (T + 1,): 1 for x_0, sigma_t for v.
 
     From x_0 = alpha x_t - sigma v, Salimans & Ho 2022 (arXiv:2202.00512), App. D.
@@ -119,7 +119,7 @@ def x_0_by_prediction(schedule: NoiseSchedule, prediction: Prediction) -> Array:
     return schedule.sigma if prediction == "v" else np.ones_like(schedule.sigma)
 
 
-def loss_weights(schedule: NoiseSchedule, parametrisation: Parametrisation) -> Array:
+def loss_weights(schedule: NoiseLevels, parametrisation: Parametrisation) -> Array:
     """w of gradient flow, g = exp(-2 s n_b w), for every jump x_b -> x_u, (T + 1, T + 1), [b, u].
 
         w = (d loss quantity / d x_0 * d x_0 / d prediction)**2

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
-from diffusion.schedule import NoiseSchedule
+from diffusion.schedule import NoiseLevels
 from planner.parametrisation import (
     OPERATOR,
     Parametrisation,
@@ -37,7 +37,7 @@ Decay = Callable[[Array], Array]
 class Problem:
     """T teacher steps on d independent centred Gaussian coordinates; see ``make_problem``."""
 
-    schedule: NoiseSchedule
+    schedule: NoiseLevels
     variances: Array
     """lam of the data, (d,)."""
     second_moments: Array
@@ -78,6 +78,15 @@ class Problem:
             second_moments=self.second_moments[:, columns],
             operators=self.operators[:, columns],
             surrogate=self.surrogate[columns],
+        )
+
+    def section(self, start: int, stop: int) -> "Problem":
+        """The problem of the teacher steps between x_start and x_stop alone.
+
+        Its times count from 0 at x_stop. It does not end with clean data unless ``stop`` is 0.
+        """
+        return make_problem(
+            self.schedule.section(start, stop), self.variances, self.parametrisation
         )
 
     def trained(
@@ -232,7 +241,7 @@ class DenoiserProblem:
 
 
 def make_problem(
-    schedule: NoiseSchedule, variances: Array, parametrisation: Parametrisation = OPERATOR
+    schedule: NoiseLevels, variances: Array, parametrisation: Parametrisation = OPERATOR
 ) -> Problem:
     """The problem of a noise schedule and data with these variances, (d,).
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.decode import pixel_l2
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
-from neural.distill_neural import NeuralComparison, NeuralRow
+from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, Stage
 from neural.ranking import (
     CONSTANT_GUESS,
     Errors,
@@ -29,9 +29,6 @@ from report.faces import draw_faces
 from report.style import COLOURS, MARKERS, STYLE, label, save_figure
 from report.summary import markdown_table, write_summary
 from sampling.sample_faces import decode
-
-Stage = tuple[int, ComputeBudget, int]
-"""Steps of the student, budget, gradient steps per merge that the budget starts from."""
 
 BUDGET_NAMES: dict[ComputeBudget, str] = {
     "per_merge": "equal per merge",
@@ -95,9 +92,15 @@ def error_table(rows: Sequence[NeuralRow]) -> str:
     for strategy in dict.fromkeys(row.strategy for row in rows):
         line = [label(strategy)]
         for stage, by_strategy in stages.items():
-            row = by_strategy[strategy]
+            row = by_strategy.get(strategy)
+            if row is None:  # there is no law, or vanilla has nothing to fit
+                line.append("–")
+                continue
             text = "diverged" if row.diverged else f"{row.error:.2e}"
-            line.append(f"**{text}**" if row.error == least[stage] else text)
+            if strategy == PLANNED and row.same_as:
+                line.append(f"= {label(row.same_as)}")
+            else:
+                line.append(f"**{text}**" if row.error == least[stage] else text)
         lines.append(line)
     return markdown_table(["strategy", *header], lines)
 
@@ -106,7 +109,7 @@ def ranking_table(rows: Sequence[NeuralRow]) -> str:
     """Who won, whom the law and a constant guess name, and what it costs to believe them."""
     lines = []
     for (student_steps, budget, steps), by_strategy in stages_of(rows).items():
-        measured = finite({name: row.error for name, row in by_strategy.items()})
+        measured = rivals(by_strategy)
         if len(measured) < 2:
             continue
         predicted = _predicted(by_strategy, measured)
@@ -130,11 +133,16 @@ def ranking_table(rows: Sequence[NeuralRow]) -> str:
     )
 
 
+def rivals(rows: Mapping[str, NeuralRow]) -> Errors:
+    """Errors of the strategies that have plans of their own and did not diverge."""
+    return finite({name: row.error for name, row in rows.items() if not row.same_as})
+
+
 def score_sentence(rows: Sequence[NeuralRow]) -> str:
     """How often the law and the constant guess named the winner, over all cells."""
     cells, law_names, guesses = [], [], []
     for (_, budget, _), by_strategy in stages_of(rows).items():
-        measured = finite({name: row.error for name, row in by_strategy.items()})
+        measured = rivals(by_strategy)
         predicted = _predicted(by_strategy, measured)
         if predicted and CONSTANT_GUESS[budget] in measured and len(measured) > 1:
             cells.append(measured)
@@ -218,6 +226,17 @@ def _draw_lines(panel: Axes, rows: Sequence[NeuralRow], x: str) -> None:
             ),
             key=lambda row: float(getattr(row, x)),
         )
+        if strategy == PLANNED:  # a ring, as it often lies on another strategy's point
+            panel.plot(
+                [getattr(row, x) for row in line],
+                [row.error for row in line],
+                "o",
+                color=COLOURS[strategy],
+                markersize=8,
+                markerfacecolor="none",
+                label=label(strategy),
+            )
+            continue
         panel.errorbar(
             [getattr(row, x) for row in line],
             [row.error for row in line],
@@ -257,10 +276,12 @@ def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
         figure, panels = _panels(depth, len(strategies), alike=True)
         for number, line in zip(config.student_steps, panels, strict=True):
             for strategy, panel in zip(strategies, line, strict=True):
-                found = comparison.shown.get((strategy, number, budget, steps))
-                if found is None:  # planned ones train students of one step alone
+                stage = (number, budget, steps)
+                row = stages_of(comparison.rows)[stage].get(strategy)
+                if row is None or row.same_as or row.diverged:
                     panel.set_axis_off()
                     continue
+                found = comparison.shown[strategy, stage]
                 teacher = comparison.setting.reference.outputs[0, : len(found)].cpu()
                 panel.scatter(*teacher.T, s=3, color="0.75", label="teacher")
                 panel.scatter(*found.T, s=3, color=COLOURS[strategy])
@@ -306,13 +327,13 @@ def draw_face_grids(folder: Path, comparison: NeuralComparison) -> list[Path]:
 
 
 def _decoded(comparison: NeuralComparison, stage: Stage) -> dict[str, Tensor]:
-    """Strategy -> images of its first student; those that diverged have none."""
+    """Strategy -> images of its first student; none where it diverged or is another's."""
     vae, config = comparison.setting.inputs.vae, comparison.setting.config
     assert vae is not None  # only latents have faces
     return {
-        name: decode(vae, comparison.shown[name, *stage][: config.columns])
+        name: decode(vae, comparison.shown[name, stage][: config.columns])
         for name, row in stages_of(comparison.rows)[stage].items()
-        if not row.diverged
+        if not row.diverged and not row.same_as
     }
 
 

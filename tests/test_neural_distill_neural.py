@@ -111,7 +111,7 @@ def test_the_joint_plan_of_a_file_is_one_more_strategy(tmp_path):
 def test_the_report_leaves_its_files(tmp_path, capsys):
     report_neural(tmp_path, distill_neural(small(tmp_path)))
     columns = list(NeuralRow.__dataclass_fields__)
-    assert len(list(read_table(tmp_path / "results.csv", columns))) == 4 * 2 * 3 * 2
+    assert len(list(read_table(tmp_path / "results.csv", columns))) == 5 * 2 * 3 * 2
     for name in ("errors", "student_steps", "outputs"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 0
     assert "the constant guess" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The protocol of the confirming runs, and how its expectations are judged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def rows(budget, errors, predicted=None, steps=30):
     zero |= dict.fromkeys(("updates", "merges", "gradient_steps", "forwards"), 1)
     zero |= {"std_teachers": 0.0, "std_seeds": 0.0, "diverged": ""}
     return [
-        NeuralRow(name, 1, budget, steps, error=one, predicted=other, **zero)
+        NeuralRow(name, "", 1, budget, steps, error=one, predicted=other, **zero)
         for name, one, other in zip(CANONICAL, errors, predicted, strict=True)
     ]
 
@@ -65,3 +66,10 @@ def test_a_law_is_judged_by_the_winners_it_names():
     assert verdict_of({"sgd_ring": right + tied}, "SGD") == "holds"
     assert verdict_of({"sgd_ring": right + wrong + tied}, "SGD") == "refuted"
     assert verdict_of({"sgd_ring": tied}, "SGD") == "undecided"
+
+
+def test_the_planned_plan_is_no_rival_in_the_verdict_and_has_a_line_of_its_own():
+    planned = replace(rows("total", VANILLA_LEADS)[0], strategy="planned", error=0.25)
+    found = {"sgd_ring": [*rows("total", VANILLA_LEADS), planned]}
+    assert verdict_of(found, "all, equal in total") == "holds"
+    assert "| equal in total | 1 | 0.25 | 0.25 | 0.25 |" in verdict(found, THRESHOLDS)
