@@ -17,11 +17,12 @@ from experiment.flags import refuse_repeats
 from experiment.read import field, number, read_json, reading
 from experiment.write import write_text
 from neural.config import NeuralConfig
-from neural.distill_neural import PLANNED, NeuralRow, distill_neural
+from neural.distill_neural import PLANNED, NeuralRow, distill_neural, stages_of
 from neural.ranking import CONSTANT_GUESS, NO_RANKING, finite, named_by, regret, tally
 from neural.student_plans import ComputeBudget
 from planner.strategies import CANONICAL
-from report.neural import BUDGET_NAMES, report_neural, stages_of
+from report.neural import report_neural
+from report.neural_figures import BUDGET_NAMES
 from report.summary import markdown_table
 from scripts.cli import main
 

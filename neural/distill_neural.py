@@ -365,3 +365,12 @@ def _spread(values: np.ndarray) -> float:
     """Standard deviation; nan for a single value, or where one is infinite."""
     finite = len(values) > 1 and bool(np.isfinite(values).all())
     return float(np.std(values, ddof=1)) if finite else float("nan")
+
+
+def stages_of(rows: Sequence[NeuralRow]) -> dict[Stage, dict[str, NeuralRow]]:
+    """Stage -> strategy -> its row."""
+    found: dict[Stage, dict[str, NeuralRow]] = {}
+    for row in rows:
+        stage = (row.student_steps, row.budget, row.steps_per_merge)
+        found.setdefault(stage, {})[row.strategy] = row
+    return found
