@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numba
@@ -15,10 +16,12 @@ import numpy as np
 
 from benchmarks.numpy_planner import best_choices
 from diffusion.schedule import cosine_schedule
+from planner.denoiser import best_chains
 from planner.joint import plan_jointly
+from planner.parametrisation import Parametrisation
 from planner.per_dimension import optimal_values, per_dimension_plans, table_bytes
 from planner.plan import Plans, num_merges
-from planner.problem import MergeProblem, make_problem
+from planner.problem import DenoiserProblem, MergeProblem, make_problem
 from planner.regimes import sweep
 from report.plot_theory import SWEEPS
 from report.theory_figures import VARIANCES
@@ -60,6 +63,17 @@ def run(config: BenchConfig) -> None:
         f"one plan per coordinate, T = {config.num_steps}, d = {config.width}, full search: "
         f"{seconds:.3f} s, {splits / seconds:.2e} splits/s; NumPy {slow:.1f} s; "
         f"ratio {slow / seconds:.1f}; largest difference {np.abs(best - baseline).max():.0e}"
+    )
+
+    denoisers = make_problem(
+        cosine_schedule(config.num_steps), problem.variances, Parametrisation("denoiser", "z")
+    ).trained(TRAIN_TIME)
+    assert isinstance(denoisers, DenoiserProblem)
+    best_chains(denoisers)
+    chains = float(np.median([timed(partial(best_chains, denoisers))[1] for _ in range(5)]))
+    print(
+        f"the same for denoisers, loss z, all in all: {chains:.3f} s; ratio of the two "
+        f"{seconds / chains:.1f}"
     )
 
     _, seconds = timed(sweeps)

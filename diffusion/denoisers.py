@@ -1,14 +1,13 @@
 """Denoisers: estimates of x_0 and eps from x_t, from a network's prediction or in closed form."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffusion.covariance import Eigenbasis
-
-Prediction = Literal["eps", "x_0", "v"]
+from diffusion.schedule import Prediction
 
 
 class Estimate(NamedTuple):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import NoiseSchedule
+from diffusion.schedule import NoiseLevels
 
 Array = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ def check_variances(variances: Array) -> None:
         raise ValueError(f"variance of coordinate {i} is {variances[i]}, must be finite and >= 0")
 
 
-def noised_variances(schedule: NoiseSchedule, variances: Array) -> Array:
+def noised_variances(schedule: NoiseLevels, variances: Array) -> Array:
     """Variance of x_t at t = 1..T, shape (T, d); row t - 1 belongs to t.
 
         n_t = alpha_t**2 lam + sigma_t**2 = |v_t|**2,  v_t = (alpha_t sqrt(lam), sigma_t)
@@ -40,7 +40,7 @@ def noised_variances(schedule: NoiseSchedule, variances: Array) -> Array:
     return alpha**2 * variances + sigma**2
 
 
-def ddim_operators(schedule: NoiseSchedule, variances: Array) -> Array:
+def ddim_operators(schedule: NoiseLevels, variances: Array) -> Array:
     """DDIM steps x_t -> x_{t-1} with the optimal denoiser, t = 1..T, shape (T, d).
 
         A_t = (alpha_{t-1} alpha_t lam + sigma_{t-1} sigma_t) / n_t

@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiment.read import numbers, read_json, reading
 
+Prediction = Literal["eps", "x_0", "v"]
+"""What a network predicts from x_t: eps, x_0, or v = alpha eps - sigma x_0."""
+
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
-class NoiseSchedule:
-    """Scales of the forward process; both arrays have shape (T + 1,) and are indexed by t.
+class NoiseLevels:
+    """Scales of neighbouring times, cleanest first; both arrays have shape (T + 1,).
 
     The constructor raises a ValueError that names the first offending t: values that are not
-    finite, alpha that does not fall or sigma that does not rise with t, ``alpha**2 + sigma**2 !=
-    1``, and ends that are not exactly clean data (1, 0) at t = 0 and pure noise (0, 1) at t = T.
+    finite, alpha that does not fall or sigma that does not rise with t, and ``alpha**2 + sigma**2
+    != 1``.
     """
 
     alpha: NDArray[np.float64]
@@ -28,27 +32,44 @@ class NoiseSchedule:
                 f"alpha and sigma must both have shape (T + 1,) with T >= 1, "
                 f"got {alpha.shape} and {sigma.shape}"
             )
-        last = len(alpha) - 1
         _refuse_first(~(np.isfinite(alpha) & np.isfinite(sigma)), self, "is not finite")
         _refuse_first(np.diff(alpha, prepend=np.inf) >= 0, self, "does not lower alpha")
         _refuse_first(np.diff(sigma, prepend=-np.inf) <= 0, self, "does not raise sigma")
-        for t, ends in ((0, (1.0, 0.0)), (last, (0.0, 1.0))):
-            if (alpha[t], sigma[t]) != ends:
-                raise ValueError(
-                    f"schedule at t = {t}: (alpha, sigma) = ({alpha[t]}, {sigma[t]}) "
-                    f"must be exactly {ends}"
-                )
-        # All values lie between these ends, so none is too large to be squared.
+        self._refuse_ends()
+        # A schedule lies between its ends, so none of its values is too large to be squared.
         off_circle = np.abs(alpha**2 + sigma**2 - 1.0) > 1e-9
         _refuse_first(off_circle, self, "breaks alpha**2 + sigma**2 = 1")
+
+    def _refuse_ends(self) -> None:
+        """Levels may begin and end anywhere."""
 
     @property
     def num_steps(self) -> int:
         """T, the number of teacher steps."""
         return len(self.alpha) - 1
 
+    def section(self, start: int, stop: int) -> "NoiseLevels":
+        """The levels of the jump x_start -> x_stop; its times count from 0 at x_stop."""
+        return NoiseLevels(self.alpha[stop : start + 1], self.sigma[stop : start + 1])
 
-def _refuse_first(offends: NDArray[np.bool_], schedule: NoiseSchedule, what: str) -> None:
+
+class NoiseSchedule(NoiseLevels):
+    """Levels from clean data to pure noise, indexed by t = 0, ..., T.
+
+    Besides what ``NoiseLevels`` refuses, the constructor refuses ends that are not exactly clean
+    data (1, 0) at t = 0 and pure noise (0, 1) at t = T.
+    """
+
+    def _refuse_ends(self) -> None:
+        for t, ends in ((0, (1.0, 0.0)), (self.num_steps, (0.0, 1.0))):
+            if (self.alpha[t], self.sigma[t]) != ends:
+                raise ValueError(
+                    f"schedule at t = {t}: (alpha, sigma) = ({self.alpha[t]}, {self.sigma[t]}) "
+                    f"must be exactly {ends}"
+                )
+
+
+def _refuse_first(offends: NDArray[np.bool_], schedule: NoiseLevels, what: str) -> None:
     if offends.any():
         t = int(np.argmax(offends))
         raise ValueError(

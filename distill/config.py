@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from diffusion.gaussian import check_variances
+from diffusion.schedule import Prediction
 from experiment.flags import (
     MOST_STEPS,
     refuse_above,
@@ -26,9 +27,10 @@ from experiment.flags import (
     refuse_not_positive,
     refuse_repeats,
 )
-from experiment.folder import CHANGES_NO_NUMBER
+from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind
+from planner.parametrisation import Kind, Law, Loss, Parametrisation
 
 # Version 0.1.0 called the gradient steps of a merge epochs, and both engines that take no step
 # exact. Records keep these names, and the command line still accepts them.
@@ -124,19 +126,39 @@ class PlanConfig:
     num_steps: int | None = None
     """Teacher steps T. Without it T is 32, or that of the schedule's file."""
     train_time: float = 6.4
-    """Training time s: the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
+    """Training time s. For operator the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
     budget: BudgetKind = "per_merge"
     """per_merge: every merge trains for --train-time; total: the merges of a plan share it."""
     schedule: str = "cosine"
     """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
     full_search: bool = False
-    """Search each coordinate's plan in O(T**3) even where theory knows it."""
+    """Search each coordinate's plan even where theory knows it."""
+    parametrisation: Kind = field(default="operator", metadata=ADDED_LATER)
+    """operator: a student is one number per coordinate, as in the paper; denoiser: it estimates
+    x_0 and jumps by the DDIM formula, as networks do."""
+    loss: Loss | None = field(default=None, metadata=ADDED_LATER)
+    """Squared error of the estimate of x_0, of the point z that the jump reaches, or of v.
+    Without it x_0 for denoiser; operator has z only."""
+    prediction: Prediction = field(default="x_0", metadata=ADDED_LATER)
+    """What a denoiser predicts. eps says nothing about x_0 at pure noise and is refused."""
+    law: Law = field(default="gradient_flow", metadata=ADDED_LATER)
+    """gradient_flow: plain gradient descent; constant_speed: Adam, which moves the prediction by
+    --train-time at most per merge (denoiser only)."""
 
     def __post_init__(self) -> None:
         if (self.variances is None) == (self.latents is None):
             raise ValueError("give either --variances or --latents")
         refuse_below(self, 1, "num_steps")
         refuse_not_positive(self, "train_time")
+        self.students()
+
+    def students(self) -> Parametrisation:
+        """What the students consist of and how they train.
+
+        Raises:
+            ValueError: the flags do not go together.
+        """
+        return Parametrisation(self.parametrisation, self.loss, self.prediction, self.law)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.gaussian import noised_variances
-from diffusion.schedule import NoiseSchedule
+from diffusion.schedule import NoiseLevels
 from experiment.seeds import student_generator
 from planner.plan import Plan
 
@@ -45,9 +45,7 @@ class Inputs:
     """Whether ``redraw`` gives a new batch at every gradient step, or one batch per merge."""
 
 
-def gaussian_inputs(
-    schedule: NoiseSchedule, variances: Array, batch_size: int, seed: int
-) -> Inputs:
+def gaussian_inputs(schedule: NoiseLevels, variances: Array, batch_size: int, seed: int) -> Inputs:
     """x_t ~ N(0, n_t), the noised marginal of latents N(0, diag(variances))."""
     moments = noised_variances(schedule, variances)
     scales = torch.from_numpy(np.sqrt(moments)).float()
@@ -60,7 +58,7 @@ def gaussian_inputs(
 
 
 def shared_gaussian_inputs(
-    schedule: NoiseSchedule, variances: Array, batch_size: int, seed: int
+    schedule: NoiseLevels, variances: Array, batch_size: int, seed: int
 ) -> Inputs:
     """x_t = alpha_t x_0 + sigma_t eps with one draw of x_0 and eps for all t.
 
@@ -80,7 +78,7 @@ def shared_gaussian_inputs(
 
 
 def redrawn_gaussian_inputs(
-    schedule: NoiseSchedule,
+    schedule: NoiseLevels,
     variances: Array,
     batch_size: int,
     seed: int,
@@ -103,7 +101,7 @@ def redrawn_gaussian_inputs(
     return replace(fixed, redraw=redraw, fresh=fresh)
 
 
-def latent_inputs(schedule: NoiseSchedule, x_0: Tensor, batch_size: int, seed: int) -> Inputs:
+def latent_inputs(schedule: NoiseLevels, x_0: Tensor, batch_size: int, seed: int) -> Inputs:
     """x_t = alpha_t x_0 + sigma_t eps for rows of ``x_0`` drawn with replacement.
 
     Args:

@@ -23,7 +23,7 @@ expected mean squares, and the operators of ``SIMULATED_RUNS`` simulated runs.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,7 @@ def plan_stage(
     if budget == "total":
         steps *= max(1, problem.num_steps - 1)
     time = Budget(train_time(lr, steps), budget)
-    rates = decay_rates(problem.second_moments, lr)
-    return plan_every_strategy(problem, time, rates, log=log)
+    return plan_every_strategy(problem, time, partial(decay_rates, lr=lr), log=log)
 
 
 def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> NDArray[np.int64]:

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import NoiseSchedule
+from diffusion.schedule import NoiseLevels
 from distill.inputs import BatchRule, Inputs
 from distill.train import SQUARED_NORM
 from planner.plan import Plan
@@ -193,7 +193,7 @@ def independent_mean_squares(
 
 
 def shared_mean_squares(
-    schedule: NoiseSchedule,
+    schedule: NoiseLevels,
     variances: Array,
     batch_size: int,
     num_runs: int,

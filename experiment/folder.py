@@ -35,6 +35,9 @@ LOCK = ".lock"
 
 # Metadata of a config field that changes no number: a run can be resumed with another value.
 CHANGES_NO_NUMBER = {"changes_no_number": True}
+# Metadata of a field that earlier versions did not have. At its default it is not recorded, so runs
+# of earlier versions can go on.
+ADDED_LATER = {"added_later": True}
 
 
 def file_in(given: Path, name: str) -> Path:
@@ -151,7 +154,12 @@ def _flatten(nested: dict[str, Any]) -> dict[str, object]:
 def _comparable(config: "DataclassInstance") -> dict[str, object]:
     """The fields that can change results, after a round trip through JSON; no paths of files."""
     idle = {recorded_name(item) for item in fields(config) if "changes_no_number" in item.metadata}
-    left_out = idle | _paths(config).keys()
+    added = {
+        recorded_name(item)
+        for item in fields(config)
+        if "added_later" in item.metadata and getattr(config, item.name) == item.default
+    }
+    left_out = idle | added | _paths(config).keys()
     retired: dict[str, object] = getattr(config, "RETIRED_FLAGS", {})
     values = retired | as_recorded(config)
     kept = {name: value for name, value in values.items() if name not in left_out}

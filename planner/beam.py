@@ -55,7 +55,9 @@ def beam_blocks(problem: MergeProblem, num_operators: int) -> Plans:
     greedy = best_blocks(fronts, num_operators, surrogate, keep)
     best = improve(greedy, problem, fronts)
     for _ in range(ROUNDS):
-        keep = best_along(directions(problem, operator_of(best)))
+        keep = best_along(
+            directions(operator_of(best), surrogate, problem.direction, problem.variances)
+        )
         fronts = interval_fronts(problem, keep)
         found = best_blocks(fronts, num_operators, surrogate, keep)
         rivals = [improve(blocks, problem, fronts) for blocks in (best, found)]
@@ -66,7 +68,7 @@ def beam_blocks(problem: MergeProblem, num_operators: int) -> Plans:
     return min((greedy, best), key=loss)
 
 
-def directions(problem: MergeProblem, operator: Array) -> Array:
+def directions(operator: Array, target: Array, direction: Array, variances: Array) -> Array:
     """Directions in which the candidates of a block are compared, (WIDTH, d).
 
     A direction weighs the coordinates of a block's relative change, with their signs. Row 0 is the
@@ -74,16 +76,21 @@ def directions(problem: MergeProblem, operator: Array) -> Array:
     the product changes by the same share, and the loss by 2 |S - a| a |dx|. The other rows tilt the
     gradient by smooth random waves along the sorted variances, because coordinates of similar
     variance have similar optimal plans.
+
+    Args:
+        operator, target: a of the student and S, (d,).
+        direction: -1 where a smaller operator is better, else +1, (d,).
+        variances: lam, (d,).
     """
-    gradient = np.abs(operator - problem.surrogate) * operator
+    gradient = np.abs(operator - target) * operator
     gradient = np.maximum(gradient, 1e-6 * gradient.max())  # no coordinate is left out
     width = len(gradient)
-    place = np.argsort(np.argsort(problem.variances)) / max(1, width - 1)
+    place = np.argsort(np.argsort(variances)) / max(1, width - 1)
     frequency = np.arange(1, min(width - 1, NUM_WAVES) + 1)
     waves = np.cos(np.pi * frequency[:, None] * place)
     heights = SPREAD * np.random.default_rng(0).standard_normal((WIDTH, len(frequency)))
     heights[0] = 0.0
-    weights: Array = problem.direction * gradient * np.exp(heights @ waves)
+    weights: Array = direction * gradient * np.exp(heights @ waves)
     return weights
 
 

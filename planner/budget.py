@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.plan import Plan, distinct, num_merges
-from planner.problem import Problem, shrinkage_of
-from planner.value import plan_operator
+from planner.problem import Decay, Problem
 
 Array = NDArray[np.float64]
 
@@ -74,7 +73,7 @@ def operator_under(
     budget: Budget,
     plans: Sequence[Plan],
     problem: Problem,
-    rates: Array | None = None,
+    decay: Decay | None = None,
 ) -> Array:
     """Operator of students that train one plan per coordinate within ``budget``, (d,).
 
@@ -82,14 +81,11 @@ def operator_under(
 
     Args:
         plans: One plan per coordinate, d of them.
-        rates: r_t of the shrinkages exp(-2 s r_t), (T, d). Without them r_t is n_t, the rate of
-            gradient flow.
+        decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
     """
-    rates = problem.second_moments if rates is None else rates
     operator = np.empty(len(problem.variances))
     for plan in distinct(plans):
         own = np.array([other is plan for other in plans])
         time = budget.time_of_one(num_merges(plan))
-        shrinkage = shrinkage_of(rates[:, own], time)
-        operator[own] = plan_operator(plan, problem.operators[:, own], shrinkage)
+        operator[own] = problem.select(own).trained(time, decay).student_operator(plan)
     return operator

@@ -65,7 +65,7 @@ def outline(plan: Plan) -> Outline:
     return tuple((jump.start, *(part.stop for part in jump.parts)) for jump in merges(plan))
 
 
-def from_outline(start: int, seams: Outline) -> Plan:
+def from_outline(start: int, seams: Iterable[Sequence[int]]) -> Plan:
     """The plan with this outline, which starts at x_start.
 
     Args:

@@ -3,21 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
+from planner.denoiser import best_chains, is_boot_optimal, is_vanilla_optimal_in_total, joint_chain
 from planner.joint import SOLVERS, joint_blocks, meets
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
-from planner.problem import Problem
+from planner.problem import Decay, DenoiserProblem, Problem
 from planner.strategies import CANONICAL
 from planner.total_budget import MOST_STEPS, plans_under_total
 from planner.value import w2_squared
-
-Array = NDArray[np.float64]
 
 MOST_NUMBERS = 2e10
 """Candidates of a solver times d, above which it is left out; it would take some ten minutes."""
@@ -28,63 +24,74 @@ MOST_PARETO_WIDTH = 6
 def plan_every_strategy(
     problem: Problem,
     budget: Budget,
-    rates: Array | None = None,
+    decay: Decay | None = None,
     full_search: bool = False,
     log: Callable[[str], object] = lambda line: None,
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans, with the operators that their students end with.
 
-    Under a total budget the plan of each coordinate is exact, and the joint solvers are heuristics:
-    they plan for one number of merges after another. Beyond ``MOST_STEPS`` steps a total budget
-    has canonical strategies only, and nothing is proven optimal.
+    Under a total budget the plan of each coordinate is exact. For operators the joint solvers are
+    then heuristics: they plan for one number of merges after another. Beyond ``MOST_STEPS`` steps
+    operators have canonical strategies only, and nothing is proven optimal. For denoisers every
+    strategy but the canonical ones is then vanilla, which is optimal (``planner.denoiser``).
 
     Args:
-        rates: r_t of the shrinkages exp(-2 s r_t), (T, d). Without them r_t is n_t, the rate of
-            gradient flow.
+        decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
         full_search: Search coordinates even where theory knows the answer.
         log: Called with one line per decision: how the coordinates are planned, and which solvers
             are left out and why.
     """
     num_steps, width = problem.operators.shape
+    target = problem.target
 
     def valued(plans: Plans) -> StrategyPlans:
-        operator = operator_under(budget, plans, problem, rates)
-        return StrategyPlans(
-            plans, operator, float(w2_squared(operator, problem.surrogate)), optimal=False
-        )
+        operator = operator_under(budget, plans, problem, decay)
+        return StrategyPlans(plans, operator, float(w2_squared(operator, target)), optimal=False)
 
     found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
     bound = None
-    if budget.kind == "total" and num_steps > MOST_STEPS:
-        log(
-            "canonical strategies only, no lower bound: planning for a total budget takes at most "
-            f"{MOST_STEPS} steps, not {num_steps}"
-        )
+    if reason := _unknown(problem, budget, decay):
+        log(f"canonical strategies only, no lower bound: {reason}")
     else:
-        own = valued(_own_plans(problem, budget, rates, full_search, log))
-        found |= _joint_plans(problem, budget, rates, valued, found, own, log)
+        own = valued(_own_plans(problem, budget, decay, full_search, log))
+        found |= _joint_plans(problem, budget, decay, valued, found, own, log)
         found[PER_DIMENSION] = own
         bound = own.w2_squared
     least = found["pareto"].w2_squared if "pareto" in found else bound
 
     def proven(plans: StrategyPlans) -> bool:
-        return least is not None and meets(plans.w2_squared, least, problem.surrogate)
+        return least is not None and meets(plans.w2_squared, least, target)
 
     return PlanSet(
         num_steps=num_steps,
         train_time=budget.train_time,
         budget=budget.kind,
         variances=problem.variances,
-        surrogate=problem.surrogate,
+        target=target,
         lower_bound=bound,
         strategies={name: replace(each, optimal=proven(each)) for name, each in found.items()},
+        parametrisation=problem.parametrisation,
     )
+
+
+def _unknown(problem: Problem, budget: Budget, decay: Decay | None) -> str:
+    """Why no exact plan is known under a total budget, or "" where one is."""
+    if budget.kind == "per_merge":
+        return ""
+    trained = problem.trained(budget.train_time, decay)
+    if isinstance(trained, DenoiserProblem):
+        if is_vanilla_optimal_in_total(trained):
+            return ""
+        return "at this learning rate a longer jump trains less than a shorter one"
+    if problem.num_steps <= MOST_STEPS:
+        return ""
+    return f"planning for a total budget takes at most {MOST_STEPS} steps, not {problem.num_steps}"
 
 
 def _joint_plans(
     problem: Problem,
     budget: Budget,
-    rates: Array | None,
+    decay: Decay | None,
     valued: Callable[[Plans], StrategyPlans],
     canonical: dict[str, StrategyPlans],
     own: StrategyPlans,
@@ -92,17 +99,22 @@ def _joint_plans(
 ) -> dict[str, StrategyPlans]:
     """Solver -> one plan for all coordinates; solvers that would take too long are left out."""
     num_steps, width = problem.operators.shape
+    shared = problem.parametrisation.kind == "denoiser" and len(distinct(own.plans)) == 1
     found = {}
     for solver in SOLVERS:
-        if width == 1:  # every solver would find the optimal plan again
+        if width == 1 or shared:  # every solver would find the optimal plan again
             found[solver] = own
             continue
         try:
-            _refuse(solver, num_steps, width, budget)
+            _refuse(solver, problem, budget)
             rivals = []
             for count in budget.merge_counts(num_steps):
-                trained = problem.with_training(budget.time_of_one(count), rates)
-                rivals.append(valued(joint_blocks(trained, solver) * width))
+                trained = problem.trained(budget.time_of_one(count), decay)
+                if isinstance(trained, DenoiserProblem):
+                    plan = joint_chain(trained, solver)
+                else:
+                    (plan,) = joint_blocks(trained, solver)
+                rivals.append(valued((plan,) * width))
         except ValueError as error:
             log(f"{solver} is left out: {error}")
             continue
@@ -122,15 +134,17 @@ def _w2_squared(plans: StrategyPlans) -> float:
 def _own_plans(
     problem: Problem,
     budget: Budget,
-    rates: Array | None,
+    decay: Decay | None,
     full_search: bool,
     log: Callable[[str], object],
 ) -> Plans:
     """The optimal plan of every coordinate by itself, d of them."""
+    trained = problem.trained(budget.train_time, decay)
+    if isinstance(trained, DenoiserProblem):
+        return _own_chains(trained, budget, full_search, log)
     if budget.kind == "total":
-        rates = problem.second_moments if rates is None else rates
+        rates = problem.second_moments if decay is None else decay(problem.second_moments)
         return plans_under_total(problem.operators, rates, problem.direction, budget.train_time)
-    trained = problem.with_training(budget.train_time, rates)
     settled = settled_by_theory(trained)
     boot, vanilla = (int((settled == name).sum()) for name in ("sequential_boot", "vanilla"))
     searched = len(settled) if full_search else len(settled) - boot - vanilla
@@ -142,14 +156,33 @@ def _own_plans(
     return per_dimension_plans(trained, full_search=full_search)
 
 
-def _refuse(solver: str, num_steps: int, width: int, budget: Budget) -> None:
+def _own_chains(
+    trained: DenoiserProblem, budget: Budget, full_search: bool, log: Callable[[str], object]
+) -> Plans:
+    """The optimal plan of every coordinate of a problem of denoisers."""
+    num_steps, width = trained.problem.num_steps, len(trained.problem.variances)
+    if budget.kind == "total":
+        log(f"theory settles {width} coordinates: vanilla is optimal for a total budget")
+        return (CANONICAL["vanilla"](num_steps),) * width
+    if is_boot_optimal(trained) and not full_search:
+        log(f"theory settles {width} coordinates: BOOT is optimal per merge")
+        return (CANONICAL["sequential_boot"](num_steps),) * width
+    log(f"{width} coordinates are searched, in O(T**2) each")
+    return best_chains(trained)
+
+
+def _refuse(solver: str, problem: Problem, budget: Budget) -> None:
     """Refuse a joint solver that cannot plan for the budget or would take some ten minutes.
 
     Raises:
         ValueError: with the reason.
     """
+    num_steps, width = problem.operators.shape
     kept = WIDTH if solver == "beam" else 1
-    numbers = (num_steps**3 - num_steps) / 6 * kept**2 * width
+    if problem.parametrisation.kind == "operator":
+        numbers = (num_steps**3 - num_steps) / 6 * kept**2 * width
+    else:
+        numbers = (num_steps**2 - num_steps) / 2 * kept * width
     if numbers > MOST_NUMBERS:
         raise ValueError(
             f"num_steps = {num_steps} and {width} coordinates are {numbers:.1e} numbers to "

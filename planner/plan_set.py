@@ -5,7 +5,7 @@ x_b -> x_{a-1}, and the children of a merge stand in increasing order.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from experiment.read import (
     short_repr,
 )
 from planner.budget import Budget, BudgetKind, budget_kind
+from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, merge, merges, share_equal, step
 from planner.problem import check_train_time
 
@@ -46,7 +47,7 @@ class StrategyPlans:
     operator: Array
     """Operator of the student, (d,)."""
     w2_squared: float
-    """Squared distance of the student to the surrogate."""
+    """Squared distance of the student to the target."""
     optimal: bool
     """Proven optimal, among the plans that the strategy may choose from."""
 
@@ -61,11 +62,13 @@ class PlanSet:
     """Whether ``train_time`` is that of every merge, or shared by the merges of a plan."""
     variances: Array
     """lam of the data, (d,)."""
-    surrogate: Array
-    """S, the target of the students, (d,)."""
+    target: Array
+    """What students are compared with, (d,): the surrogate for operators, else the composite."""
     lower_bound: float | None
     """No plan's W2**2 is below; None where no bound is known."""
     strategies: dict[str, StrategyPlans]
+    parametrisation: Parametrisation = OPERATOR
+    """What the students consist of and how they train."""
 
     @property
     def plans(self) -> dict[str, Plans]:
@@ -74,13 +77,22 @@ class PlanSet:
 
 
 def to_json(plan_set: PlanSet) -> dict[str, object]:
-    """``plan_set`` as lists, numbers and strings."""
+    """``plan_set`` as lists, numbers and strings.
+
+    The keys parametrisation, loss, prediction and law are there for denoisers only, and their
+    target is called composite. So a reader that knows operators only refuses such a file.
+    """
+    chosen = plan_set.parametrisation
+    made = {} if chosen == OPERATOR else asdict(chosen)
+    if made:
+        made["parametrisation"] = made.pop("kind")
     return {
+        **made,
         "num_steps": plan_set.num_steps,
         "train_time": plan_set.train_time,
         "budget": plan_set.budget,
         "variances": plan_set.variances.tolist(),
-        "surrogate": plan_set.surrogate.tolist(),
+        chosen.target: plan_set.target.tolist(),
         "lower_bound": plan_set.lower_bound,
         "strategies": {
             name: {
@@ -103,10 +115,11 @@ def from_json(value: object) -> PlanSet:
         ValueError: ``value`` is not what ``to_json`` returns.
     """
     num_steps = integer(value, "num_steps", least=1)
-    variances, surrogate = numbers(value, "variances"), numbers(value, "surrogate")
+    chosen = _parametrisation(value)
+    variances, target = numbers(value, "variances"), numbers(value, chosen.target)
     check_variances(variances)
-    if len(surrogate) != len(variances):
-        raise ValueError(f"{len(surrogate)} surrogates for {len(variances)} variances")
+    if len(target) != len(variances):
+        raise ValueError(f"{len(target)} {chosen.target}s for {len(variances)} variances")
     bound = field(value, "lower_bound", object)
     budget = Budget(number(value, "train_time"), budget_kind(field(value, "budget", str)))
     check_train_time(budget.train_time)
@@ -115,13 +128,23 @@ def from_json(value: object) -> PlanSet:
         train_time=budget.train_time,
         budget=budget.kind,
         variances=variances,
-        surrogate=surrogate,
+        target=target,
         lower_bound=None if bound is None else finite(bound, "lower_bound"),
         strategies={
             name: _strategy(name, found, num_steps, len(variances))
             for name, found in field(value, "strategies", dict).items()
         },
+        parametrisation=chosen,
     )
+
+
+def _parametrisation(value: object) -> Parametrisation:
+    if not (isinstance(value, dict) and "parametrisation" in value):
+        return OPERATOR
+    kind, loss, prediction, law = (
+        field(value, name, str) for name in ("parametrisation", "loss", "prediction", "law")
+    )
+    return Parametrisation(kind, loss, prediction, law)  # type: ignore[arg-type]  # it checks them
 
 
 def _strategy(name: str, found: object, num_steps: int, width: int) -> StrategyPlans:
@@ -164,7 +187,7 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
 
 
 def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -> PlanSet:
-    """The same plans, which must be for a problem of that shape.
+    """The same plans, which must be for operators and a problem of that shape.
 
     Args:
         shape: Steps and coordinates of the problem, (T, d).
@@ -180,6 +203,11 @@ def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -
             f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
             f"run has {shape[0]} and {shape[1]}; give --num-steps {found.num_steps}, or plan "
             "again for these variances"
+        )
+    if found.parametrisation != OPERATOR:
+        raise ValueError(
+            f"{path}: for students of another kind ({found.parametrisation.text}), this run "
+            "trains operators; plan again without --parametrisation"
         )
     return found
 

@@ -2,26 +2,42 @@
 
 Two products of operators recur everywhere. The *composite* is the product of all teacher steps:
 what the teacher itself does from noise to data. The *surrogate* is the target of [OM]: the
-composite without those steps that contract (A_t < 1) where the variance is above 1. Students are
-compared with the surrogate; ``diffusion.gaussian.surrogate_composite`` computes it.
+composite without those steps that contract (A_t < 1) where the variance is above 1
+(``diffusion.gaussian.surrogate_composite``). Students of the parametrisation ``operator`` are
+compared with the surrogate, as in [OM], and those of ``denoiser`` with the composite.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
-from diffusion.schedule import NoiseSchedule
+from diffusion.schedule import NoiseLevels
+from planner.parametrisation import (
+    OPERATOR,
+    Parametrisation,
+    ddim_coefficients,
+    loss_weights,
+    x_0_by_prediction,
+)
+from planner.plan import Plan
+from planner.value import plan_operator, trained_operator
 
 Array = NDArray[np.float64]
+Columns = NDArray[np.intp] | NDArray[np.bool_]
+"""Some of the coordinates: their indices, or a mask (d,)."""
+Decay = Callable[[Array], Array]
+"""n_b w -> the rate r of the shrinkage exp(-2 s r), elementwise. Gradient flow has r = n_b w."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """T teacher steps on d independent centred Gaussian coordinates; see ``make_problem``."""
 
-    schedule: NoiseSchedule
+    schedule: NoiseLevels
     variances: Array
     """lam of the data, (d,)."""
     second_moments: Array
@@ -29,7 +45,9 @@ class Problem:
     operators: Array
     """Teacher steps A_t, (T, d); row t - 1 belongs to t."""
     surrogate: Array
-    """S, the target of the students, (d,)."""
+    """S, (d,)."""
+    parametrisation: Parametrisation = OPERATOR
+    """What the students consist of and how they train."""
 
     @property
     def num_steps(self) -> int:
@@ -37,12 +55,58 @@ class Problem:
         return len(self.operators)
 
     @property
+    def composite(self) -> Array:
+        """C, the product of all teacher steps, (d,)."""
+        composite: Array = self.operators.prod(axis=0)
+        return composite
+
+    @property
+    def target(self) -> Array:
+        """The operator that students are compared with, (d,): S for ``operator``, else C."""
+        return self.surrogate if self.parametrisation.kind == "operator" else self.composite
+
+    @property
     def direction(self) -> Array:
         """-1.0 where a smaller operator is better, else +1.0, (d,); see ``better_direction``."""
         return better_direction(self.variances)
 
-    def with_training(self, train_time: float, rates: Array | None = None) -> "MergeProblem":
+    def select(self, columns: Columns) -> "Problem":
+        """The same problem for some of the coordinates."""
+        return replace(
+            self,
+            variances=self.variances[columns],
+            second_moments=self.second_moments[:, columns],
+            operators=self.operators[:, columns],
+            surrogate=self.surrogate[columns],
+        )
+
+    def section(self, start: int, stop: int) -> "Problem":
+        """The problem of the teacher steps between x_start and x_stop alone.
+
+        Its times count from 0 at x_stop. It does not end with clean data unless ``stop`` is 0.
+        """
+        return make_problem(
+            self.schedule.section(start, stop), self.variances, self.parametrisation
+        )
+
+    def trained(
+        self, train_time: float, decay: Decay | None = None
+    ) -> "MergeProblem | DenoiserProblem":
         """The problem of planning merges that each train for ``train_time``.
+
+        Args:
+            decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
+
+        Raises:
+            ValueError: ``train_time`` is not a finite number above 0.
+        """
+        if self.parametrisation.kind == "operator":
+            return self.with_training(train_time, decay and decay(self.second_moments))
+        check_train_time(train_time)
+        return DenoiserProblem(self, train_time, decay)
+
+    def with_training(self, train_time: float, rates: Array | None = None) -> "MergeProblem":
+        """The problem of planning merges of operators that each train for ``train_time``.
 
         Args:
             rates: r_t of the shrinkages exp(-2 s r_t), (T, d). Without them r_t is n_t, the rate
@@ -55,13 +119,13 @@ class Problem:
         return self.with_shrinkage(shrinkage_of(rates, train_time))
 
     def with_shrinkage(self, shrinkage: Array) -> "MergeProblem":
-        """The problem of planning merges with these shrinkages g_t, (T, d)."""
+        """The problem of planning merges of operators with these shrinkages g_t, (T, d)."""
         return MergeProblem(self.variances, self.operators, self.surrogate, shrinkage)
 
 
 @dataclass(frozen=True, eq=False)
 class MergeProblem:
-    """What the planners need to know when every merge trains for a known time."""
+    """Merges of operators that train for a known time: what their planners need to know."""
 
     variances: Array
     """lam of the data, (d,)."""
@@ -82,8 +146,8 @@ class MergeProblem:
         """-1.0 where a smaller operator is better, else +1.0, (d,); see ``better_direction``."""
         return better_direction(self.variances)
 
-    def select(self, columns: NDArray[np.intp] | NDArray[np.bool_]) -> "MergeProblem":
-        """The same problem for some of the coordinates: their indices, or a mask (d,)."""
+    def select(self, columns: Columns) -> "MergeProblem":
+        """The same problem for some of the coordinates."""
         return MergeProblem(
             self.variances[columns],
             self.operators[:, columns],
@@ -91,8 +155,94 @@ class MergeProblem:
             self.shrinkage[:, columns],
         )
 
+    def student_operator(self, plan: Plan) -> Array:
+        """Operator of the student that ``plan`` ends with, (d,)."""
+        return plan_operator(plan, self.operators, self.shrinkage)
 
-def make_problem(schedule: NoiseSchedule, variances: Array) -> Problem:
+
+@dataclass(frozen=True, eq=False)
+class DenoiserProblem:
+    """Merges of denoisers that train for a known time: what their planners need to know.
+
+    Write r and k for the DDIM coefficients of a jump, and let a merge have the noisiest part p_1,
+    which jumps from b to m, and the other parts p_2, ..., which jump from m to u.
+
+        c     = (p_1 - r[b, m]) / k[b, m]             estimate of x_0 = c x_b of the noisiest part
+        J     = r[b, u] + k[b, u] c                   where the student starts: the long jump
+        value = min(P, (1 - g) P + g J + travel),  P = p_1 p_2 ...
+
+    Under gradient flow g = exp(-2 s n_b w) and the travel is 0. At constant speed g = 1 and the
+    travel is k times the largest change of c. J never exceeds P (docs/theory.md), so the minimum
+    has an effect at constant speed only: there it stops the student at its target.
+    """
+
+    problem: Problem
+    train_time: float
+    decay: Decay | None = None
+
+    @property
+    def operators(self) -> Array:
+        """Teacher steps A_t, (T, d); row t - 1 belongs to t."""
+        return self.problem.operators
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of teacher steps."""
+        return len(self.operators)
+
+    @cached_property
+    def coefficients(self) -> tuple[Array, Array]:
+        """r and k, (T + 1, T + 1) each, at [b, u]."""
+        return ddim_coefficients(self.problem.schedule)
+
+    @cached_property
+    def weights(self) -> Array:
+        """w of the loss, (T + 1, T + 1), at [b, u]."""
+        return loss_weights(self.problem.schedule, self.problem.parametrisation)
+
+    def shrinkage(self, start: int, stops: int | slice) -> Array:
+        """g of the jumps from x_start to the x_u with u in ``stops``, (..., d)."""
+        problem = self.problem
+        rates = self.weights[start, stops][..., None] * problem.second_moments[start - 1]
+        if problem.parametrisation.law == "constant_speed":
+            return np.ones_like(rates)
+        return shrinkage_of(rates if self.decay is None else self.decay(rates), self.train_time)
+
+    def travel(self, start: int, stops: int | slice) -> Array:
+        """How far the operators of the jumps to ``stops`` can move at constant speed, (...)."""
+        problem = self.problem
+        speed = x_0_by_prediction(problem.schedule, problem.parametrisation.prediction)[start]
+        moves = problem.parametrisation.law == "constant_speed"
+        travel: Array = self.train_time * speed * moves * self.coefficients[1][start, stops]
+        return travel
+
+    def merged(self, start: int, cut: int, stop: int, first: Array, product: Array) -> Array:
+        """Operator of the student of a merge, (..., d).
+
+        Args:
+            cut: Where the noisiest part x_start -> x_cut ends.
+            first: Operator of the noisiest part, (..., d).
+            product: Product of all parts, (..., d).
+        """
+        ratio, factor = self.coefficients
+        estimate = (first - ratio[start, cut]) / factor[start, cut]
+        initial = ratio[start, stop] + factor[start, stop] * estimate
+        g, travel = self.shrinkage(start, stop), self.travel(start, stop)
+        value: Array = np.minimum(product, (1.0 - g) * product + g * initial + travel)
+        return value
+
+    def student_operator(self, plan: Plan) -> Array:
+        """Operator of the student that ``plan`` ends with, (d,)."""
+
+        def train(merge: Plan, first: Array, product: Array) -> Array:
+            return self.merged(merge.start, merge.parts[0].stop, merge.stop, first, product)
+
+        return trained_operator(plan, self.operators, train)
+
+
+def make_problem(
+    schedule: NoiseLevels, variances: Array, parametrisation: Parametrisation = OPERATOR
+) -> Problem:
     """The problem of a noise schedule and data with these variances, (d,).
 
     Raises:
@@ -105,6 +255,7 @@ def make_problem(schedule: NoiseSchedule, variances: Array) -> Problem:
         second_moments=noised_variances(schedule, variances),
         operators=operators,
         surrogate=surrogate_composite(operators, variances),
+        parametrisation=parametrisation,
     )
 
 
@@ -118,14 +269,14 @@ def better_direction(variances: Array) -> Array:
 
 
 def shrinkage_of(rates: Array, train_time: float) -> Array:
-    """Share of the way to its target that a merge starting at t leaves undone, (T, d).
+    """Share of the way to its target that a merge leaves undone, elementwise.
 
-        g_t = exp(-2 s r_t)
+        g = exp(-2 s r)
 
-    [OM] eq. 17, with s = ``train_time``. For gradient flow r_t = n_t, the variance of x_t.
+    [OM] eq. 17, with s = ``train_time``. For operators under gradient flow, r = n_t at start t.
 
     Args:
-        rates: r_t, (T, d).
+        rates: r, of any shape.
 
     Raises:
         ValueError: ``train_time`` is not a finite number above 0.

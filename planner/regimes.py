@@ -1,8 +1,9 @@
 """The optimal strategy as a function of the variance, and the variances where it changes.
 
 ``sweep`` compares the canonical strategies with the optimum over many variances. The optimal
-strategy is BOOT up to variance 1, consistency from there to lam_C, and vanilla from lam0* on;
-in between, the optimum is a hybrid of them.
+strategy for operators is BOOT up to variance 1, consistency from there to lam_C, and vanilla from
+lam0* on; in between, the optimum is a hybrid of them. Denoisers have other regimes
+(``planner.denoiser``).
 """
 
 from collections.abc import Mapping
@@ -12,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.schedule import NoiseSchedule
+from planner.denoiser import best_values
+from planner.parametrisation import OPERATOR, Parametrisation
 from planner.per_dimension import optimal_values
-from planner.problem import make_problem
+from planner.problem import DenoiserProblem, make_problem
 from planner.strategies import CANONICAL
-from planner.value import OPERATOR_ROUNDING, plan_operator
+from planner.value import OPERATOR_ROUNDING
 
 Array = NDArray[np.float64]
 
@@ -32,15 +35,16 @@ class Sweep:
     num_steps: int
     train_time: float
     variances: Array
-    surrogate: Array
+    target: Array
+    """Surrogate for operators, composite for denoisers."""
     optimum: Array
     """Operators under the optimal plan of each variance."""
     canonical: dict[str, Array]
     """Strategy -> operators."""
 
     def w2_squared(self, operator: Array) -> Array:
-        """Squared distance of each variance's student to its surrogate, (n,)."""
-        return np.square(self.surrogate - operator)
+        """Squared distance of each variance's student to its target, (n,)."""
+        return np.square(self.target - operator)
 
     def gap(self, name: str) -> Array:
         """W2**2 of a canonical strategy above the optimum's, (n,).
@@ -48,20 +52,30 @@ class Sweep:
         The difference of the two squares is computed as a product, so small gaps keep their digits.
         """
         operator = self.canonical[name]
-        return (self.optimum - operator) * (2.0 * self.surrogate - operator - self.optimum)
+        return (self.optimum - operator) * (2.0 * self.target - operator - self.optimum)
 
 
-def sweep(schedule: NoiseSchedule, variances: Array, train_time: float) -> Sweep:
+def sweep(
+    schedule: NoiseSchedule,
+    variances: Array,
+    train_time: float,
+    parametrisation: Parametrisation = OPERATOR,
+) -> Sweep:
     """The optimum, by full search, and the four canonical strategies at each variance, (n,)."""
-    problem = make_problem(schedule, variances).with_training(train_time)
+    problem = make_problem(schedule, variances, parametrisation)
+    trained = problem.trained(train_time)
+    if isinstance(trained, DenoiserProblem):
+        optimum = best_values(trained)
+    else:
+        optimum = optimal_values(trained, full_search=True)
     return Sweep(
         num_steps=problem.num_steps,
         train_time=train_time,
         variances=variances,
-        surrogate=problem.surrogate,
-        optimum=optimal_values(problem, full_search=True),
+        target=problem.target,
+        optimum=optimum,
         canonical={
-            name: plan_operator(make(problem.num_steps), problem.operators, problem.shrinkage)
+            name: trained.student_operator(make(problem.num_steps))
             for name, make in CANONICAL.items()
         },
     )
@@ -70,7 +84,8 @@ def sweep(schedule: NoiseSchedule, variances: Array, train_time: float) -> Sweep
 def gaps(schedule: NoiseSchedule, variances: Array, train_time: float) -> dict[str, Array]:
     """Strategy -> distance of its operator to the optimal one, relative to the latter, (n,).
 
-    A strategy is optimal where this is at most ``planner.value.OPERATOR_ROUNDING``.
+    Students are operators. A strategy is optimal where the distance is at most
+    ``planner.value.OPERATOR_ROUNDING``.
     """
     swept = sweep(schedule, variances, train_time)
     scale = np.maximum(swept.optimum, np.finfo(float).tiny)  # lam = 0 and T = 1 give exactly 0

@@ -43,6 +43,27 @@ def merged_operator(
     Returns:
         The operator, (..., d).
     """
+
+    def train(jump: Plan, first: Array, product: Array) -> Array:
+        g = shrinkage_of(jump)
+        return (1.0 - g) * product + g * first
+
+    return trained_operator(plan, operators, train)
+
+
+def trained_operator(
+    plan: Plan, operators: Array, train: Callable[[Plan, Array, Array], Array]
+) -> Array:
+    """Operator of the student that ``plan`` ends with, for any law of training.
+
+    Args:
+        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        train: (merge, operator of its noisiest part, product of its parts) -> the operator that
+            its student has after training, (..., d); called once per merge.
+
+    Returns:
+        The operator, (..., d).
+    """
     values: dict[tuple[int, int], Array] = {}
 
     def value_of(part: Plan) -> Array:
@@ -54,8 +75,7 @@ def merged_operator(
         product = parts[0]
         for part in parts[1:]:
             product = product * part
-        g = shrinkage_of(jump)
-        values[jump.start, jump.stop] = (1.0 - g) * product + g * parts[0]
+        values[jump.start, jump.stop] = train(jump, parts[0], product)
     return value_of(plan)
 
 

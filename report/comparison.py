@@ -10,9 +10,8 @@ from experiment.folder import command_line, describe_run, read_run
 from experiment.write import write_text
 from planner.value import OPERATOR_ROUNDING
 from report.comparison_figures import draw_figures
-from report.page import Page, write_page
+from report.page import Page, markdown, write_page
 from report.style import stage_label
-from report.summary import markdown_page, picture_line
 from report.tables import details, overview
 from report.verdict import (
     AS_GOOD_IN_W2_SQUARED,
@@ -93,6 +92,7 @@ def write_report(
         claim=claim,
         definitions=DEFINITIONS,
         overviews=overviews,
+        changes_heading="What equal total training changes",
         changes=budget_sentences(mean_rows, num_steps),
         notes=NOTES,
         sections=draw_figures(out / "figures", comparison, mean_rows, seed),
@@ -102,28 +102,10 @@ def write_report(
     )
     files = [out / name for name in ("recommendation.json", "summary.md", "report.html")]
     write_recommendations(files[0], num_steps, found, advice)
-    write_text(files[1], summary(page, out))
+    write_text(files[1], markdown(page, out))
     write_page(files[2], page)
     terminal = [f"{heading}:\n\n{table.markdown()}" for heading, table in overviews]
     return "\n\n".join([*terminal, advice]), files
-
-
-def summary(page: Page, out: Path) -> str:
-    """The page in Markdown."""
-    parts = [page.subtitle, f"**{page.recommendation}**", *page.claim, page.definitions]
-    for heading, table in page.overviews:
-        parts += [f"## {heading}", table.markdown()]
-    if page.changes:
-        parts += ["## What equal total training changes"]
-        parts.append("\n".join(f"- {sentence}" for sentence in page.changes))
-    parts += page.notes
-    for section in page.sections:
-        parts.append(f"## {section.heading}")
-        for picture in section.pictures:
-            parts += [picture_line(picture.path, picture.alt, out), picture.caption]
-    for heading, table in page.details:
-        parts += [f"## {heading}", table.markdown()]
-    return markdown_page(page.title, parts, page.facts)
 
 
 def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:

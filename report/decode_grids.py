@@ -90,6 +90,6 @@ def draw_grids(
         distances = {name: pixel_l2(images, surrogate) for name, images in decoded.items()}
         path = folder / f"faces_{stage_in_file_name(stage, num_steps)}.png"
         title = f"One-step students, T = {num_steps}, {stage_label(stage, num_steps)}"
-        draw_faces(path, surrogate, decoded, distances, title)
+        draw_faces(path, surrogate, decoded, distances, title, "surrogate")
         grids[stage] = Grid(path, distances)
     return grids

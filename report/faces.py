@@ -24,20 +24,23 @@ GAP_X, GAP_Y = 0.06, 0.24
 
 def draw_faces(
     path: Path,
-    surrogate: Tensor,
+    target: Tensor,
     decoded: dict[str, Tensor],
     distances: dict[str, Tensor],
     title: str,
+    target_name: str,
 ) -> None:
-    """Draw the surrogate's row and one row per strategy: faces left, heatmaps right.
+    """Draw the target's row and one row per strategy: faces left, heatmaps right.
 
     Args:
-        surrogate: Faces of the surrogate, (B, 3, H, W) in [0, 1]; one column each.
-        decoded: Strategy -> its images of the same noise, (B, 3, H, W).
-        distances: Strategy -> pixel L2 to the surrogate's faces, (B,), printed over each heatmap.
+        target: Faces of what students are compared with, (B, 3, H, W) in [0, 1]; one column each.
+        decoded: Strategy, or what else a row is called -> its images of the same noise,
+            (B, 3, H, W).
+        distances: Strategy -> pixel L2 to the target's faces, (B,), printed over each heatmap.
+        target_name: Name of the target's row.
     """
-    faces = torch.stack([to_uint8(images) for images in (surrogate, *decoded.values())]).numpy()
-    heats = torch.stack([(images - surrogate).abs().mean(dim=1) for images in decoded.values()])
+    faces = torch.stack([to_uint8(images) for images in (target, *decoded.values())]).numpy()
+    heats = torch.stack([(images - target).abs().mean(dim=1) for images in decoded.values()])
     # The 99.5th percentile: with the maximum, a few pixels would make all others blue.
     top = float(heats.flatten().quantile(0.995))
     pitch_x, pitch_y = _pitch(faces)
@@ -51,7 +54,7 @@ def draw_faces(
         figure = Figure(figsize=(CELL * whole / side, CELL * height / side))
         left = figure.add_axes((names / whole, 0.0, width / whole, 1.0))
         left.imshow(grid)
-        for row, name in enumerate(["surrogate", *(LABELS[name] for name in decoded)]):
+        for row, name in enumerate([target_name, *(LABELS.get(name, name) for name in decoded)]):
             middle = row * pitch_y + side / 2
             left.text(-0.1 * side, middle, name, ha="right", va="center", fontsize=9)
 
@@ -63,7 +66,7 @@ def draw_faces(
             for column, distance in enumerate(of_strategy.tolist()):
                 middle, above = column * pitch_x + side / 2, row * pitch_y - 0.04 * side
                 right.text(middle, above, f"{distance:.3g}", ha="center", va="bottom", fontsize=7)
-        note = "difference to the surrogate's face, its L2 norm above each cell"
+        note = f"difference to the {target_name}'s face, its L2 norm above each cell"
         right.text(width / 2, -0.45 * side, note, ha="center", fontsize=8)
         for panel in (left, right):
             panel.set_axis_off()

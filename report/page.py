@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from experiment.write import write_text
+from report.summary import markdown_page, picture_line
 from report.tables import Table
 
-TEMPLATE = "comparison.html.j2"
+TEMPLATE = "page.html.j2"
 WIDEST = 1600  # pixels: twice the width on the page, for fine screens and print
 QUALITY = 85
 
@@ -75,6 +76,7 @@ class Page:
     claim: Sequence[str]
     definitions: str
     overviews: Sequence[tuple[str, Table]]
+    changes_heading: str
     changes: Sequence[str]
     notes: Sequence[str]
     sections: Sequence[Section]
@@ -87,6 +89,24 @@ class Page:
 class _EmbeddedSection:
     heading: str
     pictures: Sequence[EmbeddedPicture]
+
+
+def markdown(page: Page, out: Path) -> str:
+    """The page in Markdown, for the run folder ``out``."""
+    parts = [page.subtitle, f"**{page.recommendation}**", *page.claim, page.definitions]
+    for heading, table in page.overviews:
+        parts += [f"## {heading}", table.markdown()]
+    if page.changes:
+        parts += [f"## {page.changes_heading}"]
+        parts.append("\n".join(f"- {sentence}" for sentence in page.changes))
+    parts += page.notes
+    for section in page.sections:
+        parts.append(f"## {section.heading}")
+        for picture in section.pictures:
+            parts += [picture_line(picture.path, picture.alt, out), picture.caption]
+    for heading, table in page.details:
+        parts += [f"## {heading}", table.markdown()]
+    return markdown_page(page.title, parts, page.facts)
 
 
 def write_page(path: Path, page: Page) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from distill.plan_merges import PLANS
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
+from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
 from planner.plan_set import PlanSet
 from report.plan_figures import draw_plan_arcs
@@ -45,9 +46,10 @@ def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:
     lines = [
         [label(row.strategy), f"{row.w2_squared:.6e}", "yes" if row.optimal else ""] for row in rows
     ]
-    table = markdown_table(["strategy", "W2² to the surrogate", "proven optimal"], lines)
+    target = plan_set.parametrisation.target
+    table = markdown_table(["strategy", f"W2² to the {target}", "proven optimal"], lines)
     bound = plan_set.lower_bound
-    below = "" if bound is None else f"  No joint plan has an error below {bound:.6e}."
+    below = "" if bound is None else f" No joint plan has an error below {bound:.6e}."
     return (
         f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, "
         f"{_trained(plan_set)}.{below}\n\n{table}"
@@ -56,4 +58,6 @@ def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:
 
 def _trained(plan_set: PlanSet) -> str:
     where = "in total" if plan_set.budget == "total" else "per merge"
-    return f"training time s = {plan_set.train_time:g} {where}"
+    chosen = plan_set.parametrisation
+    how = "" if chosen == OPERATOR else f"{chosen.text}, "
+    return f"{how}training time s = {plan_set.train_time:g} {where}"

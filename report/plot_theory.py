@@ -15,6 +15,7 @@ from report.theory_figures import (
     draw_ellipse,
     draw_gap_and_arcs,
     draw_pairs,
+    draw_parametrisations,
     draw_phases,
     draw_w2_and_gap,
 )
@@ -51,6 +52,7 @@ def draw_theory(config: TheoryConfig) -> None:
         "fig_02_gap_and_plans": draw_gap_and_arcs,
         "fig_13_pairs": draw_pairs,
         "phase_diagram": draw_phases,
+        "phases_by_parametrisation": draw_parametrisations,
     }
     rows: list[SweepRow] = []
     with tqdm(total=len(single) + len(SWEEPS), unit="figure", desc="draw") as bar:

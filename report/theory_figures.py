@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diffusion.gaussian import ddim_operators
 from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
+from planner.parametrisation import OPERATOR, Parametrisation
 from planner.per_dimension import per_dimension_plans
 from planner.problem import make_problem
 from planner.regimes import (
@@ -118,7 +119,6 @@ def draw_phases(stem: Path) -> list[Path]:
     """Colour every (lam, s) by the optimal strategy, with lam_C and lam0* drawn in."""
     schedule = cosine_schedule(PHASE_STEPS)
     border = [consistency_threshold(schedule, time) for time in TRAIN_TIMES]
-    names = [*(label(name) for name in NAMES), "hybrid", "several within $10^{-13}$"]
     shown = set()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 3.2), layout="constrained")
@@ -127,16 +127,7 @@ def draw_phases(stem: Path) -> list[Path]:
             variances = np.linspace(low, high, RESOLUTION)
             phases = np.stack([phases_at(variances, time) for time in TRAIN_TIMES])
             shown |= set(np.unique(phases).tolist())
-            panel.pcolormesh(
-                variances,
-                TRAIN_TIMES,
-                phases,
-                cmap=ListedColormap(SHADES),
-                vmin=-0.5,
-                vmax=len(SHADES) - 0.5,
-                shading="nearest",
-                rasterized=True,
-            )
+            _colour(panel, variances, TRAIN_TIMES, phases)
             panel.plot(border, TRAIN_TIMES, color="black", linewidth=1.2)
             panel.set_xlim(low, high)
             panel.set_xlabel("variance $\\lambda$")
@@ -146,18 +137,72 @@ def draw_phases(stem: Path) -> list[Path]:
         panels[0].set_yscale("log")
         panels[0].set_ylabel("training time $s$ per merge")
         panels[1].tick_params(axis="y", which="both", left=False)
-        present = sorted(shown)
-        figure.legend(
-            [Patch(color=SHADES[phase]) for phase in present],
-            [names[phase] for phase in present],
-            loc="outside upper center",
-            ncols=2,
-            frameon=False,
-            fontsize=8,
-            title=f"optimal strategy, T = {PHASE_STEPS}",
-            title_fontsize=9,
-        )
+        _add_phases_legend(figure, shown, f"optimal strategy, T = {PHASE_STEPS}", columns=2)
         return save_png_and_svg(figure, stem)
+
+
+CASES = {
+    "operator\n(the paper)": OPERATOR,
+    "denoiser,\nloss in $x_0$": Parametrisation("denoiser", "x_0"),
+    "denoiser,\nloss in $z$": Parametrisation("denoiser", "z"),
+    "denoiser,\nconstant speed": Parametrisation("denoiser", law="constant_speed"),
+}
+CASE_VARIANCES = np.geomspace(0.01, 10.0, 160)
+CASE_TIMES = np.geomspace(0.02, 6.4, 80)
+
+
+def draw_parametrisations(stem: Path) -> list[Path]:
+    """Colour every (lam, s) by the optimal strategy, in one panel per parametrisation.
+
+    Every merge trains for the time s. Operators are compared with the surrogate, denoisers with the
+    composite.
+    """
+    shown = set()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2 * COLUMN, 2.9), layout="constrained")
+        panels = figure.subplots(1, len(CASES), sharey=True)
+        for panel, (title, case) in zip(panels, CASES.items(), strict=True):
+            phases = np.stack([phases_at(CASE_VARIANCES, time, case) for time in CASE_TIMES])
+            shown |= set(np.unique(phases).tolist())
+            _colour(panel, CASE_VARIANCES, CASE_TIMES, phases)
+            panel.axvline(1.0, color="black", linewidth=0.8, linestyle=":")
+            panel.set_title(title, fontsize=8)
+            panel.set_xscale("log")
+            panel.set_xlim(CASE_VARIANCES[0], CASE_VARIANCES[-1])
+            panel.set_xlabel("variance $\\lambda$")
+        panels[0].set_yscale("log")
+        panels[0].set_ylabel("training time $s$ per merge")
+        title = f"optimal strategy per merge, T = {PHASE_STEPS}; dotted: $\\lambda$ = 1"
+        _add_phases_legend(figure, shown, title, columns=5)
+        return save_png_and_svg(figure, stem)
+
+
+def _colour(panel: Axes, variances: Array, times: Array, phases: NDArray[np.intp]) -> None:
+    panel.pcolormesh(
+        variances,
+        times,
+        phases,
+        cmap=ListedColormap(SHADES),
+        vmin=-0.5,
+        vmax=len(SHADES) - 0.5,
+        shading="nearest",
+        rasterized=True,
+    )
+
+
+def _add_phases_legend(figure: Figure, shown: set[int], title: str, columns: int) -> None:
+    names = [*(label(name) for name in NAMES), "hybrid", "several within $10^{-13}$"]
+    present = sorted(shown)
+    figure.legend(
+        [Patch(color=SHADES[phase]) for phase in present],
+        [names[phase] for phase in present],
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        title=title,
+        title_fontsize=9,
+    )
 
 
 def _name(panel: Axes, text: str, variance: float) -> None:
@@ -165,9 +210,11 @@ def _name(panel: Axes, text: str, variance: float) -> None:
     panel.annotate(text, place, xytext=(3, 4), textcoords="offset points")
 
 
-def phases_at(variances: Array, train_time: float) -> NDArray[np.intp]:
+def phases_at(
+    variances: Array, train_time: float, parametrisation: Parametrisation = OPERATOR
+) -> NDArray[np.intp]:
     """Place in ``PHASES`` of the kind of plan that is optimal at each variance."""
-    swept = sweep(cosine_schedule(PHASE_STEPS), variances, train_time)
+    swept = sweep(cosine_schedule(PHASE_STEPS), variances, train_time, parametrisation)
     kinds = plan_kinds({name: swept.canonical[name] for name in NAMES}, swept.optimum)
     return np.array([PHASES.index(kind) for kind in kinds.tolist()])
 

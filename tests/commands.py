@@ -73,7 +73,13 @@ COMMANDS = {
     "study_convergence": (
         "--out {out} --num-steps 4 --steps-per-merge 1 3 --trials 2 --variances 0.5 --device cpu"
     ),
+    "distill_neural": (
+        "--distribution latents --latents {made}/encode_latents --vae {made}/pretrain_vae "
+        "--estimator {made}/train_noise_estimator --out {out} --num-steps 3 --steps-per-merge 2 "
+        "--seeds 2 --batch-size 8 --noises 16 --columns 2 --device cpu"
+    ),
     "plot_theory": "--out {out}",
+    "plot_mixture": "--out {out} --num-steps 4 --separations 1 3 --gates 1 2",
     "plot_samplers": "--out {out}",
     "doctor": "--device cpu --cache {made}/cache",
     "write_cli_reference": "--file {made}/cli.md",

@@ -3,15 +3,17 @@ import pytest
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
+from planner.parametrisation import OPERATOR, Parametrisation
+from planner.plan import distinct, num_merges
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import from_json, to_json
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 
 
-def table(num_steps, variances, budget, full_search=False):
+def table(num_steps, variances, budget, full_search=False, parametrisation=OPERATOR):
     lines = []
-    problem = make_problem(cosine_schedule(num_steps), np.array(variances))
+    problem = make_problem(cosine_schedule(num_steps), np.array(variances), parametrisation)
     found = plan_every_strategy(problem, budget, full_search=full_search, log=lines.append)
     return found, lines
 
@@ -68,3 +70,47 @@ def test_many_steps_under_a_total_budget_leave_the_canonical_strategies():
     assert found.lower_bound is None
     assert not any(strategy.optimal for strategy in found.strategies.values())
     assert from_json(to_json(found)).lower_bound is None
+
+
+def test_denoisers_are_planned_by_theory_where_it_knows_the_answer():
+    for loss, law in (("x_0", "gradient_flow"), ("v", "gradient_flow"), ("x_0", "constant_speed")):
+        chosen = Parametrisation("denoiser", loss, law=law)
+        for kind, name, merges in (("per_merge", "BOOT", 11), ("total", "vanilla", 1)):
+            found, lines = table(12, [0.2, 0.9, 3.0], Budget(0.4, kind), parametrisation=chosen)
+            assert lines[0].startswith(f"theory settles 3 coordinates: {name} is optimal")
+            for solver in ("greedy", "beam", "pareto", "per_dimension"):
+                strategy = found.strategies[solver]
+                assert [num_merges(plan) for plan in distinct(strategy.plans)] == [merges]
+                assert strategy.optimal
+            searched, _ = table(12, [0.2, 0.9, 3.0], Budget(0.4, kind), True, chosen)
+            assert searched.lower_bound == pytest.approx(found.lower_bound, rel=1e-10, abs=1e-24)
+            assert found.parametrisation == chosen
+
+
+def test_denoisers_with_a_loss_in_z_are_searched_and_bounded():
+    chosen = Parametrisation("denoiser", "z")
+    found, lines = table(16, [0.02, 0.2, 0.5, 2.0], Budget(0.3), parametrisation=chosen)
+    assert lines == ["4 coordinates are searched, in O(T**2) each"]
+    least = min(s.w2_squared for n, s in found.strategies.items() if n != "per_dimension")
+    assert found.lower_bound < least == found.strategies["pareto"].w2_squared
+    assert found.strategies["pareto"].optimal
+    assert found.strategies["beam"].w2_squared == pytest.approx(least, rel=1e-3)
+    assert len(distinct(found.strategies["per_dimension"].plans)) == 4
+    assert to_json(from_json(to_json(found))) == to_json(found)
+
+
+def test_a_learning_rate_that_overshoots_on_long_jumps_proves_nothing_in_total():
+    problem = make_problem(
+        cosine_schedule(6), np.array([0.5, 2.0]), Parametrisation("denoiser", "z")
+    )
+    lines = []
+
+    def decay(rates):  # one gradient step with 2 ds = 1.5 overshoots where n w is above 2/3
+        return -np.log(np.abs(1.0 - 1.5 * rates)) / 1.5
+
+    found = plan_every_strategy(problem, Budget(0.75, "total"), decay, log=lines.append)
+    assert lines == [
+        "canonical strategies only, no lower bound: at this learning rate a longer jump trains "
+        "less than a shorter one"
+    ]
+    assert list(found.strategies) == list(CANONICAL)

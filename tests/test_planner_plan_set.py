@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
+from planner.parametrisation import Parametrisation
 from planner.plan import merge, step
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans, from_json, read_plans, to_json
@@ -48,6 +49,26 @@ def test_plans_survive_the_file(plan_set):
         assert back.strategies[name].plans == found.plans
         np.testing.assert_array_equal(back.strategies[name].operator, found.operator)
     np.testing.assert_array_equal(back.variances, plan_set.variances)
+
+
+def test_only_denoisers_name_their_parametrisation_and_call_their_target_the_composite():
+    variances = np.array([0.5, 1.08])
+    chosen = Parametrisation("denoiser", "z", "v")
+    problem = make_problem(cosine_schedule(4), variances, chosen)
+    value = to_json(plan_every_strategy(problem, Budget(1.6)))
+    named = {name: value[name] for name in ("parametrisation", "loss", "prediction", "law")}
+    assert named == {
+        "parametrisation": "denoiser",
+        "loss": "z",
+        "prediction": "v",
+        "law": "gradient_flow",
+    }
+    assert "surrogate" not in value
+    np.testing.assert_array_equal(value["composite"], problem.composite)
+    assert from_json(value).parametrisation == chosen
+    for name, wrong in (("loss", "mse"), ("law", 3), ("prediction", "eps")):
+        with pytest.raises(ValueError, match=f"{name}"):
+            from_json(value | {name: wrong})
 
 
 def written(num_steps=4, variances=(0.5, 1.08)):

@@ -8,10 +8,12 @@ from planner.regimes import consistency_threshold, sweep, vanilla_threshold
 from planner.strategies import CANONICAL
 from report.plan_figures import draw_arcs
 from report.theory_figures import (
+    CASES,
     HYBRID,
     NAMES,
     PHASE_STEPS,
     PHASES,
+    TIE,
     VARIANCES,
     draw_ellipse,
     draw_w2_and_gap,
@@ -41,6 +43,25 @@ def test_the_phase_diagram_has_its_borders_where_the_thresholds_are(train_time):
     hybrid = PHASES.index(HYBRID)
     expected = [boot, boot, consistency, hybrid, hybrid, vanilla]
     assert phases_at(middles, train_time).tolist() == expected
+
+
+def test_each_parametrisation_has_its_own_phases():
+    """docs/theory.md, section 8: BOOT everywhere, or a curve in (lam, s), or ties."""
+    variances = np.array([0.02, 0.5, 2.0, 9.0])
+    boot, _, vanilla = range(len(NAMES))
+    hybrid, tie = PHASES.index(HYBRID), PHASES.index(TIE)
+    operator, x_0, z, constant = CASES.values()
+    for case, train_time, expected in (
+        (operator, 0.4, [boot, boot, hybrid, vanilla]),
+        (x_0, 0.4, [boot] * 4),
+        (x_0, 3.0, [boot] * 4),
+        (z, 0.4, [hybrid, hybrid, vanilla, vanilla]),
+        (z, 3.0, [hybrid, vanilla, vanilla, vanilla]),
+        (constant, 0.05, [boot] * 4),
+        (constant, 0.4, [tie, boot, boot, boot]),
+        (constant, 3.0, [tie, tie, tie, tie]),
+    ):
+        assert phases_at(variances, train_time, case).tolist() == expected, (case, train_time)
 
 
 def test_figures_are_written_as_png_and_svg(tmp_path):

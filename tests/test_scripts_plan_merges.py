@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from distill.config import PlanConfig
+from planner.parametrisation import Parametrisation
 from planner.plan_set import read_plans, read_plans_for
 from scripts.cli import main
 from scripts.plan_merges import run
@@ -50,9 +51,37 @@ def test_a_schedule_comes_from_its_file_and_sets_the_steps(monkeypatch, tmp_path
     assert read_plans(out / "plans.json").num_steps == 2
 
 
+def test_denoisers_are_planned_recorded_and_not_taken_for_operators(monkeypatch, capsys, tmp_path):
+    out, flags = tmp_path / "run", ("--variances", 0.05, 0.5, "--num-steps", 8, "--train-time", 0.3)
+    call(monkeypatch, *flags, "--parametrisation", "denoiser", "--loss", "z", "--out", out)
+    said = capsys.readouterr().out
+    assert "denoiser, z loss, training time s = 0.3" in said
+    assert "W2² to the composite" in said
+    assert read_plans(out / "plans.json").parametrisation == Parametrisation("denoiser", "z")
+    assert json.loads((out / "config.json").read_text())["config"]["loss"] == "z"
+    with pytest.raises(ValueError, match=r"students of another kind \(denoiser, z loss\)"):
+        read_plans_for(out / "plans.json", (8, 2))
+
+
+def test_the_defaults_leave_every_record_as_it_was(monkeypatch, tmp_path):
+    flags = ("--variances", 0.5, "--num-steps", 4)
+    call(monkeypatch, *flags, "--out", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert not {"parametrisation", "loss", "prediction", "law"} & config.keys()
+    assert "parametrisation" not in json.loads((tmp_path / "run" / "plans.json").read_text())
+    with pytest.raises(SystemExit):  # the folder holds operators
+        call(monkeypatch, *flags, "--parametrisation", "denoiser", "--out", tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--variances", "1", "--law", "constant_speed"], "needs the parametrisation denoiser"),
+        (["--variances", "1", "--loss", "x_0"], "need the parametrisation denoiser"),
+        (
+            ["--variances", "1", "--parametrisation", "denoiser", "--prediction", "eps"],
+            "at alpha_T = 0, where every plan starts",
+        ),
         (["--variances", "-1"], "variance of coordinate 0 is -1.0"),
         (["--variances", "0.5", "nan"], "variance of coordinate 1 is nan"),
         (["--variances", "0.5", "--num-steps", "0"], "--num-steps must be at least 1, got 0"),

@@ -1,0 +1,99 @@
+"""Jumps x_start -> x_stop of networks: teacher steps, and students in two parametrisations.
+
+    denoiser   x_u = r x_b + k xhat(x_b),  r = sigma_u / sigma_b,  k = alpha_u - r alpha_b
+    operator   x_u = (the frozen teacher step x_b -> x_{b-1}) + head(x_b)
+
+with b = start and u = stop. The first is the formula of DDIM (Song et al. 2021, arXiv:2010.02502,
+eq. 12); a merged student starts from the longer jump with its noisiest part's xhat. The second is
+the one of [OM]: a merged student starts from the very map of its noisiest part.
+"""
+
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from diffusion.schedule import NoiseSchedule
+from neural.networks import X0Network
+
+Parametrisation = Literal["denoiser", "operator"]
+Loss = Literal["x_0", "z"]
+
+
+def jump_coefficients(schedule: NoiseSchedule, start: int, stop: int) -> tuple[float, float]:
+    """(r, k) of the DDIM jump x_start -> x_stop = r x_start + k xhat."""
+    alpha, sigma = schedule.alpha, schedule.sigma
+    ratio = float(sigma[stop] / sigma[start])
+    return ratio, float(alpha[stop] - ratio * alpha[start])
+
+
+class Jump(nn.Module):
+    """x_start -> x_stop for S members, (S, B, d) both."""
+
+    def __init__(self, schedule: NoiseSchedule, start: int, stop: int) -> None:
+        super().__init__()
+        self.schedule, self.start, self.stop = schedule, start, stop
+        self.alpha, self.sigma = float(schedule.alpha[start]), float(schedule.sigma[start])
+
+    def merged(self, stop: int) -> Self:
+        """A student for x_start -> x_stop that begins as this jump, its noisiest part, says."""
+        raise NotImplementedError
+
+    def loss_weight(self, loss: Loss) -> float:
+        """What the squared error of x_stop is multiplied with."""
+        raise NotImplementedError
+
+
+class DenoiserJump(Jump):
+    """The DDIM jump with a network's estimate of x_0."""
+
+    def __init__(self, network: X0Network, schedule: NoiseSchedule, start: int, stop: int) -> None:
+        super().__init__(schedule, start, stop)
+        self.network = network
+        self.ratio, self.factor = jump_coefficients(schedule, start, stop)
+
+    def forward(self, x_start: Tensor) -> Tensor:
+        """(S, B, d) -> (S, B, d)."""
+        x_0: Tensor = self.network(x_start, self.alpha, self.sigma)
+        return self.ratio * x_start + self.factor * x_0
+
+    def merged(self, stop: int) -> Self:
+        """The long jump with a trainable copy of this network."""
+        return type(self)(self.network.trainable_copy(), self.schedule, self.start, stop)
+
+    def loss_weight(self, loss: Loss) -> float:
+        """1 for z; 1 / k**2 for x_0: |xhat - (target - r x) / k|**2 = |jump - target|**2 / k**2."""
+        return 1.0 if loss == "z" else 1.0 / self.factor**2
+
+
+class OperatorJump(Jump):
+    """A frozen teacher step, and a head that adds what the longer jump needs."""
+
+    def __init__(self, step: DenoiserJump, head: X0Network, stop: int) -> None:
+        super().__init__(step.schedule, step.start, stop)
+        self.step, self.head = step.requires_grad_(False), head
+
+    def forward(self, x_start: Tensor) -> Tensor:
+        """(S, B, d) -> (S, B, d)."""
+        with torch.no_grad():
+            x_stop = self.step(x_start)
+        added: Tensor = self.head(x_start, self.alpha, self.sigma)
+        return x_stop + added
+
+    def merged(self, stop: int) -> Self:
+        """The same map, with a trainable copy of the head."""
+        return type(self)(self.step, self.head.trainable_copy(), stop)
+
+    def loss_weight(self, loss: Loss) -> float:
+        """1: the head is added to x_stop itself, so there is no loss on an estimate of x_0."""
+        return 1.0
+
+
+def teacher_step(
+    teacher: X0Network, schedule: NoiseSchedule, t: int, parametrisation: Parametrisation
+) -> Jump:
+    """The teacher's step x_t -> x_{t-1}, from which students of that parametrisation begin."""
+    step = DenoiserJump(teacher, schedule, t, t - 1)
+    if parametrisation == "denoiser":
+        return step
+    return OperatorJump(step, teacher.with_zero_output(), t - 1)

@@ -1,0 +1,197 @@
+"""What a comparison of neural students works with: data, teachers, noise, plans."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from diffusion.schedule import NoiseSchedule, cosine_schedule
+from experiment.device import pick_device
+from experiment.read import reading
+from experiment.seeds import bank_seeds, keyed_generator, seeded_noise
+from experiment.tensors import check_weights, read_tensors, write_tensors
+from experiment.write import sha256
+from neural.config import NeuralConfig
+from neural.data import Draw, gaussian, noised_batches, ring, rows_of
+from neural.distil import apply_jumps
+from neural.jumps import DenoiserJump
+from neural.measure import Reference
+from neural.networks import HeadedEstimators, MLPs, X0Network
+from neural.teachers import train_teachers
+from planner.few_step import plans_by_share
+from planner.plan import Plans
+from planner.plan_set import read_plans
+from planner.strategies import CANONICAL
+from sampling.sample_faces import load_models
+from sampling.train_noise_estimator import load_parts
+from vae.model import VAE
+
+TEACHERS_KIND = "mergelab neural teachers, format 1"
+TEACHERS_FILE = "teachers.safetensors"
+JOINT_SOLVERS = ("pareto", "beam", "greedy")  # best first
+TEACHER_BATCHES = 4  # batches of the students in one of a teacher
+# What a generator is for, the second part of its key.
+TEACHER_WEIGHTS, TEACHER_DATA, STUDENT_DATA = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a run reads before it begins, on its device."""
+
+    device: torch.device
+    draw: Draw
+    variances: NDArray[np.float64]
+    """Of the data, in the coordinates of the linear theory, (d,)."""
+    planned: dict[str, Plans]
+    """Joint plans from a file: strategy -> one plan, for students of one step."""
+    hashes: dict[str, str]
+    """Name of each input -> its SHA-256."""
+    estimator: HeadedEstimators | None = None
+    vae: VAE | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Teachers, and all that their students need. Members are ordered teacher by teacher."""
+
+    config: NeuralConfig
+    inputs: Inputs
+    schedule: NoiseSchedule
+    teachers: X0Network
+    """One member per student: every teacher as often as it has students."""
+    reference: Reference
+
+    def plans_of(self, student_steps: int) -> dict[str, Plans]:
+        """Strategy -> one plan per step of the student, noisiest first."""
+        found = {
+            name: plans_by_share(make, self.config.num_steps, student_steps)
+            for name, make in CANONICAL.items()
+        }
+        return found | (self.inputs.planned if student_steps == 1 else {})
+
+    def batches(self, start: int, stop: int) -> Iterator[Tensor]:
+        """Training inputs x_start of a merge, (S, B, d), the same for every teacher."""
+        config = self.config
+        generators = [
+            keyed_generator(config.seed, STUDENT_DATA, number, start, stop)
+            for number in range(config.seeds)
+        ]
+        alpha, sigma = float(self.schedule.alpha[start]), float(self.schedule.sigma[start])
+        drawn = noised_batches(self.inputs.draw, alpha, sigma, config.batch_size, generators)
+        for batch in drawn:
+            yield batch.repeat(config.num_teachers, 1, 1).to(self.inputs.device)
+
+
+def read_inputs(config: NeuralConfig) -> Inputs:
+    """Read and check the files that the flags name.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: a file is missing, damaged, or does not fit.
+    """
+    planned, hashes = _read_planned(config)
+    if config.distribution != "latents":
+        is_ring = config.distribution == "ring"
+        draw = ring(config.variances, config.separation) if is_ring else gaussian(config.variances)
+        device = pick_device(config.device)
+        return Inputs(device, draw, np.array(config.variances), planned, hashes)
+    return _read_latents(config, planned, hashes)
+
+
+def _read_latents(
+    config: NeuralConfig, planned: dict[str, Plans], hashes: dict[str, str]
+) -> Inputs:
+    assert config.latents is not None  # the config refuses --distribution latents without
+    models = load_models(config.estimator, config.vae, config.device)
+    training, _, digest = load_parts(config.latents, config.vae)
+    width = len(models.estimator.mean)
+    if training.shape[1] != width:
+        raise ValueError(
+            f"{config.latents}: latents have {training.shape[1]} coordinates, the teacher takes "
+            f"{width}; give --estimator one that was trained on these latents"
+        )
+    return Inputs(
+        device=models.device,
+        draw=rows_of(training),
+        variances=models.estimator.spread.double().cpu().numpy(),
+        planned=planned,
+        hashes=hashes | models.inputs | {"latents": digest},
+        estimator=HeadedEstimators(models.estimator, config.seeds),
+        vae=models.vae,
+    )
+
+
+def _read_planned(config: NeuralConfig) -> tuple[dict[str, Plans], dict[str, str]]:
+    if config.plan is None:
+        return {}, {}
+    plan_set = read_plans(config.plan)
+    if plan_set.num_steps != config.num_steps:
+        raise ValueError(
+            f"{config.plan}: plans of {plan_set.num_steps} steps, asked for are --num-steps "
+            f"{config.num_steps}"
+        )
+    joint = [name for name in JOINT_SOLVERS if name in plan_set.strategies]
+    if not joint:
+        raise ValueError(f"{config.plan}: has no joint plan ({', '.join(JOINT_SOLVERS)})")
+    return {joint[0]: plan_set.plans[joint[0]][:1]}, {"plan": sha256(config.plan)}
+
+
+def open_setting(config: NeuralConfig, inputs: Inputs) -> Setting:
+    """Train the teachers, or load them from the run folder, and let them make their outputs.
+
+    Raises:
+        FloatingPointError: a teacher's weights are not finite.
+        OSError, ValueError: the file of the teachers cannot be read or written.
+    """
+    schedule = cosine_schedule(config.num_steps)
+    if inputs.estimator is not None:
+        members: X0Network = inputs.estimator
+    else:
+        members = _trained_teachers(config, inputs, schedule).repeated(config.seeds)
+    members = members.to(inputs.device).requires_grad_(False)
+    dim = len(inputs.variances)
+    noise = seeded_noise(bank_seeds(config.seed, config.noises), dim).to(inputs.device)
+    steps = [DenoiserJump(members, schedule, t, t - 1) for t in range(config.num_steps, 0, -1)]
+    count = config.num_teachers * config.seeds
+    with torch.no_grad():
+        outputs = apply_jumps(steps, noise.expand(count, -1, -1))
+    return Setting(config, inputs, schedule, members, Reference(noise, outputs))
+
+
+def _trained_teachers(config: NeuralConfig, inputs: Inputs, schedule: NoiseSchedule) -> MLPs:
+    def generators(purpose: int) -> list[torch.Generator]:
+        numbers = range(config.num_teachers)
+        return [keyed_generator(config.seed, purpose, number) for number in numbers]
+
+    assert config.prediction != "eps"  # the config refuses it
+    dim = len(inputs.variances)
+    blank = generators(TEACHER_WEIGHTS)
+    teachers = MLPs(dim, config.width, config.depth, config.prediction, blank)
+    path = config.out / TEACHERS_FILE
+    if not path.exists():
+        with tqdm(total=config.teacher_steps, unit="step", desc="teachers") as bar:
+            train_teachers(
+                teachers,
+                inputs.draw,
+                schedule,
+                TEACHER_BATCHES * config.batch_size,
+                config.teacher_steps,
+                generators(TEACHER_DATA),
+                bar.update,
+            )
+        _refuse_not_finite(teachers)
+        write_tensors(path, teachers.state_dict(), {"kind": TEACHERS_KIND})
+    tensors, _ = read_tensors(path, TEACHERS_KIND)
+    with reading(path, "the teachers of this run", "remove it to train them again"):
+        teachers.load_state_dict(check_weights(tensors, teachers.state_dict()))
+    return teachers
+
+
+def _refuse_not_finite(teachers: MLPs) -> None:
+    if not all(weight.isfinite().all() for weight in teachers.parameters()):
+        raise FloatingPointError(
+            "a teacher diverged while it was trained; try smaller --variances or --width"
+        )

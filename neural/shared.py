@@ -1,0 +1,77 @@
+"""One student for all merges of a plan: a network that is told both times of its jump.
+
+As in progressive distillation and consistency models, there is one network. The merges of a round
+do not need each other, so they train it together; their targets come from the teacher and from the
+network as it was when the round began. What a later round does not train on may be forgotten.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
+
+from torch import Tensor, nn
+
+from diffusion.schedule import NoiseSchedule
+from neural.distil import Task
+from neural.jumps import DenoiserJump, Jump
+from neural.networks import FREQUENCIES, Level, MLPs, X0Network, level_features
+from planner.plan import Plan, rounds
+
+
+class SharedStudent(nn.Module):
+    """A copy of the teachers that also sees where a jump leads; at first it does not care."""
+
+    def __init__(self, teachers: MLPs) -> None:
+        super().__init__()
+        self.network = teachers.trainable_copy()
+        first = teachers.biases[0]
+        # Of the target's level, (S, 8, width): 0, so that every jump begins with the teacher's x_0.
+        self.of_target = nn.Parameter(first.new_zeros(len(first), 2 * FREQUENCIES, first.shape[2]))
+
+
+class TowardsTarget(X0Network):
+    """A shared student's estimate of x_0 for jumps to one target level."""
+
+    def __init__(self, shared: SharedStudent, alpha: float, sigma: float) -> None:
+        super().__init__()
+        self.shared, self.alpha, self.sigma = shared, alpha, sigma
+
+    def forward(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        """x_t (S, B, d) -> estimate of x_0, (S, B, d)."""
+        target = level_features(self.alpha, self.sigma, x_t) @ self.shared.of_target
+        x_0: Tensor = self.shared.network(x_t, alpha, sigma, shift=target)
+        return x_0
+
+
+def distil_shared(
+    plans: Sequence[Plan],
+    teachers: MLPs,
+    schedule: NoiseSchedule,
+    batches: Callable[[int, int], Iterator[Tensor]],
+    train: Callable[[Sequence[Task]], object],
+) -> list[Jump]:
+    """The jumps of one shared student that all ``plans``, noisiest first, have trained.
+
+    Args:
+        batches: (start, stop) -> endless inputs x_start of that merge, (S, B, d).
+        train: Called once per round with its merges; trains the shared student in place.
+    """
+    student = SharedStudent(teachers)
+
+    def jump(part: Plan, network: SharedStudent) -> Jump:
+        if not part.parts:
+            return DenoiserJump(teachers, schedule, part.start, part.stop)
+        alpha, sigma = float(schedule.alpha[part.stop]), float(schedule.sigma[part.stop])
+        towards = TowardsTarget(network, alpha, sigma)
+        return DenoiserJump(towards, schedule, part.start, part.stop)
+
+    for of_plans in zip_longest(*map(rounds, plans), fillvalue=[]):
+        before = copy.deepcopy(student).requires_grad_(False)
+        tasks = []
+        for merge in (merge for of_plan in of_plans for merge in of_plan):
+            inputs = batches(merge.start, merge.stop)
+            parts = [jump(part, before) for part in merge.parts]
+            tasks.append(Task(jump(merge, student), parts, inputs.__next__))
+        train(tasks)
+    student.requires_grad_(False)
+    return [jump(plan, student) for plan in plans]

@@ -1,0 +1,202 @@
+"""Planning for denoisers: exact for each coordinate, and one plan for all coordinates.
+
+Two facts make these plans simpler than those of operators (docs/theory.md has the proofs). The
+value of a merge increases with the value of each part, and no plan's value exceeds the composite of
+its steps, for any variance. So larger is always better, and every part but the noisiest should be
+left unmerged: the best plans are *chains*. A chain starts as x_T -> x_{T-1}, and every merge
+absorbs a run of teacher steps,
+
+    E[T-1] = A_T
+    E[u]   = best over m > u of the merge of E[m] with A_m, ..., A_{u+1}
+
+where E[u] is the best value of the jump x_T -> x_u. Vanilla absorbs all steps in one run; BOOT has
+runs of one step. Two theorems need no search:
+
+    BOOT is optimal per merge wherever the shrinkage does not depend on where a jump from T stops:
+    with the losses x_0 and v, and at constant speed.
+    Vanilla is optimal for a total training time wherever the shrinkage of a jump from T is least
+    for the jump to 0: with every loss and law.
+"""
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from planner.beam import best_along, directions
+from planner.fronts import Keep, nearest_to, undominated
+from planner.joint import MEMORY_LIMIT
+from planner.plan import Plan, Plans, merge, share_equal, step
+from planner.problem import DenoiserProblem
+from planner.value import w2_squared
+
+Array = NDArray[np.float64]
+
+SHRINKAGE_ROUNDING = 1e-12
+"""Relative rounding of shrinkages that are equal."""
+BEAM_ROUNDS = 4
+
+
+def chain(num_steps: int, stops: list[int]) -> Plan:
+    """The plan that begins with the teacher step T and absorbs the steps down to each stop in turn.
+
+    Args:
+        stops: Falling times after each merge, from below T - 1 to 0; empty for T = 1.
+    """
+    plan = step(num_steps)
+    for stop in stops:
+        plan = merge(plan, *(step(t) for t in range(plan.stop, stop, -1)))
+    return plan
+
+
+def is_boot_optimal(problem: DenoiserProblem) -> bool:
+    """Whether theory proves BOOT optimal per merge, for every coordinate."""
+    shrinkage = problem.shrinkage(problem.num_steps, slice(problem.num_steps))
+    spread = shrinkage.max(axis=0) - shrinkage.min(axis=0)
+    return bool((spread <= SHRINKAGE_ROUNDING * shrinkage.max(axis=0)).all())
+
+
+def is_vanilla_optimal_in_total(problem: DenoiserProblem) -> bool:
+    """Whether theory proves vanilla optimal for a total training time, for every coordinate."""
+    shrinkage = problem.shrinkage(problem.num_steps, slice(problem.num_steps))
+    return bool((shrinkage[0] <= shrinkage * (1.0 + SHRINKAGE_ROUNDING)).all())
+
+
+def best_chains(problem: DenoiserProblem) -> Plans:
+    """The optimal plan of every coordinate by itself, d of them; O(T**2) each.
+
+    No plan is better, whatever the number of parts of its merges.
+    """
+    _, cuts = _search(problem)
+    num_steps = problem.num_steps
+
+    def plan_of(own: NDArray[np.int32]) -> Plan:
+        stops = []
+        stop = 0
+        while stop < num_steps - 1:
+            stops.append(stop)
+            stop = int(own[stop])
+        return chain(num_steps, stops[::-1])
+
+    return share_equal(plan_of(own) for own in cuts)
+
+
+def best_values(problem: DenoiserProblem) -> Array:
+    """The operators that the optimal plans leave, (d,), without the plans."""
+    return _search(problem)[0]
+
+
+def _search(problem: DenoiserProblem) -> tuple[Array, NDArray[np.int32]]:
+    """Best values, (d,), and the cuts of the best merges, (d, T)."""
+    start = problem.num_steps
+    stops = slice(start)
+    ratio, factor = problem.coefficients
+    values, cuts = _best_chains(
+        np.ascontiguousarray(problem.operators.T),
+        ratio[start, :start].copy(),
+        factor[start, :start].copy(),
+        np.ascontiguousarray(problem.shrinkage(start, stops).T),
+        problem.travel(start, stops),
+    )
+    return values, cuts
+
+
+@njit(cache=True, parallel=True)
+def _best_chains(
+    operators: Array, ratio: Array, factor: Array, shrinkage: Array, travel: Array
+) -> tuple[Array, NDArray[np.int32]]:
+    """E[0] of every coordinate, (d,), and for each E[u] the m that it was merged from, (d, T).
+
+    Args:
+        operators: A_t, (d, T).
+        ratio, factor, travel: r, k and the travel of the jumps from T to u, (T,).
+        shrinkage: g of the jumps from T to u, (d, T).
+    """
+    width, num_steps = operators.shape
+    values = np.empty(width)
+    cuts = np.zeros((width, num_steps), np.int32)
+    for i in prange(width):
+        best = np.empty(num_steps)
+        estimate = np.empty(num_steps)
+        for u in range(num_steps - 1, -1, -1):
+            if u == num_steps - 1:
+                best[u] = operators[i, u]
+            else:
+                best[u] = -np.inf
+                product = 1.0
+                for m in range(u + 1, num_steps):
+                    product *= operators[i, m - 1]
+                    target = best[m] * product
+                    initial = ratio[u] + factor[u] * estimate[m]
+                    reached = (1.0 - shrinkage[i, u]) * target + shrinkage[i, u] * initial
+                    value = min(target, reached + travel[u])
+                    if value >= best[u]:  # of equal values that of the longest run
+                        best[u], cuts[i, u] = value, m
+            estimate[u] = (best[u] - ratio[u]) / factor[u]
+        values[i] = best[0]
+    return values, cuts
+
+
+def joint_chain(problem: DenoiserProblem, solver: str, memory_limit: int = MEMORY_LIMIT) -> Plan:
+    """One plan for all coordinates.
+
+    Args:
+        solver: ``greedy``: each E[u] keeps the candidate nearest to the composite of its steps, a
+            heuristic for d >= 2. ``pareto``: each keeps all candidates that no other dominates,
+            which is exact. ``beam``: each keeps a few candidates, best in several directions.
+        memory_limit: Bytes that the candidates of one E[u] may take in ``pareto``.
+
+    Raises:
+        ValueError: candidates past ``memory_limit``.
+    """
+    target = problem.problem.composite
+    if solver == "pareto":
+        return _best_joint_chain(problem, undominated(np.ones_like(target)), memory_limit)
+    best = _best_joint_chain(problem, None)
+    if solver == "greedy":
+        return best
+    for _ in range(BEAM_ROUNDS):
+        operator = problem.student_operator(best)
+        weights = directions(operator, target, np.ones_like(target), problem.problem.variances)
+        found = _best_joint_chain(problem, best_along(weights))
+        if w2_squared(problem.student_operator(found), target) >= w2_squared(operator, target):
+            break
+        best = found
+    return best
+
+
+def _best_joint_chain(
+    problem: DenoiserProblem, keep: Keep | None, memory_limit: int | None = None
+) -> Plan:
+    """The chain nearest to the composite among those that the kept candidates form.
+
+    Args:
+        keep: Which candidates E[u] retains; without it, the one nearest to its steps' composite.
+    """
+    operators, num_steps = problem.operators, problem.num_steps
+    composites = np.cumprod(operators[::-1], axis=0)[::-1]  # row u: of the jump x_T -> x_u
+    values = {num_steps - 1: operators[-1:]}
+    origins: dict[int, list[tuple[int, int]]] = {}
+    for u in range(num_steps - 2, -1, -1):
+        runs = np.cumprod(operators[u:-1], axis=0)  # row m - u - 1: of the steps from m to u
+        cuts = range(num_steps - 1, u, -1)  # the direct merge comes first
+        size = sum(values[m].nbytes for m in cuts)
+        if memory_limit is not None and size > memory_limit:
+            raise ValueError(
+                f"the steps {u + 1}..{num_steps} have candidates of {size} bytes, past the memory "
+                f"limit of {memory_limit}; plan fewer steps or coordinates, or use the solver beam"
+            )
+        candidates = np.concatenate(
+            [problem.merged(num_steps, m, u, values[m], values[m] * runs[m - u - 1]) for m in cuts]
+        )
+        places = [(m, row) for m in cuts for row in range(len(values[m]))]
+        rows = (keep or nearest_to(composites[u]))((u + 1, num_steps), candidates)
+        values[u], origins[u] = candidates[rows], [places[row] for row in rows.tolist()]
+
+    if num_steps == 1:
+        return step(1)
+    u, row = 0, int(nearest_to(composites[0])((1, num_steps), values[0])[0])
+    stops = []
+    while u < num_steps - 1:
+        stops.append(u)
+        u, row = origins[u][row]
+    return chain(num_steps, stops[::-1])

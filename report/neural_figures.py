@@ -1,0 +1,245 @@
+"""Figures of a comparison of neural students: error curves, points in the plane, decoded faces."""
+
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from distill.decode import pixel_l2
+from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, Stage, stages_of
+from neural.student_plans import ComputeBudget
+from report.faces import draw_faces
+from report.page import Picture, Section
+from report.style import COLOURS, MARKERS, STYLE, label, save_figure
+from sampling.sample_faces import decode
+
+BUDGET_NAMES: dict[ComputeBudget, str] = {
+    "per_merge": "equal per merge",
+    "total": "equal in total",
+    "compute": "equal compute",
+}
+INCHES = 2.6  # side of a panel
+
+
+def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
+    """Draw all figures, in the order of the page."""
+    rows = comparison.rows
+    curves = [
+        Picture(
+            folder / "errors.png",
+            "Error over the training length, with the spread over the students of a teacher. Rings "
+            "mark the plan that theory finds best.",
+            "Log-log curves of the error over gradient steps, one line per strategy",
+        )
+    ]
+    draw_errors(curves[0].path, rows)
+    if len({row.student_steps for row in rows}) > 1:
+        curves.append(
+            Picture(
+                folder / "student_steps.png",
+                "Error over the steps K of the student, after the longest training.",
+                "Log-log curves of the error over the steps of the student",
+            )
+        )
+        draw_student_steps(curves[1].path, rows)
+    sections = [Section("Errors", curves)]
+    if comparison.setting.inputs.vae is None:
+        points = Picture(
+            folder / "outputs.png",
+            "What the first teacher (grey) and its first student (coloured) make of the same "
+            "noise, after the shortest training.",
+            "Scatter plots of the outputs of teacher and students",
+            is_photo=True,
+        )
+        draw_outputs(points.path, comparison)
+        return [*sections, Section("Outputs", [points])]
+    return [*sections, Section("Decoded faces", draw_face_grids(folder, comparison))]
+
+
+def draw_errors(path: Path, rows: Sequence[NeuralRow]) -> None:
+    """Draw the error over the training length: one row of panels per K, one column per budget."""
+    budgets = list(dict.fromkeys(row.budget for row in rows))
+    numbers = list(dict.fromkeys(row.student_steps for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(len(numbers), len(budgets))
+        for number, line in zip(numbers, panels, strict=True):
+            for budget, panel in zip(budgets, line, strict=True):
+                here = [row for row in rows if (row.student_steps, row.budget) == (number, budget)]
+                _draw_lines(panel, here, "steps_per_merge")
+                panel.set_title(f"K = {number}, {BUDGET_NAMES[budget]}")
+            line[0].set_ylabel("error / variance of the teacher")
+        for panel in panels[-1]:
+            panel.set_xlabel("gradient steps per merge of a pair")
+        _finish(figure, panels[0][0], path)
+
+
+def draw_student_steps(path: Path, rows: Sequence[NeuralRow]) -> None:
+    """Draw the error over K, the steps of the student, after the longest training."""
+    budgets = list(dict.fromkeys(row.budget for row in rows))
+    longest = max(row.steps_per_merge for row in rows)
+    with matplotlib.rc_context(STYLE):
+        figure, panels = _panels(1, len(budgets))
+        for budget, panel in zip(budgets, panels[0], strict=True):
+            here = [row for row in rows if (row.steps_per_merge, row.budget) == (longest, budget)]
+            _draw_lines(panel, here, "student_steps")
+            panel.set_title(f"{BUDGET_NAMES[budget]}, {longest:,}")
+            panel.set_xlabel("steps K of the student")
+        panels[0][0].set_ylabel("error / variance of the teacher")
+        _finish(figure, panels[0][0], path)
+
+
+def _panels(depth: int, width: int, alike: bool = False) -> tuple[Figure, list[list[Axes]]]:
+    """Panels that share the y axis in a row, or both axes everywhere if ``alike``."""
+    figure = Figure(figsize=(INCHES * width + 0.6, INCHES * depth + 0.6), layout="constrained")
+    y: Literal["all", "row"] = "all" if alike else "row"
+    panels = figure.subplots(depth, width, squeeze=False, sharex=alike, sharey=y)
+    return figure, [list(line) for line in panels]
+
+
+def _draw_lines(panel: Axes, rows: Sequence[NeuralRow], x: str) -> None:
+    for strategy in dict.fromkeys(row.strategy for row in rows):
+        line = sorted(
+            (
+                row
+                for row in rows
+                if row.strategy == strategy and not row.diverged and row.error > 0
+            ),
+            key=lambda row: float(getattr(row, x)),
+        )
+        if strategy == PLANNED:  # a ring, as it often lies on another strategy's point
+            panel.plot(
+                [getattr(row, x) for row in line],
+                [row.error for row in line],
+                "o",
+                color=COLOURS[strategy],
+                markersize=8,
+                markerfacecolor="none",
+                label=label(strategy),
+            )
+            continue
+        panel.errorbar(
+            [getattr(row, x) for row in line],
+            [row.error for row in line],
+            yerr=[0.0 if isnan(row.std_seeds) else row.std_seeds for row in line],
+            color=COLOURS[strategy],
+            marker=MARKERS[strategy],
+            markersize=4,
+            linewidth=1.2,
+            capsize=2,
+            label=label(strategy),
+        )
+    panel.set_xscale("log")
+    if any(not row.diverged for row in rows):
+        panel.set_yscale("log")
+    places = sorted({getattr(row, x) for row in rows})
+    panel.set_xticks(places, [f"{place:,}" for place in places])
+    panel.xaxis.minorticks_off()
+
+
+def _finish(figure: Figure, labelled: Axes, path: Path) -> None:
+    handles, names = labelled.get_legend_handles_labels()
+    columns = min(len(names), max(1, int(figure.get_figwidth() / 1.7)))
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
+    save_figure(figure, path)
+
+
+def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
+    """Draw what the first teacher and its first student make of the same noise.
+
+    One row of panels per K, one column per strategy, after the shortest training.
+    """
+    config = comparison.setting.config
+    budget, steps = config.budgets[0], min(config.steps_per_merge)
+    strategies = list(dict.fromkeys(row.strategy for row in comparison.rows))
+    with matplotlib.rc_context(STYLE):
+        depth = len(config.student_steps)
+        figure, panels = _panels(depth, len(strategies), alike=True)
+        for number, line in zip(config.student_steps, panels, strict=True):
+            for strategy, panel in zip(strategies, line, strict=True):
+                stage = (number, budget, steps)
+                row = stages_of(comparison.rows)[stage].get(strategy)
+                if row is None or row.same_as or row.diverged:
+                    panel.set_axis_off()
+                    continue
+                found = comparison.shown[strategy, stage]
+                teacher = comparison.setting.reference.outputs[0, : len(found)].cpu()
+                panel.scatter(*teacher.T, s=3, color="0.75", label="teacher")
+                panel.scatter(*found.T, s=3, color=COLOURS[strategy])
+                panel.set_title(f"{label(strategy)}, K = {number}")
+        for panel in panels[-1]:
+            panel.set_xlabel("first coordinate")
+        for line in panels:
+            line[0].set_ylabel("second coordinate")
+        title = f"{BUDGET_NAMES[budget]}, {steps:,} gradient steps per merge; grey: teacher"
+        figure.suptitle(title, fontsize=9)
+        save_figure(figure, path)
+
+
+def draw_face_grids(folder: Path, comparison: NeuralComparison) -> list[Picture]:
+    """Decode what teacher and students make of the same noise: one grid per stage.
+
+    Where students of several numbers of steps K are compared, one more grid per budget holds all K
+    after the longest training, on one colour scale.
+    """
+    config = comparison.setting.config
+    faces = {stage: _decoded(comparison, stage) for stage in stages_of(comparison.rows)}
+    grids = {}
+    for (number, budget, steps), decoded in faces.items():
+        title = f"K = {number}, {BUDGET_NAMES[budget]}, {steps:,} gradient steps per merge"
+        grids[folder / f"faces_K{number}_{budget}_{steps}.png"] = (title, decoded)
+    if len(config.student_steps) > 1:
+        longest = max(config.steps_per_merge)
+        for budget in config.budgets:
+            rows = {
+                f"{label(name)}\nK = {number}": images
+                for number in config.student_steps
+                for name, images in faces[number, budget, longest].items()
+            }
+            title = f"All K, {BUDGET_NAMES[budget]}, {longest:,} gradient steps per merge"
+            grids[folder / f"faces_of_all_K_{budget}_{longest}.png"] = (title, rows)
+    pictures = []
+    for path, (title, decoded) in grids.items():
+        if not decoded:
+            continue
+        distances = _draw_grid(path, comparison, decoded, title)
+        means = ", ".join(
+            f"{name.replace(chr(10), ' ')} {of.mean():.3g}" for name, of in distances.items()
+        )
+        pictures.append(
+            Picture(
+                path,
+                f"{title}: every column has the same noise. Left: the faces of teacher and "
+                "students. Right: the difference to the teacher's faces.",
+                f"Decoded faces beside heatmaps of their difference; mean pixel L2: {means}",
+                is_photo=True,
+            )
+        )
+    return pictures
+
+
+def _decoded(comparison: NeuralComparison, stage: Stage) -> dict[str, Tensor]:
+    """Strategy -> images of its first student; none where it diverged or is another's."""
+    vae, config = comparison.setting.inputs.vae, comparison.setting.config
+    assert vae is not None  # only latents have faces
+    return {
+        name: decode(vae, comparison.shown[name, stage][: config.columns])
+        for name, row in stages_of(comparison.rows)[stage].items()
+        if not row.diverged and not row.same_as
+    }
+
+
+def _draw_grid(
+    path: Path, comparison: NeuralComparison, decoded: dict[str, Tensor], title: str
+) -> dict[str, Tensor]:
+    """Draw the faces of ``decoded`` under the teacher's; row -> pixel L2 of each face."""
+    setting = comparison.setting
+    assert setting.inputs.vae is not None
+    teacher = decode(setting.inputs.vae, setting.reference.outputs[0, : setting.config.columns])
+    distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
+    draw_faces(path, teacher, decoded, distances, title, "teacher")
+    return distances
