@@ -30,7 +30,8 @@ def draw_arcs(panel: Axes, *plans: Plan) -> None:
     """
     for plan in plans:
         jumps = list(merges(plan))
-        shades = np.linspace(LIGHTEST, DARKEST, len(jumps)) if len(jumps) > 1 else [DARKEST]
+        # From light to dark. A single merge is dark, and a teacher step has none.
+        shades = np.linspace(DARKEST, LIGHTEST, len(jumps))[::-1]
         for jump, shade in zip(jumps, shades, strict=True):
             width = jump.start - jump.stop
             panel.add_patch(
@@ -104,7 +105,8 @@ def _few_step_rows(plan_set: PlanSet) -> list[tuple[str, Plans]]:
     joint = [name for name in plan_set.strategies if name != PER_DIMENSION]
     rows = [(label(name), plan_set.strategies[name].plans[::width]) for name in joint]
     own = plan_set.strategies[PER_DIMENSION].plans
-    return rows + _own_plans([own[i::width] for i in range(width)], plan_set.variances)
+    chosen = _own_plans([own[i::width] for i in range(width)], plan_set.variances)
+    return rows + [(f"{label(PER_DIMENSION)}, {name}", plans) for name, plans in chosen]
 
 
 def _own_plans(columns: Sequence[Plans], variances: NDArray[np.float64]) -> list[tuple[str, Plans]]:

@@ -162,7 +162,7 @@ def draw_errors(path: Path, sets: Sequence[PlanSet]) -> None:
                 marker=MARKERS[name],
                 # Hollow and nested, so that strategies of the same error stay visible.
                 markerfacecolor="none",
-                markersize=12 - place,
+                markersize=9 - 0.8 * place,
                 linewidth=1.2,
                 label=label(name),
             )
