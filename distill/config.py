@@ -144,11 +144,14 @@ class PlanConfig:
     law: Law = field(default="gradient_flow", metadata=ADDED_LATER)
     """gradient_flow: plain gradient descent; constant_speed: Adam, which moves the prediction by
     --train-time at most per merge (denoiser only)."""
+    student_steps: tuple[int, ...] = field(default=(1,), metadata=ADDED_LATER)
+    """Steps K of the student. Each is distilled from an equal share of the teacher's steps."""
 
     def __post_init__(self) -> None:
         if (self.variances is None) == (self.latents is None):
             raise ValueError("give either --variances or --latents")
-        refuse_below(self, 1, "num_steps")
+        refuse_below(self, 1, "num_steps", "student_steps")
+        refuse_repeats(self, "student_steps")
         refuse_not_positive(self, "train_time")
         self.students()
 

@@ -4,33 +4,59 @@ It imports PyTorch only to read latents.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from diffusion.schedule import SCHEDULES, NoiseSchedule, find_schedule
 from distill.config import PlanConfig
+from experiment.flags import refuse_above
 from experiment.folder import open_run
 from experiment.write import sha256, write_json
-from planner.budget import Budget
-from planner.plan_all import plan_every_strategy
+from planner.budget import Budget, operator_under
+from planner.per_dimension import few_step_plans
+from planner.plan_all import MOST_NUMBERS, plan_every_strategy
 from planner.plan_set import PlanSet, to_json
-from planner.problem import make_problem
+from planner.problem import MergeProblem, Problem, make_problem
+from planner.value import w2_squared
 
 DEFAULT_STEPS = 32
-PLANS = "plans.json"
 
 
-def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> PlanSet:
-    """Plan every strategy and write ``plans.json`` in the run folder.
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """What ``plan_merges`` found for one number of student steps."""
+
+    plan_set: PlanSet
+    free_w2_squared: float | None
+    """W2**2 of per-coordinate plans that also divide the teacher's steps as is best; None for
+    students of one step, and where it is not computed."""
+
+
+def plans_name(student_steps: int) -> str:
+    """Name of the file with the plans of students of K steps."""
+    return f"plans{k_suffix(student_steps)}.json"
+
+
+def k_suffix(student_steps: int) -> str:
+    """What names of files say about K: nothing for students of one step."""
+    return "" if student_steps == 1 else f"_K{student_steps}"
+
+
+def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]:
+    """Plan every strategy for each K, and write ``plans.json``, ``plans_K2.json``, ...
 
     Args:
         log: Called with one line per decision of the planner; see ``plan_every_strategy``.
 
     Raises:
-        FileNotFoundError, ValueError: schedule, variances, latents or run folder cannot be used.
+        FileNotFoundError, ValueError: schedule, variances, latents or run folder cannot be used,
+            or the student has more steps than the teacher.
     """
     schedule = _schedule(config)
+    refuse_above(config, schedule.num_steps, "student_steps")
     fingerprints = {}
     if config.latents is None:
         variances = np.array(config.variances, dtype=np.float64)
@@ -46,9 +72,29 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> PlanSet:
     problem = make_problem(schedule, variances, config.students())
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
 
-    plan_set = plan_every_strategy(problem, budget, full_search=config.full_search, log=log)
-    write_json(config.out / PLANS, to_json(plan_set))
-    return plan_set
+    plan = partial(plan_every_strategy, problem, budget, full_search=config.full_search, log=log)
+    found = []
+    for steps in config.student_steps:
+        plan_set = plan(student_steps=steps)
+        write_json(config.out / plans_name(steps), to_json(plan_set))
+        found.append(Planned(plan_set, _free_w2_squared(problem, budget, steps, log)))
+    return found
+
+
+def _free_w2_squared(
+    problem: Problem, budget: Budget, student_steps: int, log: Callable[[str], None]
+) -> float | None:
+    """W2**2 of operators that train per merge, with the best division into K blocks."""
+    trained = problem.trained(budget.train_time)
+    if student_steps == 1 or budget.kind == "total" or not isinstance(trained, MergeProblem):
+        return None
+    num_steps, width = trained.operators.shape
+    if (num_steps**3 - num_steps) / 6 * width > MOST_NUMBERS:
+        log(f"the best free division into {student_steps} blocks is left out: too many steps")
+        return None
+    blocks = few_step_plans(trained, student_steps)
+    step_by_step = [plan for plans in zip(*blocks, strict=True) for plan in plans]
+    return float(w2_squared(operator_under(budget, step_by_step, problem), problem.target))
 
 
 def _schedule(config: PlanConfig) -> NoiseSchedule:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.plan import Plan, distinct, num_merges
+from planner.plan import Plan, num_merges
 from planner.problem import Decay, Problem
 
 Array = NDArray[np.float64]
@@ -75,17 +75,24 @@ def operator_under(
     problem: Problem,
     decay: Decay | None = None,
 ) -> Array:
-    """Operator of students that train one plan per coordinate within ``budget``, (d,).
+    """Operator of students of K steps that train within ``budget``, (d,).
 
-    With a total budget, each coordinate divides the time equally over the merges of its own plan.
+    It is the product over the steps. With a total budget, each coordinate divides the time equally
+    over the merges of all its own plans.
 
     Args:
-        plans: One plan per coordinate, d of them.
+        plans: One plan per step and coordinate, K d of them, step by step: ``plans[k * d + i]`` is
+            step k of coordinate i.
         decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
     """
-    operator = np.empty(len(problem.variances))
-    for plan in distinct(plans):
-        own = np.array([other is plan for other in plans])
-        time = budget.time_of_one(num_merges(plan))
-        operator[own] = problem.select(own).trained(time, decay).student_operator(plan)
+    width = len(problem.variances)
+    operator = np.empty(width)
+    columns: dict[tuple[int, ...], list[int]] = {}  # plan objects -> the coordinates that have them
+    for i in range(width):
+        columns.setdefault(tuple(map(id, plans[i::width])), []).append(i)
+    for own in columns.values():
+        steps = plans[own[0] :: width]
+        time = budget.time_of_one(sum(map(num_merges, steps)))
+        trained = problem.select(np.array(own)).trained(time, decay)
+        operator[own] = np.prod([trained.student_operator(plan) for plan in steps], axis=0)
     return operator

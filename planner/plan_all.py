@@ -1,7 +1,8 @@
 """Plans of every strategy for one problem: canonical, joint, and one per coordinate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
@@ -9,6 +10,7 @@ from planner.denoiser import best_chains, is_boot_optimal, is_vanilla_optimal_in
 from planner.joint import SOLVERS, joint_blocks, meets
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
+from planner.plan_few_steps import plan_few_steps
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, DenoiserProblem, Problem
 from planner.strategies import CANONICAL
@@ -27,20 +29,41 @@ def plan_every_strategy(
     decay: Decay | None = None,
     full_search: bool = False,
     log: Callable[[str], object] = lambda line: None,
+    student_steps: int = 1,
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans, with the operators that their students end with.
 
     Under a total budget the plan of each coordinate is exact. For operators the joint solvers are
     then heuristics: they plan for one number of merges after another. Beyond ``MOST_STEPS`` steps
     operators have canonical strategies only, and nothing is proven optimal. For denoisers every
-    strategy but the canonical ones is then vanilla, which is optimal (``planner.denoiser``).
+    strategy but the canonical ones is then vanilla, which is optimal (``planner.denoiser``). This
+    is for students of one step; ``planner.plan_few_steps`` says what is exact for more.
 
     Args:
         decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
         full_search: Search coordinates even where theory knows the answer.
         log: Called with one line per decision: how the coordinates are planned, and which solvers
             are left out and why.
+        student_steps: K, the steps of the student, which share the teacher's steps equally.
+
+    Raises:
+        ValueError: ``student_steps`` is not in 1..T.
     """
+    plan_share = partial(_plan_one_step, decay=decay, full_search=full_search)
+    if student_steps == 1:
+        return plan_share(problem, budget, log=log, solvers=SOLVERS)
+    return plan_few_steps(problem, budget, student_steps, plan_share, decay, log)
+
+
+def _plan_one_step(
+    problem: Problem,
+    budget: Budget,
+    decay: Decay | None,
+    full_search: bool,
+    log: Callable[[str], object],
+    solvers: Sequence[str],
+) -> PlanSet:
+    """The plans of every strategy for a student of one step, with these joint solvers."""
     num_steps, width = problem.operators.shape
     target = problem.target
 
@@ -54,7 +77,7 @@ def plan_every_strategy(
         log(f"canonical strategies only, no lower bound: {reason}")
     else:
         own = valued(_own_plans(problem, budget, decay, full_search, log))
-        found |= _joint_plans(problem, budget, decay, valued, found, own, log)
+        found |= _joint_plans(problem, budget, decay, valued, found, own, solvers, log)
         found[PER_DIMENSION] = own
         bound = own.w2_squared
     least = found["pareto"].w2_squared if "pareto" in found else bound
@@ -95,13 +118,14 @@ def _joint_plans(
     valued: Callable[[Plans], StrategyPlans],
     canonical: dict[str, StrategyPlans],
     own: StrategyPlans,
+    solvers: Sequence[str],
     log: Callable[[str], object],
 ) -> dict[str, StrategyPlans]:
     """Solver -> one plan for all coordinates; solvers that would take too long are left out."""
     num_steps, width = problem.operators.shape
     shared = problem.parametrisation.kind == "denoiser" and len(distinct(own.plans)) == 1
     found = {}
-    for solver in SOLVERS:
+    for solver in solvers:
         if width == 1 or shared:  # every solver would find the optimal plan again
             found[solver] = own
             continue

@@ -1,7 +1,9 @@
 """The plans of several strategies for one problem, and their JSON file, plans.json.
 
 The file counts steps as the papers do: the interval [a, b] of teacher steps is the jump
-x_b -> x_{a-1}, and the children of a merge stand in increasing order.
+x_b -> x_{a-1}, and the children of a merge stand in increasing order. Students of K > 1 steps have
+the key student_steps, and their merges are a list over the K steps, noisiest first, of what
+students of one step have.
 """
 
 import re
@@ -25,6 +27,7 @@ from experiment.read import (
     short_repr,
 )
 from planner.budget import Budget, BudgetKind, budget_kind
+from planner.few_step import equal_shares
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, merge, merges, share_equal, step
 from planner.problem import check_train_time
@@ -32,7 +35,7 @@ from planner.problem import check_train_time
 Array = NDArray[np.float64]
 
 PER_DIMENSION = "per_dimension"
-"""The only strategy whose file entry has one list of merges per coordinate."""
+"""The only strategy whose file entry has one list of merges per coordinate and step."""
 PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
 # Files of students are named after strategies.
 _NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)
@@ -43,7 +46,9 @@ class StrategyPlans:
     """One strategy's plans, and the student that they end with, in closed form."""
 
     plans: Plans
-    """One plan per coordinate; equal plans are one object."""
+    """One plan per step and coordinate, K d of them, in the teacher's times: ``plans[k * d + i]``
+    is step k of coordinate i, the noisiest step first. So a student of one step has one plan per
+    coordinate. Equal plans are one object."""
     operator: Array
     """Operator of the student, (d,)."""
     w2_squared: float
@@ -65,14 +70,16 @@ class PlanSet:
     target: Array
     """What students are compared with, (d,): the surrogate for operators, else the composite."""
     lower_bound: float | None
-    """No plan's W2**2 is below; None where no bound is known."""
+    """No plan's W2**2 is below, with these shares of the steps; None where no bound is known."""
     strategies: dict[str, StrategyPlans]
     parametrisation: Parametrisation = OPERATOR
     """What the students consist of and how they train."""
+    student_steps: int = 1
+    """K, the steps of the student, which share the teacher's steps equally."""
 
     @property
     def plans(self) -> dict[str, Plans]:
-        """Strategy -> one plan per coordinate."""
+        """Strategy -> one plan per step and coordinate; see ``StrategyPlans``."""
         return {name: found.plans for name, found in self.strategies.items()}
 
 
@@ -80,15 +87,17 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
     """``plan_set`` as lists, numbers and strings.
 
     The keys parametrisation, loss, prediction and law are there for denoisers only, and their
-    target is called composite. So a reader that knows operators only refuses such a file.
+    target is called composite. So a reader that knows operators only refuses such a file. The key
+    student_steps is there for K > 1 only.
     """
-    chosen = plan_set.parametrisation
+    chosen, steps = plan_set.parametrisation, plan_set.student_steps
     made = {} if chosen == OPERATOR else asdict(chosen)
     if made:
         made["parametrisation"] = made.pop("kind")
     return {
         **made,
         "num_steps": plan_set.num_steps,
+        **({"student_steps": steps} if steps > 1 else {}),
         "train_time": plan_set.train_time,
         "budget": plan_set.budget,
         "variances": plan_set.variances.tolist(),
@@ -99,9 +108,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
                 "w2_squared": found.w2_squared,
                 "operator": found.operator.tolist(),
                 "optimal": found.optimal,
-                "merges": [_merges(plan) for plan in found.plans]
-                if name == PER_DIMENSION
-                else _merges(found.plans[0]),
+                "merges": _merges_of_steps(name, found.plans, steps),
             }
             for name, found in plan_set.strategies.items()
         },
@@ -114,7 +121,7 @@ def from_json(value: object) -> PlanSet:
     Raises:
         ValueError: ``value`` is not what ``to_json`` returns.
     """
-    num_steps = integer(value, "num_steps", least=1)
+    num_steps, student_steps = integer(value, "num_steps", least=1), _student_steps(value)
     chosen = _parametrisation(value)
     variances, target = numbers(value, "variances"), numbers(value, chosen.target)
     check_variances(variances)
@@ -131,10 +138,11 @@ def from_json(value: object) -> PlanSet:
         target=target,
         lower_bound=None if bound is None else finite(bound, "lower_bound"),
         strategies={
-            name: _strategy(name, found, num_steps, len(variances))
+            name: _strategy(name, found, num_steps, student_steps, len(variances))
             for name, found in field(value, "strategies", dict).items()
         },
         parametrisation=chosen,
+        student_steps=student_steps,
     )
 
 
@@ -147,19 +155,39 @@ def _parametrisation(value: object) -> Parametrisation:
     return Parametrisation(kind, loss, prediction, law)  # type: ignore[arg-type]  # it checks them
 
 
-def _strategy(name: str, found: object, num_steps: int, width: int) -> StrategyPlans:
+def _student_steps(value: object) -> int:
+    if not (isinstance(value, dict) and "student_steps" in value):
+        return 1
+    return integer(value, "student_steps", least=2)
+
+
+def _strategy(
+    name: str, found: object, num_steps: int, student_steps: int, width: int
+) -> StrategyPlans:
     refuse_unsafe_name(name)
-    jumps, operator = field(found, "merges", list), numbers(found, "operator")
-    if name == PER_DIMENSION:
-        plans = share_equal(_plan(expect(own, list, "merges"), num_steps) for own in jumps)
-    else:
-        plans = (_plan(jumps, num_steps),) * width
-    if not len(plans) == len(operator) == width:
-        raise ValueError(
-            f"{name}: {len(plans)} plans and {len(operator)} operators for {width} variances"
-        )
+    listed, operator = field(found, "merges", list), numbers(found, "operator")
+    steps = listed if student_steps > 1 else [listed]
+    # Checked before any share is made, because a damaged number of steps can be of any size.
+    if len(steps) != student_steps:
+        raise ValueError(f"{name}: merges of {len(steps)} steps, not of {student_steps}")
+    shares = equal_shares(num_steps, student_steps)
+    plans: Plans = ()
+    for own, share in zip(steps, shares, strict=True):
+        row = _plans_of_step(name, expect(own, list, "merges"), share, width)
+        if not len(row) == len(operator) == width:
+            raise ValueError(
+                f"{name}: {len(row)} plans and {len(operator)} operators for {width} variances"
+            )
+        plans += row
     optimal = field(found, "optimal", bool)
     return StrategyPlans(plans, operator, number(found, "w2_squared", least=0.0), optimal)
+
+
+def _plans_of_step(name: str, listed: list[Any], share: tuple[int, int], width: int) -> Plans:
+    """One plan per coordinate, for one step of the student."""
+    if name == PER_DIMENSION:
+        return share_equal(_plan(expect(own, list, "merges"), *share) for own in listed)
+    return (_plan(listed, *share),) * width
 
 
 def refuse_unsafe_name(name: str) -> None:
@@ -187,7 +215,7 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
 
 
 def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -> PlanSet:
-    """The same plans, which must be for operators and a problem of that shape.
+    """The same plans, which must be for operators of one step and a problem of that shape.
 
     Args:
         shape: Steps and coordinates of the problem, (T, d).
@@ -209,7 +237,31 @@ def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -
             f"{path}: for students of another kind ({found.parametrisation.text}), this run "
             "trains operators; plan again without --parametrisation"
         )
+    refuse_several_steps(path, found)
     return found
+
+
+def refuse_several_steps(path: Path, found: PlanSet) -> None:
+    """Refuse plans for students of several steps, where only students of one step are trained.
+
+    Raises:
+        ValueError: with what to give instead.
+    """
+    if found.student_steps > 1:
+        raise ValueError(
+            f"{path}: for students of {found.student_steps} steps, this run trains students of "
+            "one; give the plans.json of plan_merges --student-steps 1"
+        )
+
+
+def _merges_of_steps(name: str, plans: Plans, student_steps: int) -> list[Any]:
+    width = len(plans) // student_steps
+    rows = [plans[first : first + width] for first in range(0, len(plans), width)]
+    listed: list[Any] = [
+        [_merges(plan) for plan in row] if name == PER_DIMENSION else _merges(row[0])
+        for row in rows
+    ]
+    return listed if student_steps > 1 else listed[0]
 
 
 def _merges(plan: Plan) -> list[dict[str, Any]]:
@@ -222,7 +274,9 @@ def _merges(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _plan(jumps: list[object], num_steps: int) -> Plan:
+def _plan(jumps: list[object], start: int, stop: int) -> Plan:
+    """The plan of the jump x_start -> x_stop that has these merges."""
+    num_steps = start - stop
     children = [field(jump, "children", list) for jump in jumps]
     parts = sum(map(len, children))
     # Checked before any block is made, because a damaged number of steps can be of any size.
@@ -230,7 +284,7 @@ def _plan(jumps: list[object], num_steps: int) -> Plan:
         raise ValueError(
             f"merges of {parts} blocks leave several of {num_steps} steps, not one of all steps"
         )
-    done = {(t, t): step(t) for t in range(1, num_steps + 1)}
+    done = {(t, t): step(t) for t in range(stop + 1, start + 1)}
     for jump, spans in zip(jumps, children, strict=True):
         if not spans:
             raise ValueError("a merge has no children")
@@ -239,9 +293,11 @@ def _plan(jumps: list[object], num_steps: int) -> Plan:
         if (merged.stop + 1, merged.start) != (a, b):
             raise ValueError(f"children {short_repr(spans)} do not tile the interval [{a}, {b}]")
         done[a, b] = merged
-    if list(done) != [(1, num_steps)]:
-        raise ValueError(f"merges leave the blocks {sorted(done)[:4]}, not one of all steps")
-    return done[1, num_steps]
+    if list(done) != [(stop + 1, start)]:
+        raise ValueError(
+            f"merges leave the blocks {sorted(done)[:4]}, not one of all steps {stop + 1}..{start}"
+        )
+    return done[stop + 1, start]
 
 
 def _take(blocks: dict[tuple[int, int], Plan], span: tuple[int, int]) -> Plan:

@@ -1,7 +1,7 @@
 """Figures of merge plans: arcs over the time axis, and the plan of each latent dimension."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,7 +13,7 @@ from matplotlib.patches import Arc, Patch
 from numpy.typing import NDArray
 
 from planner.budget import Stage
-from planner.plan import Plan, merges, num_merges, outline
+from planner.plan import Plan, Plans, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
@@ -22,25 +22,31 @@ from report.style import COLOURS, STYLE, YELLOW, label, save_figure, stage_label
 LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
 
-def draw_arcs(panel: Axes, plan: Plan) -> None:
-    """Draw an arc from stop to start for every merge of ``plan``, in execution order."""
-    jumps = list(merges(plan))
-    shades = np.linspace(LIGHTEST, DARKEST, len(jumps)) if len(jumps) > 1 else [DARKEST]
-    for jump, shade in zip(jumps, shades, strict=True):
-        width = jump.start - jump.stop
-        panel.add_patch(
-            Arc(
-                ((jump.start + jump.stop) / 2, 0.0),
-                width,
-                2 * width,
-                theta2=180.0,
-                color=matplotlib.colormaps["Blues"](shade),
-                linewidth=0.9,
+def draw_arcs(panel: Axes, *plans: Plan) -> None:
+    """Draw an arc from stop to start for every merge, in the execution order of each plan.
+
+    Args:
+        plans: One per step of the student, noisiest first; they tile the steps from T to 0.
+    """
+    for plan in plans:
+        jumps = list(merges(plan))
+        # From light to dark. A single merge is dark, and a teacher step has none.
+        shades = np.linspace(DARKEST, LIGHTEST, len(jumps))[::-1]
+        for jump, shade in zip(jumps, shades, strict=True):
+            width = jump.start - jump.stop
+            panel.add_patch(
+                Arc(
+                    ((jump.start + jump.stop) / 2, 0.0),
+                    width,
+                    2 * width,
+                    theta2=180.0,
+                    color=matplotlib.colormaps["Blues"](shade),
+                    linewidth=0.9,
+                )
             )
-        )
-    longest = plan.start - plan.stop
-    panel.plot(np.arange(longest + 1), np.zeros(longest + 1), "|", color="0.35", markersize=3)
-    panel.set_xlim(-0.5, longest + 0.5)
+    num_steps, longest = plans[0].start, max(plan.start - plan.stop for plan in plans)
+    panel.plot(np.arange(num_steps + 1), np.zeros(num_steps + 1), "|", color="0.35", markersize=3)
+    panel.set_xlim(-0.5, num_steps + 0.5)
     panel.set_ylim(-0.04 * longest, 1.04 * longest)
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
@@ -78,6 +84,48 @@ def draw_plan_arcs(
         save_figure(figure, path)
 
 
+def draw_few_step_arcs(path: Path, plan_set: PlanSet, title: str) -> None:
+    """Draw one row per strategy, with the arcs of all steps of the student on one time axis."""
+    rows = _few_step_rows(plan_set)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.5 + 0.85 * len(rows)), layout="constrained")
+        figure.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
+        panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+        for panel, (name, plans) in zip(panels, rows, strict=True):
+            draw_arcs(panel, *plans)
+            for plan in plans[:-1]:
+                panel.axvline(plan.stop, color="0.85", linewidth=0.8, zorder=0)
+            panel.set_title(f"{name}, {_count(*plans)}", fontsize=8, loc="left", pad=2)
+        panels[-1].set_xlabel("teacher's time t (0: data)", fontsize=8)
+        save_figure(figure, path)
+
+
+def _few_step_rows(plan_set: PlanSet) -> list[tuple[str, Plans]]:
+    """The plans of every joint strategy, then those that ``_own_plans`` chooses."""
+    width = len(plan_set.variances)
+    joint = [name for name in plan_set.strategies if name != PER_DIMENSION]
+    rows = [(label(name), plan_set.strategies[name].plans[::width]) for name in joint]
+    own = plan_set.strategies[PER_DIMENSION].plans
+    chosen = _own_plans([own[i::width] for i in range(width)], plan_set.variances)
+    return rows + [(f"{label(PER_DIMENSION)}, {name}", plans) for name, plans in chosen]
+
+
+def _own_plans(columns: Sequence[Plans], variances: NDArray[np.float64]) -> list[tuple[str, Plans]]:
+    """The most common plans of a dimension, and of those with others, that of largest variance.
+
+    Args:
+        columns: For each dimension its plans, one per step of the student.
+    """
+    shapes = [tuple(map(outline, plans)) for plans in columns]
+    shape, count = Counter(shapes).most_common(1)[0]
+    panels = [(f"{count} of {len(columns)} dimensions", columns[shapes.index(shape)])]
+    others = [i for i in range(len(columns)) if shapes[i] != shape]
+    if others:
+        i = max(others, key=lambda i: variances[i])
+        panels.append((f"dimension with $\\lambda$ = {variances[i]:.3g}", columns[i]))
+    return panels
+
+
 def _canonical(plans: Mapping[str, PlanSet]) -> list[tuple[str, Plan]]:
     strategies = next(iter(plans.values())).strategies
     return [(label(name), strategies[name].plans[0]) for name in CANONICAL if name in strategies]
@@ -92,19 +140,13 @@ def _planned(plan_set: PlanSet, variances: NDArray[np.float64]) -> list[tuple[st
     joint = [name for name in plan_set.strategies if name not in (*CANONICAL, PER_DIMENSION)]
     panels = [(label(name), plan_set.strategies[name].plans[0]) for name in joint[: COLUMNS - 2]]
     if PER_DIMENSION in plan_set.strategies:
-        own = plan_set.strategies[PER_DIMENSION].plans
-        shapes = [outline(plan) for plan in own]
-        shape, count = Counter(shapes).most_common(1)[0]
-        panels.append((f"{count} of {len(own)} dimensions", own[shapes.index(shape)]))
-        others = [i for i in range(len(own)) if shapes[i] != shape]
-        if others:
-            i = max(others, key=lambda i: variances[i])
-            panels.append((f"dimension with $\\lambda$ = {variances[i]:.3g}", own[i]))
+        columns = [(plan,) for plan in plan_set.strategies[PER_DIMENSION].plans]
+        panels += [(name, plan) for name, (plan,) in _own_plans(columns, variances)]
     return panels
 
 
-def _count(plan: Plan) -> str:
-    number = num_merges(plan)
+def _count(*plans: Plan) -> str:
+    number = sum(map(num_merges, plans))
     return f"{number} merge{'s' if number != 1 else ''}"
 
 

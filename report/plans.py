@@ -1,17 +1,26 @@
-"""The report of ``plan_merges``: strategies from best to worst, and their plans as arcs."""
+"""The report of ``plan_merges``: strategies from best to worst, their plans as arcs, and the error
+against the steps of the student.
+"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.plan_merges import PLANS
+import matplotlib
+from matplotlib.figure import Figure
+
+from distill.plan_merges import Planned, k_suffix, plans_name
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
+from planner.joint import meets
 from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
-from planner.plan_set import PlanSet
-from report.plan_figures import draw_plan_arcs
-from report.style import label
+from planner.plan_set import PER_DIMENSION, PlanSet
+from report.plan_figures import draw_few_step_arcs, draw_plan_arcs
+from report.style import COLOURS, MARKERS, STYLE, label, legend_above, save_figure
 from report.summary import markdown_table, write_summary
+
+ERRORS = "w2_by_student_steps.png"
 
 
 @dataclass(frozen=True)
@@ -22,37 +31,84 @@ class PlanRow:
     w2_squared: float
     optimal: bool  # proven to be the best plan
     num_merges: int  # over all its plans; a plan that coordinates share counts once
+    student_steps: int
 
 
-def report_plans(out: Path, plan_set: PlanSet) -> None:
-    """Write the plans' table, figure and summary into the run folder ``out``."""
+def report_plans(out: Path, planned: Sequence[Planned]) -> None:
+    """Write the plans' tables, figures and summary into the run folder ``out``.
+
+    Args:
+        planned: One for each number of student steps.
+    """
+    rows = [_rows(each.plan_set) for each in planned]
+    write_rows(out / RESULTS, [row for own in rows for row in own], PlanRow)
+    figures = [_draw_arcs(out / FIGURES, each.plan_set) for each in planned]
+    text = "\n\n".join(_text(each, own) for each, own in zip(planned, rows, strict=True))
+    sets = sorted((each.plan_set for each in planned), key=lambda plan_set: plan_set.student_steps)
+    if len(sets) > 1:
+        figures.insert(0, out / FIGURES / ERRORS)
+        draw_errors(figures[0], sets)
+        text += f"\n\n{_table_of_errors(sets)}"
+    plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
+    write_summary(out, "Merge plans", text, figures, [out / RESULTS, *plans])
+
+
+def _rows(plan_set: PlanSet) -> list[PlanRow]:
     rows = [
         PlanRow(
             strategy=name,
             w2_squared=found.w2_squared,
             optimal=found.optimal,
             num_merges=sum(map(num_merges, distinct(found.plans))),
+            student_steps=plan_set.student_steps,
         )
         for name, found in plan_set.strategies.items()
     ]
-    rows.sort(key=lambda row: row.w2_squared)
-    write_rows(out / RESULTS, rows, PlanRow)
-    figure = out / FIGURES / "plan_arcs.png"
-    draw_plan_arcs(figure, {_trained(plan_set): plan_set}, plan_set.variances)
-    write_summary(out, "Merge plans", _text(plan_set, rows), [figure], [out / RESULTS, out / PLANS])
+    return sorted(rows, key=lambda row: row.w2_squared)
 
 
-def _text(plan_set: PlanSet, rows: list[PlanRow]) -> str:
+def _draw_arcs(folder: Path, plan_set: PlanSet) -> Path:
+    steps = plan_set.student_steps
+    path = folder / f"plan_arcs{k_suffix(steps)}.png"
+    if steps == 1:
+        draw_plan_arcs(path, {_trained(plan_set): plan_set}, plan_set.variances)
+    else:
+        draw_few_step_arcs(path, plan_set, f"K = {steps}, {_trained(plan_set)}")
+    return path
+
+
+def _text(planned: Planned, rows: list[PlanRow]) -> str:
+    plan_set = planned.plan_set
     lines = [
         [label(row.strategy), f"{row.w2_squared:.6e}", "yes" if row.optimal else ""] for row in rows
     ]
     target = plan_set.parametrisation.target
     table = markdown_table(["strategy", f"W2² to the {target}", "proven optimal"], lines)
-    bound = plan_set.lower_bound
-    below = "" if bound is None else f" No joint plan has an error below {bound:.6e}."
+    steps = plan_set.student_steps
+    students = "" if steps == 1 else f"students of K = {steps} steps, "
     return (
-        f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, "
-        f"{_trained(plan_set)}.{below}\n\n{table}"
+        f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, {students}"
+        f"{_trained(plan_set)}.{_bound(plan_set)}{_free(planned)}\n\n{table}"
+    )
+
+
+def _bound(plan_set: PlanSet) -> str:
+    if plan_set.lower_bound is None:
+        return ""
+    if plan_set.student_steps == 1:
+        return f" No joint plan has an error below {plan_set.lower_bound:.6e}."
+    inexact = "pareto" in plan_set.strategies and not plan_set.strategies["pareto"].optimal
+    exact = " The plan called exact is exact for each share alone." if inexact else ""
+    return f" With equal shares no joint plan has an error below {plan_set.lower_bound:.6e}.{exact}"
+
+
+def _free(planned: Planned) -> str:
+    if planned.free_w2_squared is None:
+        return ""
+    equal = planned.plan_set.strategies[PER_DIMENSION].w2_squared
+    return (
+        f" Per-dimension plans have the W2² {equal:.6e} with equal shares, and "
+        f"{planned.free_w2_squared:.6e} with the best free division of the teacher's steps."
     )
 
 
@@ -61,3 +117,63 @@ def _trained(plan_set: PlanSet) -> str:
     chosen = plan_set.parametrisation
     how = "" if chosen == OPERATOR else f"{chosen.text}, "
     return f"{how}training time s = {plan_set.train_time:g} {where}"
+
+
+def _table_of_errors(sets: Sequence[PlanSet]) -> str:
+    """W2² of every strategy, one column per K."""
+    lines = [
+        [
+            label(name),
+            *(
+                f"{each.strategies[name].w2_squared:.6e}" if name in each.strategies else ""
+                for each in sets
+            ),
+        ]
+        for name in _names(sets)
+    ]
+    header = [f"W2² to the {sets[0].parametrisation.target}"]
+    return markdown_table(header + [f"K = {each.student_steps}" for each in sets], lines)
+
+
+def _names(sets: Sequence[PlanSet]) -> list[str]:
+    return list(dict.fromkeys(name for each in sets for name in each.strategies))
+
+
+def draw_errors(path: Path, sets: Sequence[PlanSet]) -> None:
+    """Draw W2² of every strategy against K, on logarithmic axes; errors of 0 are left out.
+
+    Args:
+        sets: Plans of one problem, by rising K.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+        panel = figure.subplots()
+        for place, name in enumerate(_names(sets)):
+            errors = {
+                each.student_steps: each.strategies[name].w2_squared
+                for each in sets
+                if name in each.strategies
+                and not meets(each.strategies[name].w2_squared, 0.0, each.target)
+            }
+            panel.plot(
+                list(errors),
+                list(errors.values()),
+                color=COLOURS[name],
+                marker=MARKERS[name],
+                # Hollow and nested, so that strategies of the same error stay visible.
+                markerfacecolor="none",
+                markersize=9 - 0.8 * place,
+                linewidth=1.2,
+                label=label(name),
+            )
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        steps = [each.student_steps for each in sets]
+        panel.set_xticks(steps, [str(k) for k in steps])
+        panel.xaxis.minorticks_off()
+        panel.set_xlabel("steps K of the student")
+        panel.set_ylabel(f"W2² to the {sets[0].parametrisation.target}")
+        panel.grid(axis="y", color="0.9", linewidth=0.6)
+        panel.set_axisbelow(True)
+        legend_above(figure, panel, title=_trained(sets[0]))
+        save_figure(figure, path)

@@ -1,7 +1,8 @@
 """Plan the merges of every strategy and compute the error of each plan in closed form.
 
-Example:
+Examples:
     mergelab plan_merges --variances 0.5 1.08 --num-steps 32 --train-time 6.4 --out runs/plan
+    mergelab plan_merges --variances 0.5 1.08 --student-steps 1 2 4 --out runs/few_steps
 """
 
 from distill.config import PlanConfig

@@ -7,10 +7,19 @@ from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
+from planner.few_step import equal_shares, shifted
 from planner.parametrisation import Parametrisation
 from planner.plan import merge, step
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans, from_json, read_plans, to_json
+from planner.plan_set import (
+    PER_DIMENSION,
+    PlanSet,
+    StrategyPlans,
+    from_json,
+    read_plans,
+    read_plans_for,
+    to_json,
+)
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 
@@ -29,15 +38,26 @@ def some_plan(draw, num_steps):
 @st.composite
 def some_plan_set(draw):
     num_steps, width = draw(st.integers(1, 9)), draw(st.integers(1, 3))
+    student_steps = draw(st.integers(1, num_steps))
     numbers = st.lists(st.floats(0, 20), min_size=width, max_size=width).map(np.array)
-    joint = draw(some_plan(num_steps))
-    apart = tuple(draw(some_plan(num_steps)) for _ in range(width))
+    shares = equal_shares(num_steps, student_steps)
+    joint = [shifted(draw(some_plan(start - stop)), stop) for start, stop in shares]
+    apart = tuple(
+        shifted(draw(some_plan(start - stop)), stop) for start, stop in shares for _ in range(width)
+    )
     strategies = {
         name: StrategyPlans(plans, draw(numbers), draw(st.floats(0, 1)), draw(st.booleans()))
-        for name, plans in (("beam", (joint,) * width), (PER_DIMENSION, apart))
+        for name, plans in (
+            ("beam", tuple(plan for plan in joint for _ in range(width))),
+            (PER_DIMENSION, apart),
+        )
     }
     time, budget = draw(st.floats(0.01, 10)), draw(st.sampled_from(["per_merge", "total"]))
-    return PlanSet(num_steps, time, budget, draw(numbers), draw(numbers), 0.25, strategies)
+    variances, target = draw(numbers), draw(numbers)
+    return PlanSet(
+        *(num_steps, time, budget, variances, target, 0.25, strategies),
+        student_steps=student_steps,
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,6 +65,7 @@ def some_plan_set(draw):
 def test_plans_survive_the_file(plan_set):
     back = from_json(json.loads(json.dumps(to_json(plan_set))))
     assert to_json(back) == to_json(plan_set)
+    assert back.student_steps == plan_set.student_steps
     for name, found in plan_set.strategies.items():
         assert back.strategies[name].plans == found.plans
         np.testing.assert_array_equal(back.strategies[name].operator, found.operator)
@@ -71,9 +92,9 @@ def test_only_denoisers_name_their_parametrisation_and_call_their_target_the_com
             from_json(value | {name: wrong})
 
 
-def written(num_steps=4, variances=(0.5, 1.08)):
+def written(num_steps=4, variances=(0.5, 1.08), student_steps=1):
     problem = make_problem(cosine_schedule(num_steps), np.array(variances))
-    return to_json(plan_every_strategy(problem, Budget(1.6)))
+    return to_json(plan_every_strategy(problem, Budget(1.6), student_steps=student_steps))
 
 
 def test_the_file_has_the_keys_that_were_promised():
@@ -90,6 +111,52 @@ def test_the_file_has_the_keys_that_were_promised():
     progressive = value["strategies"]["progressive"]["merges"]
     assert progressive[-1] == {"interval": [1, 4], "children": [[1, 2], [3, 4]]}
     assert {tuple(jump["interval"]) for jump in progressive} == {(1, 2), (3, 4), (1, 4)}
+
+
+def test_merges_of_several_steps_are_listed_step_by_step():
+    value = written(5, student_steps=2)
+    assert value["student_steps"] == 2
+    assert "student_steps" not in written(5)
+    merges = value["strategies"]["sequential_boot"]["merges"]
+    assert merges == [
+        [{"interval": [4, 5], "children": [[4, 4], [5, 5]]}],
+        [
+            {"interval": [2, 3], "children": [[2, 2], [3, 3]]},
+            {"interval": [1, 3], "children": [[1, 1], [2, 3]]},
+        ],
+    ]
+    apart = value["strategies"]["per_dimension"]["merges"]
+    assert [[own[-1]["interval"] for own in step] for step in apart] == [[[4, 5]] * 2, [[1, 3]] * 2]
+
+
+def test_plans_of_several_steps_are_refused_where_students_of_one_are_trained(tmp_path):
+    path = tmp_path / "plans_K2.json"
+    path.write_text(json.dumps(written(student_steps=2)))
+    with pytest.raises(ValueError, match=r"of 2 steps, .* of one; give .* --student-steps 1"):
+        read_plans_for(path, (4, 2))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda v: v.update(student_steps=1), "student_steps is 1, must be at least 2"),
+        (lambda v: v.update(student_steps=4), "merges of 2 steps, not of 4"),
+        (lambda v: v.update(student_steps=10**12), "merges of 2 steps, not of 1000000000000"),
+        (lambda v: v.update(num_steps=7), r"a child \[4, 4\] is no step"),
+        (lambda v: v.update(num_steps=1), "of 2 steps cannot learn from a teacher of 1"),
+        (lambda v: v.pop("student_steps"), "children"),
+        (lambda v: v["strategies"]["per_dimension"]["merges"][1].pop(), "1 plans and 2 operators"),
+        (lambda v: v["strategies"]["vanilla"]["merges"].reverse(), "that is still to be used"),
+        (lambda v: v["strategies"]["vanilla"]["merges"].__setitem__(0, 3), "merges"),
+    ],
+)
+def test_spoilt_plans_of_several_steps_are_refused(tmp_path, spoil, message):
+    value = written(6, student_steps=2)
+    spoil(value)
+    path = tmp_path / "plans_K2.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(ValueError, match=rf"plans_K2.json: not a whole plans.json .*{message}"):
+        read_plans(path)
 
 
 def test_a_plan_of_thousands_of_steps_is_written_and_read(tmp_path):

@@ -1,14 +1,18 @@
+import csv
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from diffusion.schedule import cosine_schedule
 from distill.config import PlanConfig
 from planner.parametrisation import Parametrisation
 from planner.plan_set import read_plans, read_plans_for
+from planner.problem import make_problem
 from scripts.cli import main
 from scripts.plan_merges import run
+from tests.brute_force import every_algorithm_1_plan
 from vae.latents import LATENTS_FILE, Latents, save_latents
 
 
@@ -67,15 +71,68 @@ def test_the_defaults_leave_every_record_as_it_was(monkeypatch, tmp_path):
     flags = ("--variances", 0.5, "--num-steps", 4)
     call(monkeypatch, *flags, "--out", tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
-    assert not {"parametrisation", "loss", "prediction", "law"} & config.keys()
+    assert not {"parametrisation", "loss", "prediction", "law", "student_steps"} & config.keys()
     assert "parametrisation" not in json.loads((tmp_path / "run" / "plans.json").read_text())
     with pytest.raises(SystemExit):  # the folder holds operators
         call(monkeypatch, *flags, "--parametrisation", "denoiser", "--out", tmp_path / "run")
 
 
+def test_students_of_several_steps_have_their_own_files_and_share_the_table(
+    monkeypatch, capsys, tmp_path
+):
+    out = tmp_path / "run"
+    flags = ("--variances", 0.9, 1.06, "--num-steps", 8, "--train-time", 1.6)
+    call(monkeypatch, *flags, "--student-steps", 8, 1, 2, "--out", out)
+    said = capsys.readouterr().out
+    assert "students of K = 2 steps, training time s = 1.6 per merge. With equal shares" in said
+    assert "| W2² to the surrogate | K = 1 | K = 2 | K = 8 |" in said
+    call(monkeypatch, *flags, "--out", tmp_path / "one")
+    one = (tmp_path / "one" / "plans.json").read_bytes()
+    assert (out / "plans.json").read_bytes() == one
+    assert read_plans(out / "plans_K2.json").student_steps == 2
+    names = {path.name for path in (out / "figures").iterdir()}
+    assert names == {
+        *("plan_arcs.png", "plan_arcs_K2.png", "plan_arcs_K8.png"),
+        "w2_by_student_steps.png",
+    }
+    rows = list(csv.DictReader((out / "results.csv").open()))
+    assert list(rows[0])[-1] == "student_steps"
+    for row in rows:
+        suffix = "" if row["student_steps"] == "1" else f"_K{row['student_steps']}"
+        found = read_plans(out / f"plans{suffix}.json").strategies[row["strategy"]]
+        assert float(row["w2_squared"]) == found.w2_squared
+
+
+def test_the_summary_says_what_a_free_division_of_the_steps_would_gain(
+    monkeypatch, capsys, tmp_path
+):
+    flags = ("--variances", 0.9, 1.06, "--num-steps", 6, "--train-time", 1.6)
+    call(monkeypatch, *flags, "--student-steps", 2, "--out", tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "K = 1" not in said
+    equal = read_plans(tmp_path / "run" / "plans_K2.json").lower_bound
+    trained = make_problem(cosine_schedule(6), np.array([0.9, 1.06])).with_training(1.6)
+    rivals = [
+        np.stack([trained.student_operator(p) * trained.student_operator(q) for q in lower])
+        for cut in range(1, 6)
+        for lower in [list(every_algorithm_1_plan(1, cut))]
+        for p in every_algorithm_1_plan(cut + 1, 6)
+    ]
+    gaps = np.abs(np.concatenate(rivals) - trained.surrogate).min(axis=0)
+    free = float(np.square(gaps).sum())
+    assert free < equal
+    assert f"have the W2² {equal:.6e} with equal shares, and {free:.6e} with the best free" in said
+    for more in (("--budget", "total"), ("--parametrisation", "denoiser")):
+        call(monkeypatch, *flags, *more, "--student-steps", 2, "--out", tmp_path / more[1])
+        assert "free division" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--variances", "1", "--student-steps", "2", "2"], "--student-steps must be one or more"),
+        (["--variances", "1", "--student-steps", "0"], "--student-steps must be at least 1, got 0"),
+        (["--variances", "1", "--student-steps", "33"], "--student-steps must be at most 32, got"),
         (["--variances", "1", "--law", "constant_speed"], "needs the parametrisation denoiser"),
         (["--variances", "1", "--loss", "x_0"], "need the parametrisation denoiser"),
         (
