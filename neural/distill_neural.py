@@ -301,7 +301,7 @@ def _write_trained(path: Path, trained: Trained) -> None:
 
 
 def _read_trained(path: Path, members: int) -> Trained:
-    tensors, metadata = read_tensors(path, CELL_KIND)
+    tensors, metadata = read_tensors(path, CELL_KIND, "remove it to train it again")
     with reading(path, "a cell of this run", "remove it to train it again"):
         shown = checked_tensor(tensors, "shown", torch.float32, (None, None))
         diverged = metadata_value(metadata, "diverged")

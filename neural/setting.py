@@ -26,8 +26,9 @@ from planner.few_step import plans_by_share
 from planner.plan import Plans
 from planner.plan_set import read_plans, refuse_several_steps
 from planner.strategies import CANONICAL
-from sampling.sample_faces import load_models
-from sampling.train_noise_estimator import load_parts
+from sampling.inputs import load_models, split
+from vae.checkpoint import weights_path
+from vae.latents import latents_path, load_latents, refuse_mismatch
 from vae.model import VAE
 
 TEACHERS_KIND = "mergelab neural teachers, format 1"
@@ -106,7 +107,10 @@ def _read_latents(
 ) -> Inputs:
     assert config.latents is not None  # the config refuses --distribution latents without
     models = load_models(config.estimator, config.vae, config.device)
-    training, _, digest = load_parts(config.latents, config.vae)
+    path = latents_path(config.latents)
+    latents = load_latents(path)
+    refuse_mismatch(latents, path, weights_path(config.vae))
+    training, _ = split(latents, path)
     width = len(models.estimator.mean)
     if training.shape[1] != width:
         raise ValueError(
@@ -118,7 +122,7 @@ def _read_latents(
         draw=rows_of(training),
         variances=models.estimator.spread.double().cpu().numpy(),
         planned=planned,
-        hashes=hashes | models.inputs | {"latents": digest},
+        hashes=hashes | models.inputs | {"latents": sha256(path)},
         estimator=HeadedEstimators(models.estimator, config.seeds),
         vae=models.vae,
     )
@@ -185,7 +189,7 @@ def _trained_teachers(config: NeuralConfig, inputs: Inputs, schedule: NoiseSched
             )
         _refuse_not_finite(teachers)
         write_tensors(path, teachers.state_dict(), {"kind": TEACHERS_KIND})
-    tensors, _ = read_tensors(path, TEACHERS_KIND)
+    tensors, _ = read_tensors(path, TEACHERS_KIND, "remove it to train them again")
     with reading(path, "the teachers of this run", "remove it to train them again"):
         teachers.load_state_dict(check_weights(tensors, teachers.state_dict()))
     return teachers
