@@ -54,15 +54,16 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     model = load_vae(weights)
     latents = load_latents(latents_file)
     refuse_mismatch(latents, latents_file, weights)
-    problem = make_problem(cosine_schedule(config.num_steps), latents.variances.numpy())
+    schedule = cosine_schedule(config.num_steps)
+    problem = make_problem(schedule, latents.variances.numpy(), config.students)
     engine = _engine(config, device)
     config = replace(config, engine=engine, inputs=_inputs(config, latents))  # as recorded
-    refuse_unstable(config.lr, problem.second_moments, problem.variances)
+    refuse_unstable(config.lr, problem)
     # refuse_mismatch has found this SHA-256 to be that of the weights.
     fingerprints = {"vae": latents.vae_sha256, "latents": sha256(latents_file)}
     given = None
     if config.plan is not None:
-        given = read_plans_for(config.plan, problem.operators.shape)
+        given = read_plans_for(config.plan, problem)
         fingerprints["plan"] = sha256(config.plan)
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 
@@ -77,6 +78,7 @@ def compare_strategies(config: CompareConfig) -> Comparison:
         lr=config.lr,
         engine=engine,
         device=config.device,
+        parametrisation=problem.parametrisation,
     )
     students = train_jobs(config, training, list(dict.fromkeys(cases.values())))
     save_index(config.out, latents, {case: job.name for case, job in cases.items()})
@@ -111,7 +113,7 @@ def plan_stages(
         for stage in bar:
             path = plans_path(config.out, stage)
             if path.exists():
-                plans[stage] = load_plans(path, problem.operators.shape)
+                plans[stage] = load_plans(path, problem)
                 continue
             lines: list[str] = []
             plans[stage] = given or plan_stage(stage, problem, config.lr, lines.append)

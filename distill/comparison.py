@@ -31,6 +31,7 @@ from experiment.tensors import (
 )
 from experiment.write import as_recorded, sha256, write_text
 from planner.budget import Stage, budget_kind
+from planner.parametrisation import Parametrisation
 from planner.plan_set import PlanSet, read_plans_for, refuse_unsafe_name, to_json
 from planner.problem import Problem, make_problem
 from vae.checkpoint import load_vae, weights_path
@@ -89,14 +90,14 @@ def save_plans(path: Path, plan_set: PlanSet) -> None:
     write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
 
 
-def load_plans(path: Path, shape: tuple[int, ...]) -> PlanSet:
-    """Read the plans of a stage, which must be for a problem of shape (T, d).
+def load_plans(path: Path, problem: Problem) -> PlanSet:
+    """Read the plans of a stage, which must be for the students and the shape of ``problem``.
 
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or for another
             problem.
     """
-    return read_plans_for(path, shape, REMOVE)
+    return read_plans_for(path, problem, REMOVE)
 
 
 def students_path(run: Path, job_name: str) -> Path:
@@ -234,6 +235,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         num_steps = integer(config, "num_steps", least=1)
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
         seed = integer(config, "seed")
+        parametrisation = _parametrisation(config)
         vae_sha256 = field(record["inputs"], "vae", str)
         named = field(record["paths"], "vae", str) if "vae" in record["paths"] else None
     weights = weights_path(vae or (Path(named) if named else None))
@@ -241,9 +243,11 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
     if sha256(weights) != vae_sha256:
         raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
 
-    shape = (num_steps, len(index.mean))
+    problem = make_problem(
+        cosine_schedule(num_steps), index.covariance.diagonal().numpy(), parametrisation
+    )
     stages = dict.fromkeys(case.stage for case in index.jobs)
-    plans = {stage: load_plans(plans_path(run, stage), shape) for stage in stages}
+    plans = {stage: load_plans(plans_path(run, stage), problem) for stage in stages}
     for case in index.jobs:
         if case.strategy not in plans[case.stage].strategies:
             raise ValueError(f"{path}: no plan of {case.strategy} is kept; {RUN_AGAIN}")
@@ -252,7 +256,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         for job in dict.fromkeys(index.jobs.values())
     }
     return Comparison(
-        problem=make_problem(cosine_schedule(num_steps), index.covariance.diagonal().numpy()),
+        problem=problem,
         students={case: students[job] for case, job in index.jobs.items()},
         plans=plans,
         mean=index.mean,
@@ -263,3 +267,10 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         seed=seed,
         data_fingerprint=index.data_fingerprint,
     )
+
+
+def _parametrisation(config: dict[str, object]) -> Parametrisation:
+    """That of a run's flags, of which those at their default are not recorded."""
+    made = {"kind": "parametrisation", "loss": "loss", "prediction": "prediction"}
+    given = {name: field(config, flag, str) for name, flag in made.items() if config.get(flag)}
+    return Parametrisation(**given)  # type: ignore[arg-type]  # it checks them

@@ -45,8 +45,33 @@ Strategy = Literal[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """Flags of the commands that plan or train: the run folder, and what students consist of."""
+
+    out: Path
+    """Run folder."""
+    parametrisation: Kind = field(default="operator", metadata=ADDED_LATER)
+    """operator: a student is one number per coordinate, as in the paper; denoiser: it estimates
+    x_0 and jumps by the DDIM formula, as networks do."""
+    loss: Loss | None = field(default=None, metadata=ADDED_LATER)
+    """Squared error of the estimate of x_0, of the point z that the jump reaches, or of v.
+    Without it x_0 for denoiser; operator has z only."""
+    prediction: Prediction = field(default="x_0", metadata=ADDED_LATER)
+    """What a denoiser predicts. eps says nothing about x_0 at pure noise and is refused."""
+
+    @property
+    def students(self) -> Parametrisation:
+        """What the students consist of; they train by gradient descent.
+
+        Raises:
+            ValueError: the flags do not go together.
+        """
+        return Parametrisation(self.parametrisation, self.loss, self.prediction)
+
+
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(StudentConfig):
     """Compare all merge strategies: train their students, decode them and recommend one."""
 
     out: Path
@@ -106,6 +131,7 @@ class CompareConfig:
         refuse_below(self, 1, "workers")
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
+        _ = self.students  # refuses flags that do not go together
 
     @property
     def seeds(self) -> range:
@@ -114,7 +140,7 @@ class CompareConfig:
 
 
 @dataclass(frozen=True)
-class PlanConfig:
+class PlanConfig(StudentConfig):
     """Plan the merges of every strategy."""
 
     out: Path
@@ -133,14 +159,6 @@ class PlanConfig:
     """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
     full_search: bool = False
     """Search each coordinate's plan even where theory knows it."""
-    parametrisation: Kind = field(default="operator", metadata=ADDED_LATER)
-    """operator: a student is one number per coordinate, as in the paper; denoiser: it estimates
-    x_0 and jumps by the DDIM formula, as networks do."""
-    loss: Loss | None = field(default=None, metadata=ADDED_LATER)
-    """Squared error of the estimate of x_0, of the point z that the jump reaches, or of v.
-    Without it x_0 for denoiser; operator has z only."""
-    prediction: Prediction = field(default="x_0", metadata=ADDED_LATER)
-    """What a denoiser predicts. eps says nothing about x_0 at pure noise and is refused."""
     law: Law = field(default="gradient_flow", metadata=ADDED_LATER)
     """gradient_flow: plain gradient descent; constant_speed: Adam, which moves the prediction by
     --train-time at most per merge (denoiser only)."""
@@ -153,19 +171,16 @@ class PlanConfig:
         refuse_below(self, 1, "num_steps", "student_steps")
         refuse_repeats(self, "student_steps")
         refuse_not_positive(self, "train_time")
-        self.students()
+        _ = self.students  # refuses flags that do not go together
 
+    @property
     def students(self) -> Parametrisation:
-        """What the students consist of and how they train.
-
-        Raises:
-            ValueError: the flags do not go together.
-        """
+        """What the students consist of and how they train."""
         return Parametrisation(self.parametrisation, self.loss, self.prediction, self.law)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticConfig:
+class SyntheticConfig(StudentConfig):
     """Flags that both synthetic experiments share."""
 
     out: Path
@@ -206,6 +221,7 @@ class SyntheticConfig:
         except ValueError as error:
             raise ValueError(f"--variances: {error}") from error
         refuse_repeats(self, "variances", "strategies")
+        _ = self.students  # refuses flags that do not go together
         if self.trials < 2:
             raise ValueError(f"--trials must be at least 2, to have a spread, got {self.trials}")
         refuse_not_positive(self, "batch_size", "lr")

@@ -33,16 +33,17 @@ from torch import Tensor
 from diffusion.schedule import cosine_schedule
 from distill.config import RECORDED_ENGINE, Engine
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
-from distill.law import decay_rates, sgd_shrinkage, simulate_operators, train_time
+from distill.law import decay_rates, operators_after, simulate_operators, train_time
 from distill.train import count_steps, train_students
 from experiment.device import pick_device
 from experiment.write import sha256
 from planner.budget import Budget, Stage
+from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import PlanSet
 from planner.problem import Problem, make_problem
-from planner.value import per_dimension_operator, w2_squared
+from planner.value import w2_squared
 from vae.latents import load_latents
 
 Array = NDArray[np.float64]
@@ -160,10 +161,12 @@ class Training:
     engine: Engine
     device: str
     """Device of the engine sgd; the machine that does the job decides what auto means."""
+    parametrisation: Parametrisation = OPERATOR
 
     def problem(self) -> Problem:
         """The problem that the students solve."""
-        return make_problem(cosine_schedule(self.num_steps), np.array(self.variances))
+        schedule = cosine_schedule(self.num_steps)
+        return make_problem(schedule, np.array(self.variances), self.parametrisation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +191,7 @@ class Students:
     spread: Array
     """Standard deviation over simulated runs, (d,)."""
     w2_squared_runs: Array
-    """Squared W2 to the surrogate of each simulated run, (SIMULATED_RUNS,)."""
+    """Squared W2 to the target of each simulated run, (SIMULATED_RUNS,)."""
 
 
 def do_job(training: Training, job: Job, on_step: Callable[[], object] = lambda: None) -> Students:
@@ -202,22 +205,19 @@ def do_job(training: Training, job: Job, on_step: Callable[[], object] = lambda:
         FloatingPointError: a student stopped being finite.
     """
     problem = training.problem()
-    operators, lr, steps = problem.operators, training.lr, job.steps_per_merge
+    lr, steps = training.lr, job.steps_per_merge
     inputs = inputs_of(training, job.seed)
 
     started = time.perf_counter()
     if training.engine == "sgd":
         device = pick_device(training.device)
-        operator = train_students(job.plans, operators, inputs, steps, lr, device, on_step)
+        operator = train_students(job.plans, problem, inputs, steps, lr, device, on_step)
     else:
-        shrinkage = sgd_shrinkage(_mean_squares(training, job.seed), lr, steps)
-        operator = per_dimension_operator(job.plans, operators, shrinkage)
+        squares = _mean_squares(training, job.seed)
+        operator = operators_after(problem, job.plans, squares, lr, steps)
     seconds = time.perf_counter() - started
 
-    expected_shrinkage = sgd_shrinkage(inputs.second_moments, lr, steps)
-    simulated = simulate_operators(
-        job.plans, operators, inputs, lr, steps, SIMULATED_RUNS, job.seed
-    )
+    simulated = simulate_operators(job.plans, problem, inputs, lr, steps, SIMULATED_RUNS, job.seed)
     return Students(
         engine=training.engine,
         merges=job.num_merges,
@@ -225,10 +225,10 @@ def do_job(training: Training, job: Job, on_step: Callable[[], object] = lambda:
         gradient_steps=job.gradient_steps,
         seconds=seconds,
         operator=operator,
-        predicted=per_dimension_operator(job.plans, operators, expected_shrinkage),
+        predicted=operators_after(problem, job.plans, inputs.second_moments, lr, steps),
         expected=simulated.mean(axis=0),
         spread=simulated.std(axis=0, ddof=1),
-        w2_squared_runs=w2_squared(simulated, problem.surrogate),
+        w2_squared_runs=w2_squared(simulated, problem.target),
     )
 
 

@@ -1,10 +1,11 @@
 """The law of a training: what gradient descent will leave, in closed form and run by run.
 
-A gradient step on ``mean (a x - target x)**2`` multiplies ``a - target`` by
+A gradient step on ``w mean (a x - target x)**2`` multiplies ``a - target`` by
 
-    1 - 2 lr |emb|**2 m,  m = mean of x_start**2 over the batch    (docs/theory.md, 5)
+    1 - 2 lr |emb|**2 w m,  m = mean of x_start**2 over the batch    (docs/theory.md, 5)
 
-and nothing else of the batch enters. So a merge leaves the share g of the distance to its target,
+and nothing else of the batch enters; w is the weight of the student's loss
+(``planner.parametrisation``). So a merge leaves the share g of the distance to its target,
 the product of the brackets of its gradient steps. The recursion of [OM] eq. 16 turns the g of all
 merges into the final operator. Therefore m = n_t, its mean, predicts the operator in closed form,
 and operators of training runs are simulated, exactly in distribution, by drawing the m alone: no
@@ -35,9 +36,8 @@ from numpy.typing import NDArray
 from diffusion.schedule import NoiseLevels
 from distill.inputs import BatchRule, Inputs
 from distill.train import SQUARED_NORM
-from planner.plan import Plan
+from planner.plan import Plan, distinct
 from planner.problem import Problem
-from planner.value import merged_operator, per_dimension_operator
 
 Array = NDArray[np.float64]
 DRAWS_AT_ONCE = 1_000_000
@@ -81,30 +81,58 @@ def largest_stable_lr(mean_squares: Array) -> float:
     return 1.0 / (SQUARED_NORM * float(np.max(mean_squares)))
 
 
-def refuse_unstable(lr: float, second_moments: Array, variances: Array) -> None:
-    """Refuse a learning rate whose gradient steps diverge: 2 lr |emb|**2 n >= 2 somewhere.
-
-    Args:
-        second_moments: n_t, (T, d).
-        variances: (d,), by which the message names the coordinate.
+def refuse_unstable(lr: float, problem: Problem) -> None:
+    """Refuse a learning rate whose gradient steps diverge: 2 lr |emb|**2 w n >= 2 somewhere.
 
     Raises:
         ValueError: with the variance, the limit and the learning rates that work.
     """
-    largest = largest_stable_lr(second_moments)
+    curvatures = problem.second_moments
+    if problem.parametrisation.kind == "denoiser":  # the jumps of merges span two steps or more
+        curvatures = curvatures * np.tril(problem.weights, -2).max(axis=1)[1:, None]
+    largest = largest_stable_lr(curvatures) if curvatures.any() else np.inf
     if lr >= largest:
-        i = int(np.argmax(second_moments.max(axis=0)))
+        i = int(np.argmax(curvatures.max(axis=0)))
         raise ValueError(
-            f"--lr {lr} is unstable for coordinate {i} with variance {variances[i]:.6g}; below "
-            f"{largest:.6g} it is stable (the second moment of its inputs reaches "
-            f"{second_moments[:, i].max():.6g}, the limit at this rate is "
+            f"--lr {lr} is unstable for coordinate {i} with variance {problem.variances[i]:.6g}; "
+            f"below {largest:.6g} it is stable (the second moment of its inputs reaches "
+            f"{curvatures[:, i].max():.6g}, the limit at this rate is "
             f"{1.0 / (SQUARED_NORM * lr):.6g})"
         )
 
 
+def operators_after(
+    problem: Problem,
+    plans: Sequence[Plan],
+    mean_squares: Array,
+    lr: float,
+    steps_per_merge: int | NDArray[np.int64],
+) -> Array:
+    """Operators that gradient descent ends with, in closed form, (..., d).
+
+    Coordinates that share a plan object are computed together.
+
+    Args:
+        plans: One plan for each of the d coordinates.
+        mean_squares: m_t of the batches, (T, ..., d); row t - 1 belongs to t.
+        steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
+    """
+    steps = np.broadcast_to(steps_per_merge, len(plans))
+    operators = np.empty(mean_squares.shape[1:])
+    for plan in distinct(plans):
+        own = np.array([other is plan for other in plans])
+
+        def shrinkage_of(jump: Plan, own: NDArray[np.bool_] = own) -> Array:
+            squares = problem.weights[jump.start, jump.stop] * mean_squares[jump.start - 1]
+            return sgd_shrinkage(squares[..., own], lr, steps[own])
+
+        operators[..., own] = problem.select(own).operator_of(plan, shrinkage_of)
+    return operators
+
+
 def simulate_operators(
     plans: Sequence[Plan],
-    operators: Array,
+    problem: Problem,
     inputs: Inputs,
     lr: float,
     steps_per_merge: int | NDArray[np.int64],
@@ -114,16 +142,14 @@ def simulate_operators(
     """Final operators of training runs on one batch per time, (num_runs, d), with no training.
 
     Args:
-        plans: One plan over T steps for each of the d coordinates.
-        operators: Teacher steps A_t, (T, d).
+        plans: One plan for each of the d coordinates.
         inputs: Gaussian inputs or noised latents; only their moments are used.
         steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
     """
     shapes = inputs.batch_size / inputs.relative_spreads
     generator = np.random.default_rng(seed)
     mean_squares = independent_mean_squares(inputs.second_moments, shapes, num_runs, generator)
-    shrinkage = sgd_shrinkage(mean_squares, lr, steps_per_merge)
-    return per_dimension_operator(plans, operators, shrinkage)
+    return operators_after(problem, plans, mean_squares, lr, steps_per_merge)
 
 
 def simulate_gaussian_operators(
@@ -139,7 +165,7 @@ def simulate_gaussian_operators(
     """Final operators of training runs on Gaussian inputs under a batch rule, (num_runs, d).
 
     Args:
-        plans: One plan over T steps for each of the d coordinates.
+        plans: One plan for each of the d coordinates.
         rule: What one batch is used for; see the derivation above.
     """
     variances, moments = problem.variances, problem.second_moments
@@ -151,16 +177,16 @@ def simulate_gaussian_operators(
                 # Equal merges of two strategies see the same batches, as in real training.
                 generator = np.random.default_rng([seed, i, jump.start, jump.stop])
                 return merge_shrinkage(
-                    moments[jump.start - 1, i],
+                    problem.weights[jump.start, jump.stop] * moments[jump.start - 1, i],
                     batch_size,
                     lr,
                     steps_per_merge,
                     rule == "fresh",
                     num_runs,
                     generator,
-                )
+                )[:, None]
 
-            runs[:, i] = merged_operator(plan, problem.operators[:, i], shrinkage_of)
+            runs[:, i] = problem.select(np.array([i])).operator_of(plan, shrinkage_of)[..., 0]
         return runs
 
     generator = np.random.default_rng(seed)
@@ -169,8 +195,7 @@ def simulate_gaussian_operators(
     else:
         shapes = np.full(moments.shape, batch_size / 2)
         squares = independent_mean_squares(moments, shapes, num_runs, generator)
-    shrinkage = sgd_shrinkage(squares, lr, steps_per_merge)
-    return per_dimension_operator(plans, problem.operators, shrinkage)
+    return operators_after(problem, plans, squares, lr, steps_per_merge)
 
 
 def independent_mean_squares(
@@ -227,7 +252,7 @@ def merge_shrinkage(
     """Shrinkage of one merge with batches of its own, (num_runs,).
 
     Args:
-        second_moment: n_t of the merge's inputs.
+        second_moment: n_t of the merge's inputs, times the weight of its loss.
         steps: Gradient steps of the merge.
         fresh: Whether every gradient step has its own batch, or all share one.
     """

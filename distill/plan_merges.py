@@ -69,7 +69,7 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
     if config.schedule not in SCHEDULES:
         fingerprints["schedule"] = sha256(Path(config.schedule))
     budget = Budget(config.train_time, config.budget)
-    problem = make_problem(schedule, variances, config.students())
+    problem = make_problem(schedule, variances, config.students)
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
 
     plan = partial(plan_every_strategy, problem, budget, full_search=config.full_search, log=log)

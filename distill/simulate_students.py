@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from diffusion.schedule import cosine_schedule
 from distill.config import RECORDED_SYNTHETIC_ENGINE, SimulateConfig, SyntheticEngine
-from distill.synthetic import load_or_compute_cells, open_synthetic_run
+from distill.synthetic import load_or_compute_cells, open_synthetic_run, problem_of
 from experiment.write import sha256
 from planner.plan_set import read_plans_for
-from planner.problem import make_problem
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,7 @@ def simulate_students(config: SimulateConfig) -> list[SyntheticRow]:
 
     given, fingerprints = None, {}
     if config.plan is not None:
-        problem = make_problem(cosine_schedule(config.num_steps[0]), np.array(config.variances))
-        given = read_plans_for(config.plan, problem.operators.shape).plans
+        given = read_plans_for(config.plan, problem_of(config, config.num_steps[0])).plans
         fingerprints["plan"] = sha256(config.plan)
     device = open_synthetic_run(config, "simulate_students", config.num_steps, fingerprints)
     rows = []

@@ -7,6 +7,7 @@ study_convergence are made of cells. A run folder keeps each cell as soon as it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,19 +25,26 @@ from distill.inputs import (
     redrawn_gaussian_inputs,
     shared_gaussian_inputs,
 )
-from distill.law import refuse_unstable, sgd_shrinkage, simulate_gaussian_operators
+from distill.law import (
+    decay_rates,
+    operators_after,
+    refuse_unstable,
+    sgd_shrinkage,
+    simulate_gaussian_operators,
+    train_time,
+)
 from distill.train import count_steps, train_students
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.read import reading
 from experiment.seeds import problem_seed
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
+from planner.denoiser import best_chains
 from planner.per_dimension import per_dimension_plans
 from planner.plan import Plans
 from planner.plan_set import PER_DIMENSION
-from planner.problem import Problem, make_problem
+from planner.problem import DenoiserProblem, Problem, make_problem
 from planner.strategies import CANONICAL
-from planner.value import per_dimension_operator
 
 Array = NDArray[np.float64]
 CELLS_KIND = "mergelab synthetic cells, format 1"
@@ -57,7 +65,7 @@ FIXED_RULES: dict[str, BatchRule] = {
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Signed errors a - S of one strategy's students, for all variances and trials."""
+    """Signed errors a - target of one strategy's students, for all variances and trials."""
 
     errors: Array
     """Measured, (trials, d)."""
@@ -83,8 +91,7 @@ def open_synthetic_run(
     """
     device = pick_device(config.device) if config.engine == "sgd" else torch.device("cpu")
     for steps in num_steps:
-        problem = make_problem(cosine_schedule(steps), np.array(config.variances))
-        refuse_unstable(config.lr, problem.second_moments, problem.variances)
+        refuse_unstable(config.lr, problem_of(config, steps))
     open_run(config.out, job, config, fingerprints, str(device))
     return device
 
@@ -109,26 +116,31 @@ def load_or_compute_cells(
     path = config.out / "cells" / f"{num_steps}_{strategy}_{steps_per_merge}.safetensors"
     if path.exists() and not config.recompute:
         return load_cells(path, config.trials, len(config.variances))
-    problem = make_problem(cosine_schedule(num_steps), np.array(config.variances))
-    shrinkage = sgd_shrinkage(problem.second_moments, config.lr, steps_per_merge)
-    plans = given[strategy] if given else plan_strategy(strategy, problem, shrinkage)
+    problem = problem_of(config, num_steps)
+    plans = (
+        given[strategy] if given else plan_strategy(strategy, problem, config.lr, steps_per_merge)
+    )
     operators = run_trials(config, problem, strategy, plans, steps_per_merge, device)
-    predicted = per_dimension_operator(plans, problem.operators, shrinkage)
-    cells = Cells(operators - problem.surrogate, predicted - problem.surrogate)
+    predicted = operators_after(problem, plans, problem.second_moments, config.lr, steps_per_merge)
+    cells = Cells(operators - problem.target, predicted - problem.target)
     save_cells(path, cells)
     return cells
 
 
-def plan_strategy(name: str, problem: Problem, shrinkage: Array) -> Plans:
-    """One plan per coordinate of a canonical strategy or of ``per_dimension``.
+def problem_of(config: SyntheticConfig, num_steps: int) -> Problem:
+    """The problem that the students of one T solve."""
+    return make_problem(cosine_schedule(num_steps), np.array(config.variances), config.students)
 
-    Args:
-        shrinkage: g_t, (T, d): the share of the distance to its target that a merge which starts
-            at t leaves.
-    """
-    if name == PER_DIMENSION:
-        return per_dimension_plans(problem.with_shrinkage(shrinkage))
-    return (CANONICAL[name](problem.num_steps),) * len(problem.variances)
+
+def plan_strategy(name: str, problem: Problem, lr: float, steps_per_merge: int) -> Plans:
+    """One plan per coordinate of a canonical strategy or of ``per_dimension``."""
+    if name != PER_DIMENSION:
+        return (CANONICAL[name](problem.num_steps),) * len(problem.variances)
+    if problem.parametrisation.kind == "denoiser":
+        time = train_time(lr, steps_per_merge)
+        return best_chains(DenoiserProblem(problem, time, partial(decay_rates, lr=lr)))
+    shrinkage = sgd_shrinkage(problem.second_moments, lr, steps_per_merge)
+    return per_dimension_plans(problem.with_shrinkage(shrinkage))
 
 
 def run_trials(
@@ -155,13 +167,13 @@ def run_trials(
         )
     # Every trial of every variance is a coordinate of its own.
     repeated_plans = [plan for plan in plans for _ in range(config.trials)]
-    variances = np.repeat(problem.variances, config.trials)
-    inputs = _inputs(config, problem, variances, rule, seed, device)
+    repeated = problem.select(np.repeat(np.arange(len(problem.variances)), config.trials))
+    inputs = _inputs(config, repeated, rule, seed, device)
     total = count_steps(repeated_plans, steps_per_merge)
     with tqdm(total=total, unit="step", position=1, leave=False) as bar:
         operators = train_students(
             repeated_plans,
-            np.repeat(problem.operators, config.trials, axis=1),
+            repeated,
             inputs,
             steps_per_merge,
             config.lr,
@@ -180,12 +192,11 @@ def batch_rule(strategy: str, batches: Literal["fixed", "fresh"]) -> BatchRule:
 def _inputs(
     config: SyntheticConfig,
     problem: Problem,
-    variances: Array,
     rule: BatchRule,
     seed: int,
     device: torch.device,
 ) -> Inputs:
-    schedule, size = problem.schedule, config.batch_size
+    schedule, variances, size = problem.schedule, problem.variances, config.batch_size
     if rule == "shared":
         return shared_gaussian_inputs(schedule, variances, size, seed)
     if rule == "per_time":

@@ -1,11 +1,14 @@
 """Training students under a plan, merge by merge, by minibatch gradient descent ([OM] App. J).
 
-The student of time t is Diag(theta_t emb(t/T)), with theta_t in R^{d x 64}. It starts as the
-teacher step A_t. A merge that starts at t trains theta_t towards the product of the students of
-its parts. Coordinates never interact, so each may follow a plan of its own.
+The student of time t predicts c_t x_t with Diag(c_t) = Diag(theta_t emb(t/T)), theta_t in R^{d x
+64}. For the parametrisation ``operator`` c_t x_t is the end of the jump itself. For ``denoiser`` it
+is x_0 or v, and the student jumps by the DDIM formula; see ``planner.parametrisation``. It starts
+as the teacher step A_t. A merge that starts at t trains theta_t towards the product of the students
+of its parts. Coordinates never interact, so each may follow a plan of its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, repeat, zip_longest
 
 import numpy as np
@@ -15,7 +18,9 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from distill.inputs import Inputs
+from planner.parametrisation import operator_by_prediction
 from planner.plan import Plan, map_distinct, rounds
+from planner.problem import Problem
 
 Array = NDArray[np.float64]
 Column = tuple[int, Plan]
@@ -30,7 +35,7 @@ WARM_UP_STEPS = 3  # before a CUDA capture, so that no lazy initialisation is ca
 
 def train_students(
     plans: Sequence[Plan],
-    operators: Array,
+    problem: Problem,
     inputs: Inputs,
     steps_per_merge: int | NDArray[np.int64],
     lr: float,
@@ -41,9 +46,9 @@ def train_students(
     """Execute one plan per coordinate by real gradient steps, all coordinates at once.
 
     Args:
-        plans: One plan over T steps for each of the d coordinates. To execute one plan for all
-            coordinates, give it d times.
-        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
+        plans: One plan for each of the d coordinates. To execute one plan for all coordinates, give
+            it d times.
+        problem: The teacher's steps, and what the students predict.
         steps_per_merge: Gradient steps of every merge, each on a whole batch, or of the merges of
             each coordinate, (d,).
         on_step: Called after every gradient step, ``count_steps(plans, steps_per_merge)`` times.
@@ -54,21 +59,23 @@ def train_students(
     Raises:
         FloatingPointError: a student stopped being finite.
     """
-    num_steps = len(operators)
+    num_steps = problem.num_steps
+    jumps = _Jumps.of(problem, device, dtype)
     times = torch.arange(1, num_steps + 1, dtype=torch.float64) / num_steps
     embeddings = time_embedding(times)  # (T, 64)
-    theta = least_norm_parameters(torch.from_numpy(operators), embeddings)  # (T, d, 64)
+    coefficients = _coefficients_of_steps(problem)  # (T, d)
+    theta = least_norm_parameters(torch.from_numpy(coefficients), embeddings)  # (T, d, 64)
     theta, embeddings = theta.to(device, dtype), embeddings.to(device, dtype)
 
     for steps, columns in training_order(plans, steps_per_merge):
         coordinates = torch.tensor([i for i, _ in columns], device=device)
         rows = torch.tensor([jump.start - 1 for _, jump in columns], device=device)
         with torch.no_grad():
-            target = _part_products(columns, theta, embeddings)  # (M,)
+            target = _targets(columns, theta, embeddings, jumps)  # (M,)
         trained = fit_operators(
             theta[rows, coordinates],
             embeddings[rows],
-            _training_pairs(columns, inputs, target, steps),
+            _training_pairs(columns, inputs, target, jumps.scales, steps),
             lr,
             on_step,
         )
@@ -81,7 +88,39 @@ def train_students(
         theta[rows, coordinates] = trained
 
     students = (theta * embeddings[:, None, :]).sum(dim=2).double().cpu().numpy()
-    return students[[plan.start - 1 for plan in plans], np.arange(len(plans))]
+    starts, stops = [plan.start for plan in plans], [plan.stop for plan in plans]
+    last = students[np.array(starts) - 1, np.arange(len(plans))]
+    offset, slope = operator_by_prediction(problem.schedule, problem.parametrisation)
+    operators: Array = offset[starts, stops] + slope[starts, stops] * last
+    return operators
+
+
+@dataclass(frozen=True, eq=False)
+class _Jumps:
+    """operator = offset + slope * coefficient of the jumps x_b -> x_u, at [b, u], on the device."""
+
+    offset: Tensor
+    slope: Tensor
+    scales: Array
+    """sqrt(w): a loss is that of the coefficient, with inputs scaled by it, (T + 1, T + 1)."""
+
+    @staticmethod
+    def of(problem: Problem, device: torch.device, dtype: torch.dtype) -> "_Jumps":
+        offset, slope = operator_by_prediction(problem.schedule, problem.parametrisation)
+        offset[0, 0], slope[0, 0] = 0.0, 1.0  # pads merges of few parts; see _targets
+        return _Jumps(
+            torch.from_numpy(offset).to(device, dtype),
+            torch.from_numpy(slope).to(device, dtype),
+            np.sqrt(problem.weights),
+        )
+
+
+def _coefficients_of_steps(problem: Problem) -> Array:
+    """The coefficients with which students are the teacher's steps, (T, d)."""
+    offset, slope = operator_by_prediction(problem.schedule, problem.parametrisation)
+    t = np.arange(1, problem.num_steps + 1)
+    coefficients: Array = (problem.operators - offset[t, t - 1, None]) / slope[t, t - 1, None]
+    return coefficients
 
 
 def time_embedding(times: Tensor) -> Tensor:
@@ -154,26 +193,33 @@ def _ends(column: Column) -> tuple[int, int]:
     return column[1].start, column[1].stop
 
 
-def _part_products(columns: Sequence[Column], theta: Tensor, embeddings: Tensor) -> Tensor:
-    """What each column learns: the product of the current students of its merge's parts, (M,)."""
+def _targets(columns: Sequence[Column], theta: Tensor, embeddings: Tensor, jumps: _Jumps) -> Tensor:
+    """The coefficient that each column learns, (M,): its jump is then the product of the parts."""
     students = (theta * embeddings[:, None, :]).sum(dim=2)  # (T, d)
     ones = torch.ones_like(students[:1])
     padded = torch.cat([ones, students])  # row t belongs to t; row 0 pads merges of few parts
     width = max(len(jump.parts) for _, jump in columns)
     starts = torch.zeros(len(columns), width, dtype=torch.long)
+    stops = torch.zeros_like(starts)
     for m, (_, jump) in enumerate(columns):
         starts[m, : len(jump.parts)] = torch.tensor([part.start for part in jump.parts])
-    coordinates = torch.tensor([i for i, _ in columns])[:, None]
-    return padded[starts.to(theta.device), coordinates.to(theta.device)].prod(dim=1)
+        stops[m, : len(jump.parts)] = torch.tensor([part.stop for part in jump.parts])
+    starts, stops = starts.to(theta.device), stops.to(theta.device)
+    coordinates = torch.tensor([i for i, _ in columns], device=theta.device)[:, None]
+    parts = jumps.offset[starts, stops] + jumps.slope[starts, stops] * padded[starts, coordinates]
+    start = torch.tensor([jump.start for _, jump in columns], device=theta.device)
+    stop = torch.tensor([jump.stop for _, jump in columns], device=theta.device)
+    return (parts.prod(dim=1) - jumps.offset[start, stop]) / jumps.slope[start, stop]
 
 
 def _training_pairs(
-    columns: Sequence[Column], inputs: Inputs, target: Tensor, steps: int
+    columns: Sequence[Column], inputs: Inputs, target: Tensor, scales: Array, steps: int
 ) -> Iterable[tuple[Tensor, Tensor]]:
-    """Inputs x_start and outputs x_stop of the teacher for each gradient step, (B, M) each.
+    """Inputs x_start and the predictions to learn for each gradient step, (B, M) each.
 
     Args:
         target: What each column learns, (M,), on the device of the training.
+        scales: sqrt(w) of every jump's loss, (T + 1, T + 1), at [start, stop].
     """
     merges = [
         (jump, torch.tensor([i for i, _ in same_merge], device=target.device))
@@ -182,7 +228,7 @@ def _training_pairs(
 
     def draw(jump: Plan, step: int) -> Tensor:  # (B, d)
         batch = inputs.redraw(jump, step) if inputs.redraw else inputs.draw(jump.start)
-        return batch.to(target.device, target.dtype)
+        return batch.to(target.device, target.dtype) * float(scales[jump.start, jump.stop])
 
     def pair(step: int) -> tuple[Tensor, Tensor]:
         x_start = torch.cat([draw(jump, step)[:, i] for jump, i in merges], dim=1)

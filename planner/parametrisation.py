@@ -111,6 +111,25 @@ def ddim_coefficients(schedule: NoiseLevels) -> tuple[Array, Array]:
     return np.tril(ratio, -1), np.tril(factor, -1)
 
 
+def operator_by_prediction(
+    schedule: NoiseLevels, parametrisation: Parametrisation
+) -> tuple[Array, Array]:
+    """Offset and slope of every jump x_b -> x_u, (T + 1, T + 1) each, at [b, u].
+
+        operator = offset + slope * coefficient
+
+    The coefficient is that of the prediction: x_0 = coefficient x_b, or v = coefficient x_b, from
+    which x_0 = (alpha_b - sigma_b coefficient) x_b. A student of the parametrisation ``operator``
+    is the coefficient itself. Entries with u >= b mean nothing.
+    """
+    ratio, factor = ddim_coefficients(schedule)
+    if parametrisation.kind == "operator":
+        return np.zeros_like(ratio), np.ones_like(ratio)
+    if parametrisation.prediction == "v":
+        return ratio + factor * schedule.alpha[:, None], -factor * schedule.sigma[:, None]
+    return ratio, factor
+
+
 def x_0_by_prediction(schedule: NoiseLevels, prediction: Prediction) -> Array:
     """Size of d x_0 / d prediction at each t, (T + 1,): 1 for x_0, sigma_t for v.
 

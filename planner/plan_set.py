@@ -30,7 +30,7 @@ from planner.budget import Budget, BudgetKind, budget_kind
 from planner.few_step import equal_shares
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, merge, merges, share_equal, step
-from planner.problem import check_train_time
+from planner.problem import Problem, check_train_time
 
 Array = NDArray[np.float64]
 
@@ -214,28 +214,28 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
         return from_json(read_json(path))
 
 
-def read_plans_for(path: Path, shape: tuple[int, ...], hint: str = PLAN_AGAIN) -> PlanSet:
-    """The same plans, which must be for operators of one step and a problem of that shape.
+def read_plans_for(path: Path, problem: Problem, hint: str = PLAN_AGAIN) -> PlanSet:
+    """The same plans, which must be for students of one step, of the kind and shape of ``problem``.
 
     Args:
-        shape: Steps and coordinates of the problem, (T, d).
         hint: What to do about a missing or damaged file.
 
     Raises:
         FileNotFoundError, OSError: there is no such file, or it cannot be read.
         ValueError: it is damaged, or for another problem.
     """
-    found = read_plans(path, hint)
+    found, shape = read_plans(path, hint), problem.operators.shape
     if (found.num_steps, len(found.variances)) != shape:
         raise ValueError(
             f"{path}: for {found.num_steps} steps and {len(found.variances)} coordinates, this "
             f"run has {shape[0]} and {shape[1]}; give --num-steps {found.num_steps}, or plan "
             "again for these variances"
         )
-    if found.parametrisation != OPERATOR:
+    if found.parametrisation != problem.parametrisation:
         raise ValueError(
-            f"{path}: for students of another kind ({found.parametrisation.text}), this run "
-            "trains operators; plan again without --parametrisation"
+            f"{path}: plans for students of the kind {found.parametrisation.text}, this run trains "
+            f"{problem.parametrisation.text}; give the same --parametrisation, --loss and "
+            "--prediction to both"
         )
     refuse_several_steps(path, found)
     return found

@@ -70,6 +70,46 @@ class Problem:
         """-1.0 where a smaller operator is better, else +1.0, (d,); see ``better_direction``."""
         return better_direction(self.variances)
 
+    @cached_property
+    def coefficients(self) -> tuple[Array, Array]:
+        """r and k of the DDIM jumps, (T + 1, T + 1) each, at [b, u]."""
+        return ddim_coefficients(self.schedule)
+
+    @cached_property
+    def weights(self) -> Array:
+        """w of the loss of every jump, (T + 1, T + 1), at [b, u]; 1 for ``operator``."""
+        return loss_weights(self.schedule, self.parametrisation)
+
+    def initial(self, start: int, cut: int, stop: int, first: Array) -> Array:
+        """Operator that the student of the merge x_start -> x_stop begins with, (..., d).
+
+        Args:
+            cut: Where the noisiest part x_start -> x_cut ends.
+            first: Operator of that part, (..., d).
+        """
+        if self.parametrisation.kind == "operator":
+            return first
+        ratio, factor = self.coefficients
+        estimate = (first - ratio[start, cut]) / factor[start, cut]
+        initial: Array = ratio[start, stop] + factor[start, stop] * estimate
+        return initial
+
+    def operator_of(self, plan: Plan, shrinkage_of: Callable[[Plan], Array | float]) -> Array:
+        """Operator of the student that ``plan`` ends with, (..., d), where shrinkages are known.
+
+            value = (1 - g) prod(parts) + g (the operator that the student begins with)
+
+        Args:
+            shrinkage_of: merge -> its g, (..., d); called once per merge.
+        """
+
+        def train(merge: Plan, first: Array, product: Array) -> Array:
+            g = shrinkage_of(merge)
+            initial = self.initial(merge.start, merge.parts[0].stop, merge.stop, first)
+            return (1.0 - g) * product + g * initial
+
+        return trained_operator(plan, self.operators, train)
+
     def select(self, columns: Columns) -> "Problem":
         """The same problem for some of the coordinates."""
         return replace(
@@ -190,20 +230,15 @@ class DenoiserProblem:
         """T, the number of teacher steps."""
         return len(self.operators)
 
-    @cached_property
+    @property
     def coefficients(self) -> tuple[Array, Array]:
         """r and k, (T + 1, T + 1) each, at [b, u]."""
-        return ddim_coefficients(self.problem.schedule)
-
-    @cached_property
-    def weights(self) -> Array:
-        """w of the loss, (T + 1, T + 1), at [b, u]."""
-        return loss_weights(self.problem.schedule, self.problem.parametrisation)
+        return self.problem.coefficients
 
     def shrinkage(self, start: int, stops: int | slice) -> Array:
         """g of the jumps from x_start to the x_u with u in ``stops``, (..., d)."""
         problem = self.problem
-        rates = self.weights[start, stops][..., None] * problem.second_moments[start - 1]
+        rates = problem.weights[start, stops][..., None] * problem.second_moments[start - 1]
         if problem.parametrisation.law == "constant_speed":
             return np.ones_like(rates)
         return shrinkage_of(rates if self.decay is None else self.decay(rates), self.train_time)
@@ -224,9 +259,7 @@ class DenoiserProblem:
             first: Operator of the noisiest part, (..., d).
             product: Product of all parts, (..., d).
         """
-        ratio, factor = self.coefficients
-        estimate = (first - ratio[start, cut]) / factor[start, cut]
-        initial = ratio[start, stop] + factor[start, stop] * estimate
+        initial = self.problem.initial(start, cut, stop, first)
         g, travel = self.shrinkage(start, stop), self.travel(start, stop)
         value: Array = np.minimum(product, (1.0 - g) * product + g * initial + travel)
         return value

@@ -59,9 +59,7 @@ def test_the_device_changes_nothing(name):
     plans = (CANONICAL[name](8),) * 3
     inputs = gaussian_inputs(problem.schedule, problem.variances, batch_size=100, seed=0)
     cpu, cuda = (
-        train_students(
-            plans, problem.operators, inputs, 20, 1e-3, torch.device(kind), dtype=torch.float64
-        )
+        train_students(plans, problem, inputs, 20, 1e-3, torch.device(kind), dtype=torch.float64)
         for kind in ("cpu", "cuda")
     )
     np.testing.assert_allclose(cuda, cpu, rtol=1e-10)

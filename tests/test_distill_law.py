@@ -94,7 +94,7 @@ def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
             return a_3[i] * ((1 - g) * a_2[i] + g) * ((1 - g) * a_1[i] + g)
 
         for name, value in (("vanilla", vanilla), ("sequential_boot", boot)):
-            plans = plan_strategy(name, problem, np.zeros((3, 2)))
+            plans = plan_strategy(name, problem, LR, steps)
             drawn = simulate_gaussian_operators(
                 problem, plans, "per_time", batch_size, LR, steps, runs, 0
             )
@@ -110,7 +110,7 @@ def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
 def test_with_fresh_batches_the_closed_form_is_the_exact_mean(name):
     problem, steps, runs = make_problem(cosine_schedule(5), np.array([0.2, 1.0, 5.0])), 30, 4_000
     closed_form_g = sgd_shrinkage(problem.second_moments, LR, steps)
-    plans = plan_strategy(name, problem, closed_form_g)
+    plans = plan_strategy(name, problem, LR, steps)
     drawn = simulate_gaussian_operators(problem, plans, "fresh", 20, LR, steps, runs, seed=2)
     closed_form = per_dimension_operator(plans, problem.operators, closed_form_g)
     assert (np.abs(drawn.mean(axis=0) - closed_form) < 5 * drawn.std(axis=0) / runs**0.5).all()
@@ -121,7 +121,7 @@ def test_with_fresh_batches_the_closed_form_is_the_exact_mean(name):
 def test_an_endless_batch_gives_the_closed_form(name, rule):
     problem, steps = make_problem(cosine_schedule(8), np.array([0.3, 1.0, 1.3, 4.0])), 20
     shrinkage = sgd_shrinkage(problem.second_moments, LR, steps)
-    plans = plan_strategy(name, problem, shrinkage)
+    plans = plan_strategy(name, problem, LR, steps)
     drawn = simulate_gaussian_operators(problem, plans, rule, 10**13, LR, steps, num_runs=3, seed=0)
     closed_form = per_dimension_operator(plans, problem.operators, shrinkage)
     np.testing.assert_allclose(drawn, np.broadcast_to(closed_form, (3, 4)), rtol=1e-4)
@@ -142,8 +142,8 @@ def trained_operators(problem, plans, rule, batch_size, steps, trials):
         ),
     }[rule]()
     repeated = [plan for plan in plans for _ in range(trials)]
-    operators = np.repeat(problem.operators, trials, axis=1)
-    trained = train_students(repeated, operators, inputs, steps, LR, CPU, dtype=torch.float64)
+    wide = problem.select(np.repeat(np.arange(len(problem.variances)), trials))
+    trained = train_students(repeated, wide, inputs, steps, LR, CPU, dtype=torch.float64)
     return trained.reshape(-1, trials).T
 
 
@@ -157,7 +157,7 @@ def test_both_engines_draw_from_one_law(name, rule):
         25,
         2_000,
     )
-    plans = plan_strategy(name, problem, np.zeros((4, 2)))
+    plans = plan_strategy(name, problem, LR, steps)
     trained = trained_operators(problem, plans, rule, batch_size, steps, trials)
     drawn = simulate_gaussian_operators(problem, plans, rule, batch_size, LR, steps, trials, seed=6)
     for i in range(2):
@@ -181,7 +181,7 @@ def test_another_sharing_of_batches_is_told_apart(name, right, wrong):
         25,
         2_000,
     )
-    plans = plan_strategy(name, problem, np.zeros((8, 1)))
+    plans = plan_strategy(name, problem, LR, steps)
     trained = trained_operators(problem, plans, right, batch_size, steps, trials)
     drawn = simulate_gaussian_operators(
         problem, plans, wrong, batch_size, LR, steps, trials, seed=6

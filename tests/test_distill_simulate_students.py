@@ -157,7 +157,7 @@ def test_plans_of_a_file_are_trained_in_place_of_the_strategies(tmp_path):
     plan_merges(PlanConfig(out=tmp_path / "plans", variances=(2.0, 0.5), num_steps=6), print)
     path = tmp_path / "plans" / "plans.json"
     config = small(tmp_path / "run", num_steps=(6,), plan=path, batch_size=10**12)
-    found = read_plans_for(path, problem.operators.shape).plans
+    found = read_plans_for(path, problem).plans
     rows = simulate_students(config)
     assert {row.strategy for row in rows} == set(found) >= {"greedy", *CANONICAL}
     shrinkage = sgd_shrinkage(problem.second_moments, 1e-3, 20)

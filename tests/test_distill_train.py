@@ -7,7 +7,13 @@ import torch
 from diffusion.schedule import cosine_schedule
 from distill.inputs import gaussian_inputs, latent_inputs
 from distill.jobs import plan_stage
-from distill.law import largest_stable_lr, sgd_shrinkage, simulate_operators
+from distill.law import (
+    largest_stable_lr,
+    operators_after,
+    refuse_unstable,
+    sgd_shrinkage,
+    simulate_operators,
+)
 from distill.train import (
     SQUARED_NORM,
     least_norm_parameters,
@@ -15,7 +21,8 @@ from distill.train import (
     train_students,
 )
 from planner.budget import Stage
-from planner.plan import merge, step
+from planner.parametrisation import Parametrisation
+from planner.plan import merge, merges, step
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator
@@ -60,7 +67,7 @@ def test_gradient_descent_ends_where_the_recursion_with_its_own_batches_says(str
         inputs = latent_inputs(problem.schedule, x_0, batch_size=64, seed=3)
     for steps in (1, 25):
         plans = plan_stage(Stage("per_merge", steps), problem, LR).plans[strategy]
-        trained = train_students(plans, problem.operators, inputs, steps, LR, CPU)
+        trained = train_students(plans, problem, inputs, steps, LR, CPU)
         own_g = sgd_shrinkage(batch_mean_squares(inputs, 9), LR, steps)
         recursion = per_dimension_operator(plans, problem.operators, own_g)
         np.testing.assert_allclose(trained, recursion, rtol=2e-5)  # float32 students
@@ -79,7 +86,7 @@ def test_mean_operators_agree_with_the_closed_form_within_5_standard_errors(stra
     inputs = gaussian_inputs(problem.schedule, variances, batch_size=2560, seed=0)
     shrinkage = sgd_shrinkage(inputs.second_moments, LR, steps_per_merge=10)
     plans = plan_stage(Stage("per_merge", 10), problem, LR).plans[strategy]
-    trained = train_students(plans, problem.operators, inputs, 10, LR, CPU)
+    trained = train_students(plans, problem, inputs, 10, LR, CPU)
     predicted = per_dimension_operator(plans, problem.operators, shrinkage)
     by_level = (trained - predicted).reshape(len(levels), trials)
     standard_error = by_level.std(axis=1, ddof=1) / np.sqrt(trials)
@@ -94,12 +101,12 @@ def test_simulated_runs_have_the_law_of_trained_ones():
     problem = make_problem(cosine_schedule(4), variances)
     inputs = gaussian_inputs(problem.schedule, variances, batch_size=256, seed=5)
     plans = (CANONICAL["progressive"](4),) * len(variances)
-    trained = train_students(plans, problem.operators, inputs, steps, LR, CPU).reshape(2, trials)
+    trained = train_students(plans, problem, inputs, steps, LR, CPU).reshape(2, trials)
 
     columns = [0, trials]
     few = gaussian_inputs(problem.schedule, variances[columns], batch_size=256, seed=0)
     simulated = simulate_operators(
-        plans[:2], problem.operators[:, columns], few, LR, steps, trials, seed=1
+        plans[:2], problem.select(np.array(columns)), few, LR, steps, trials, seed=1
     ).T
     for real, drawn in zip(trained, simulated, strict=True):
         error = np.hypot(real.std(), drawn.std()) / np.sqrt(trials)
@@ -137,7 +144,7 @@ def test_coordinates_do_not_depend_on_each_others_plans():
     early, late = merge(step(3), merge(step(2), step(1))), merge(merge(step(3), step(2)), step(1))
 
     def train(*plans):
-        return train_students(plans, problem.operators, inputs, 20, LR, CPU)
+        return train_students(plans, problem, inputs, 20, LR, CPU)
 
     assert train(early, late)[0] == pytest.approx(train(early, early)[0], rel=1e-6)
     assert train(early, late)[1] == pytest.approx(train(late, late)[1], rel=1e-6)
@@ -147,7 +154,7 @@ def test_coordinates_do_not_depend_on_each_others_plans():
 def test_one_teacher_step_is_its_own_student():
     problem = make_problem(cosine_schedule(1), np.array([0.5, 2.0]))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 4, seed=0)
-    trained = train_students((step(1), step(1)), problem.operators, inputs, 5, LR, CPU)
+    trained = train_students((step(1), step(1)), problem, inputs, 5, LR, CPU)
     np.testing.assert_allclose(trained, problem.operators[0], atol=1e-7)
 
 
@@ -159,7 +166,7 @@ def test_above_the_stable_rate_students_diverge_and_are_refused():
     assert abs(sgd_shrinkage(inputs.second_moments, 1.01 * limit, 1)).max() > 1
     assert limit == pytest.approx(1 / (SQUARED_NORM * inputs.second_moments.max()))
     with pytest.raises(FloatingPointError, match=r"x_2 -> x_0 is not finite.*lower --lr"):
-        train_students((CANONICAL["vanilla"](2),), problem.operators, inputs, 2000, 3 * limit, CPU)
+        train_students((CANONICAL["vanilla"](2),), problem, inputs, 2000, 3 * limit, CPU)
 
 
 @pytest.mark.gpu
@@ -168,6 +175,83 @@ def test_cuda_trains_the_same_students():
     problem = make_problem(cosine_schedule(8), np.linspace(0.1, 2, 16))
     inputs = gaussian_inputs(problem.schedule, problem.variances, 256, seed=0)
     plans = (CANONICAL["sequential_boot"](8),) * 16
-    on_cpu = train_students(plans, problem.operators, inputs, 20, LR, CPU)
-    on_gpu = train_students(plans, problem.operators, inputs, 20, LR, torch.device("cuda"))
+    on_cpu = train_students(plans, problem, inputs, 20, LR, CPU)
+    on_gpu = train_students(plans, problem, inputs, 20, LR, torch.device("cuda"))
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-4)
+
+
+def train_by_autograd(problem, plan, i, moments, steps):
+    """One coordinate by SGD on its losses as they are defined, through the DDIM formula itself.
+
+    Args:
+        moments: Mean square of the batch of every time, (T,).
+    """
+    alpha, sigma = problem.schedule.alpha, problem.schedule.sigma
+    kind = problem.parametrisation
+    variance = problem.variances[i]
+
+    def x_0_of(b, phi, x):
+        return phi * x if kind.prediction == "x_0" else alpha[b] * x - sigma[b] * phi * x
+
+    def jump(b, u, phi, x):
+        x_0 = x_0_of(b, phi, x)
+        return alpha[u] * x_0 + sigma[u] * (x - alpha[b] * x_0) / sigma[b]
+
+    def quantity(b, u, x_0, x):
+        if kind.loss == "x_0":
+            return x_0
+        if kind.loss == "v":
+            return (alpha[b] * x - x_0) / sigma[b]
+        return alpha[u] * x_0 + sigma[u] * (x - alpha[b] * x_0) / sigma[b]
+
+    students = {}
+    for t in range(1, problem.num_steps + 1):
+        share = alpha[t] * variance / (alpha[t] ** 2 * variance + sigma[t] ** 2)  # E[x_0 | x_t]
+        students[t] = share if kind.prediction == "x_0" else (alpha[t] - share) / sigma[t]
+    for whole in merges(plan):
+        b, u = whole.start, whole.stop
+        x = torch.tensor([moments[b - 1]]).sqrt()  # one input with the batch's mean square
+        z = x
+        for part in whole.parts:
+            z = jump(part.start, part.stop, students[part.start], z)
+        at_0, at_1 = (quantity(b, u, x_0, x) for x_0 in (0.0, 1.0))
+        z_0, z_1 = (
+            alpha[u] * x_0 + sigma[u] * (x - alpha[b] * x_0) / sigma[b] for x_0 in (0.0, 1.0)
+        )
+        target = at_0 + (at_1 - at_0) * (z - z_0) / (z_1 - z_0)
+        phi = torch.tensor([float(students[b])], dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.SGD([phi], lr=LR * SQUARED_NORM)
+        for _ in range(steps):
+            loss = (quantity(b, u, x_0_of(b, phi, x), x) - target).square().sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        students[b] = phi.item()
+    return float(jump(plan.start, plan.stop, students[plan.start], 1.0))
+
+
+@pytest.mark.parametrize("prediction", ["x_0", "v"])
+@pytest.mark.parametrize("loss", ["x_0", "z", "v"])
+def test_denoisers_train_as_their_losses_and_the_closed_form_say(loss, prediction):
+    variances, num_steps, steps = np.array([0.1, 1.0, 3.0]), 5, 20
+    kind = Parametrisation("denoiser", loss, prediction)
+    problem = make_problem(cosine_schedule(num_steps), variances, kind)
+    inputs = gaussian_inputs(problem.schedule, variances, batch_size=16, seed=4)
+    squares = batch_mean_squares(inputs, num_steps)
+    three = merge(merge(step(5), step(4)), step(3), merge(step(2), step(1)))
+    for plan in (*(make(num_steps) for make in CANONICAL.values()), three):
+        plans = (plan,) * len(variances)
+        closed_form = operators_after(problem, plans, squares, LR, steps)
+        trained = train_students(plans, problem, inputs, steps, LR, CPU, dtype=torch.float64)
+        np.testing.assert_allclose(trained, closed_form, rtol=1e-6)  # batches are float32
+        by_autograd = [train_by_autograd(problem, plan, i, squares[:, i], steps) for i in range(3)]
+        np.testing.assert_allclose(closed_form, by_autograd, rtol=1e-10)
+
+
+def test_denoisers_diverge_above_their_own_limit():
+    """A v loss is steeper at cleaner times: there its limit lies below that of an x_0 loss."""
+    steep = make_problem(cosine_schedule(8), np.array([0.5]), Parametrisation("denoiser", "v"))
+    flat = make_problem(cosine_schedule(8), np.array([0.5]), Parametrisation("denoiser", "x_0"))
+    refuse_unstable(1e-2, flat)
+    with pytest.raises(ValueError, match="unstable for coordinate 0"):
+        refuse_unstable(1e-2, steep)

@@ -21,6 +21,11 @@ def call(monkeypatch, *arguments):
     main(PlanConfig, run, "")
 
 
+def operators_of(num_steps):
+    """A problem of operators with two coordinates."""
+    return make_problem(cosine_schedule(num_steps), np.ones(2))
+
+
 def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys, tmp_path):
     out = tmp_path / "run"
     call(
@@ -30,10 +35,10 @@ def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys,
     assert "| joint plan (exact) | 3.732101e-03 | yes |" in said
     assert "| joint plan (greedy) | 4.001866e-03 |  |" in said
     assert (out / "config.json").exists()
-    found = read_plans_for(out / "plans.json", (16, 2))
+    found = read_plans_for(out / "plans.json", operators_of(16))
     assert {"greedy", "beam", "pareto", "per_dimension"} < set(found.plans)
     with pytest.raises(ValueError, match=r"for 16 steps and 2 coordinates, .* 8 and 2"):
-        read_plans_for(out / "plans.json", (8, 2))
+        read_plans_for(out / "plans.json", operators_of(8))
 
 
 def test_variances_come_from_latents_too(monkeypatch, tmp_path):
@@ -63,8 +68,10 @@ def test_denoisers_are_planned_recorded_and_not_taken_for_operators(monkeypatch,
     assert "W2² to the composite" in said
     assert read_plans(out / "plans.json").parametrisation == Parametrisation("denoiser", "z")
     assert json.loads((out / "config.json").read_text())["config"]["loss"] == "z"
-    with pytest.raises(ValueError, match=r"students of another kind \(denoiser, z loss\)"):
-        read_plans_for(out / "plans.json", (8, 2))
+    with pytest.raises(
+        ValueError, match="students of the kind denoiser, z loss, this run trains operator"
+    ):
+        read_plans_for(out / "plans.json", operators_of(8))
 
 
 def test_the_defaults_leave_every_record_as_it_was(monkeypatch, tmp_path):
