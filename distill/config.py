@@ -30,7 +30,7 @@ from experiment.flags import (
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind
-from planner.parametrisation import Kind, Law, Loss, Parametrisation
+from planner.parametrisation import OPERATOR, Kind, Law, Loss, Parametrisation
 
 # Version 0.1.0 called the gradient steps of a merge epochs, and both engines that take no step
 # exact. Records keep these names, and the command line still accepts them.
@@ -246,6 +246,8 @@ class SimulateConfig(SyntheticConfig):
         refuse_repeats(self, "num_steps")
         refuse_below(self, 1, "num_steps", "steps_per_merge")
         refuse_above(self, MOST_STEPS, "steps_per_merge")
+        if self.compare is not None and self.students != OPERATOR:
+            raise ValueError("--compare: the published tables are of --parametrisation operator")
         if self.plan is not None and len(self.num_steps) > 1:
             raise ValueError(f"--plan is for one T; give one --num-steps, not {self.num_steps}")
 

@@ -46,7 +46,7 @@ def pixel_l2(images: Tensor, others: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How close a strategy's images are to the surrogate's images of the same noise."""
+    """How close a strategy's images are to the target's images of the same noise."""
 
     l2: float
     """Mean over images of the pixel distance."""
@@ -58,15 +58,15 @@ class Likeness:
     """Mean over images."""
 
 
-def likeness(images: Tensor, surrogate: Tensor) -> Likeness:
-    """Compare images with the surrogate's, (B, 3, H, W) in [0, 1] both.
+def likeness(images: Tensor, target: Tensor) -> Likeness:
+    """Compare images with the target's, (B, 3, H, W) in [0, 1] both.
 
     The interval is the percentile bootstrap over images. All strategies use the same resamples, so
     two means are compared over the same faces.
     """
-    distances = pixel_l2(images, surrogate).double().numpy()
+    distances = pixel_l2(images, target).double().numpy()
     generator = np.random.default_rng(0)
     resampled = generator.integers(0, len(distances), (RESAMPLES, len(distances)))
     low, high = np.quantile(distances[resampled].mean(axis=1), [0.025, 0.975])
-    similarity = ssim(images, surrogate).mean()
+    similarity = ssim(images, target).mean()
     return Likeness(float(distances.mean()), float(low), float(high), similarity.item())

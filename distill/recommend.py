@@ -33,7 +33,7 @@ class Recommendation:
     gradient_steps: int
     """Gradient steps over all its merges."""
     expected_w2: float
-    """Its W2 to the surrogate, as the root of the mean of W2**2 over training runs."""
+    """Its W2 to the target, as the root of the mean of W2**2 over training runs."""
     as_good: tuple[str, ...]
     """Other strategies whose expected W2 is within ``AS_GOOD`` of the best."""
     next_best: str | None

@@ -31,7 +31,8 @@ class ResultRow:
     inputs: str
     """gaussian or latents."""
     w2_squared: float
-    """Squared W2 of the measured student to the surrogate."""
+    """Squared W2 of the measured student to the target: the surrogate, or for denoisers the
+    composite."""
     w2_squared_predicted: float
     """The same in closed form, with the expected shrinkage."""
     w2_squared_expected: float
@@ -47,13 +48,13 @@ class ResultRow:
     w2_squared_to_data: float
     """Squared W2 of the measured student to sqrt(lambda), the scale of the data."""
     pixel_l2: float
-    """Distance to the surrogate's image, mean over images."""
+    """Distance to the target's image, mean over images."""
     pixel_l2_low: float
     """Lower end of the 95 % bootstrap interval of that mean, over the shared noise."""
     pixel_l2_high: float
     """Upper end of the interval."""
     ssim: float
-    """Similarity to the surrogate's image, mean over images."""
+    """Similarity to the target's image, mean over images."""
     merges: int
     """Merges of the coordinate that makes most."""
     rounds: int
@@ -81,11 +82,11 @@ def tabulate(comparison: Comparison, num_images: int, seed: int) -> list[ResultR
     def decode(operator: np.ndarray) -> Tensor:
         return decode_operator(comparison.model, operator, comparison.mean, z_T)
 
-    surrogate = decode(comparison.problem.surrogate)
+    target = decode(comparison.problem.target)
     likenesses: dict[int, Likeness] = {}  # cases of one job share their students
     for students in comparison.students.values():
         if id(students) not in likenesses:
-            likenesses[id(students)] = likeness(decode(students.operator), surrogate)
+            likenesses[id(students)] = likeness(decode(students.operator), target)
     return [
         _row(comparison, case, students, likenesses[id(students)])
         for case, students in comparison.students.items()
@@ -107,8 +108,8 @@ def _row(comparison: Comparison, case: Case, students: Students, images: Likenes
         seed=case.seed,
         engine=students.engine,
         inputs=comparison.inputs,
-        w2_squared=distance(problem.surrogate),
-        w2_squared_predicted=float(w2_squared(students.predicted, problem.surrogate)),
+        w2_squared=distance(problem.target),
+        w2_squared_predicted=float(w2_squared(students.predicted, problem.target)),
         w2_squared_expected=float(students.w2_squared_runs.mean()),
         w2_squared_spread=float(students.w2_squared_runs.std(ddof=1)),
         largest_deviation=float(np.abs(deviations).max()),

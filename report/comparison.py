@@ -23,13 +23,23 @@ from report.verdict import (
 )
 
 TITLE = "Strategy comparison"
-CLAIM = "[OM] reports that sequential BOOT is the lowest of its four strategies at every stage."
-DEFINITIONS = (
-    "The composite is the product of all teacher steps: what the teacher itself does. The "
-    "surrogate is the composite without those steps that contract a dimension whose variance "
-    "exceeds 1; all students are compared with it. W2² is the squared 2-Wasserstein distance "
-    "between a student's and the surrogate's outputs in latent space. Pixel L2 is the distance "
-    "between their decoded faces of the same noise, averaged over faces."
+CLAIM = (
+    "[OM] reports, for operators, that sequential BOOT is the lowest of its four strategies at "
+    "every stage."
+)
+COMPOSITE = "The composite is the product of all teacher steps: what the teacher itself does. "
+SURROGATE = (
+    "The surrogate is the composite without those steps that contract a dimension whose variance "
+    "exceeds 1; all students are compared with it. "
+)
+DENOISERS = (
+    "Students are denoisers: they estimate x_0 and jump by the DDIM formula. All are compared with "
+    "the composite. "
+)
+DISTANCES = (
+    "W2² is the squared 2-Wasserstein distance between a student's and the {target}'s outputs in "
+    "latent space. Pixel L2 is the distance between their decoded faces of the same noise, "
+    "averaged over faces."
 )
 NOTES = (
     "A stage is a training length. Equal training per merge gives every merge the same number of "
@@ -47,8 +57,8 @@ NOTES = (
     "Strategies tie if they differ by no more than rounding explains. In pixel L2 that is "
     f"{PIXEL_ROUNDING:g}. In W2² it is the effect of an error of {OPERATOR_ROUNDING:g} in every "
     f"operator, or of {STUDENT_ROUNDING:g} with the engine sgd, whose students are float32.",
-    "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. SSIM, too, compares with "
-    "the surrogate's faces.",
+    "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. SSIM compares the same "
+    "faces.",
     "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
     "on the same batches. Strategies with equal plans and steps share one training.",
     "[OM] is W. Gao and M. Li, Toward Theoretical Insights into Diffusion Trajectory Distillation "
@@ -90,7 +100,7 @@ def write_report(
         subtitle=_subtitle(comparison, rows),
         recommendation=advice,
         claim=claim,
-        definitions=DEFINITIONS,
+        definitions=_definitions(comparison),
         overviews=overviews,
         changes_heading="What equal total training changes",
         changes=budget_sentences(mean_rows, num_steps),
@@ -108,13 +118,20 @@ def write_report(
     return "\n\n".join([*terminal, advice]), files
 
 
+def _definitions(comparison: Comparison) -> str:
+    students = comparison.problem.parametrisation
+    kind = SURROGATE if students.kind == "operator" else DENOISERS
+    return COMPOSITE + kind + DISTANCES.format(target=students.target)
+
+
 def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
     kinds = {"gaussian": "Gaussians of the latents' variances", "latents": "real latents, noised"}
     engines = " and ".join(sorted({row.engine for row in rows}))
     seeds = len({row.seed for row in rows})
     return (
         f"T = {comparison.problem.schedule.num_steps} teacher steps, "
-        f"{len(comparison.mean)} latent dimensions; inputs: {kinds[comparison.inputs]}; "
+        f"{len(comparison.mean)} latent dimensions; students: "
+        f"{comparison.problem.parametrisation.text}; inputs: {kinds[comparison.inputs]}; "
         f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} per row."
     )
 

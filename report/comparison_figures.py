@@ -11,6 +11,7 @@ from distill.comparison import Comparison
 from distill.results import ResultRow
 from planner.budget import Stage
 from planner.plan_set import PER_DIMENSION
+from planner.problem import Problem
 from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.decode_grids import draw_grids
@@ -29,6 +30,7 @@ def draw_figures(
 ) -> list[Section]:
     """Draw all figures, in the order of the page."""
     problem = comparison.problem
+    target = problem.parametrisation.target
     num_steps = problem.schedule.num_steps
     first: dict[str, Stage] = {}
     for stage in comparison.plans:
@@ -37,7 +39,7 @@ def draw_figures(
 
     curves = Picture(
         folder / "error_curves.png",
-        "W2² over gradient steps, to the surrogate (top) and to the composite (bottom). Points are "
+        f"W2² over gradient steps, {_panels_of(problem)}. Points are "
         "measured values, solid lines are the closed form. Dotted lines join the points of planned "
         "strategies, whose plan differs between stages. Values below 1e-12 are drawn at 1e-12.",
         "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(rows, num_steps),
@@ -89,9 +91,10 @@ def draw_figures(
         Picture(
             grid.path,
             f"{stage_label(stage, num_steps).capitalize()}: every column has the same noise. Left: "
-            "the faces of each strategy. Right: their difference to the surrogate's faces.",
+            "the faces of each strategy. Right: their difference to "
+            f"the {target}'s faces.",
             f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
-            f"difference to the surrogate's faces; mean pixel L2: {_pixels(rows, stage)}",
+            f"difference to the {target}'s faces; mean pixel L2: {_pixels(rows, stage)}",
             is_photo=True,
         )
         for stage, grid in drawn.items()
@@ -102,6 +105,12 @@ def draw_figures(
         Section("Latent spectrum", [latents]),
         Section("Decoded faces", grids),
     ]
+
+
+def _panels_of(problem: Problem) -> str:
+    if problem.parametrisation.target == "composite":
+        return "to the composite"
+    return "to the surrogate (top) and to the composite (bottom)"
 
 
 def _best_of_stages(rows: Sequence[ResultRow], num_steps: int) -> str:

@@ -18,11 +18,15 @@ from report.synthetic import draw_errors_of, draw_legend, finish_log_axis
 SMALLEST_DRAWN = 1e-9  # smaller errors are drawn here; log axes have no 0
 
 
-def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
-    """Write the study's table, figure and summary into the run folder ``out``."""
+def report_convergence(out: Path, rows: Sequence[ConvergenceRow], target: str) -> None:
+    """Write the study's table, figure and summary into the run folder ``out``.
+
+    Args:
+        target: Name of what students are compared with.
+    """
     write_rows(out / RESULTS, rows, ConvergenceRow)
     figure = out / FIGURES / "convergence.png"
-    draw_convergence(figure, rows)
+    draw_convergence(figure, rows, target)
     most = max(row.steps_per_merge for row in rows if row.budget == "per_merge")
     last = [row for row in rows if row.budget == "per_merge" and row.gradient_steps == most]
     variances = list(dict.fromkeys(row.variance for row in last))
@@ -33,11 +37,11 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow]) -> None:
     ]
     table = markdown_table(["strategy", *(f"λ = {variance:g}" for variance in variances)], lines)
     length = f"{most:,} gradient steps per merge"
-    text = f"Mean of a - S, student's operator minus surrogate, after {length}:\n\n{table}"
+    text = f"Mean of the student's operator minus the {target}, after {length}:\n\n{table}"
     write_summary(out, "Error against training", text, [figure], [out / RESULTS])
 
 
-def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
+def draw_convergence(path: Path, rows: Sequence[ConvergenceRow], target: str) -> None:
     """Draw |a - S| over gradient steps: one row of panels per budget, one column per variance.
 
     Lines are predictions, points are measured means with the standard deviation over trials.
@@ -53,7 +57,7 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow]) -> None:
                 here = [row for row in rows if (row.budget, row.variance) == (budget, variance)]
                 _draw_panel(panel, here)
                 panel.set_xlabel(AXIS_LABELS[budget])
-            line[0].set_ylabel("|error to surrogate|")
+            line[0].set_ylabel(f"|error to {target}|")
         for variance, panel in zip(variances, panels[0], strict=True):
             panel.set_title(f"λ = {variance:g}")
         draw_legend(figure, panels[0, 0])

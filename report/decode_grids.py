@@ -23,7 +23,7 @@ class Grid:
     """One picture, and what it shows in numbers."""
 
     path: Path
-    distances: dict[str, Tensor]  # strategy -> pixel L2 to the surrogate's faces, (columns,)
+    distances: dict[str, Tensor]  # strategy -> pixel L2 to the target's faces, (columns,)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FaceRow:
     steps_per_merge: int = field(metadata=RECORDED_STEPS)
     strategy: str
     face: int  # the face's number in the noise bank
-    pixel_l2: float  # distance to the surrogate's face
+    pixel_l2: float  # distance to the target's face
 
 
 def decode_grids(config: DecodeConfig) -> None:
@@ -78,7 +78,7 @@ def draw_grids(
     """
     z_T = noise_bank(seed, first, columns, len(comparison.mean))
     model, mean, problem = comparison.model, comparison.mean, comparison.problem
-    surrogate = decode_operator(model, problem.surrogate, mean, z_T)
+    target = decode_operator(model, problem.target, mean, z_T)
     num_steps = problem.schedule.num_steps
     batches = next(iter(comparison.students)).seed
     grids = {}
@@ -87,9 +87,9 @@ def draw_grids(
             strategy: decode_operator(model, students.operator, mean, z_T)
             for strategy, students in comparison.of_stage(stage, batches).items()
         }
-        distances = {name: pixel_l2(images, surrogate) for name, images in decoded.items()}
+        distances = {name: pixel_l2(images, target) for name, images in decoded.items()}
         path = folder / f"faces_{stage_in_file_name(stage, num_steps)}.png"
         title = f"One-step students, T = {num_steps}, {stage_label(stage, num_steps)}"
-        draw_faces(path, surrogate, decoded, distances, title, "surrogate")
+        draw_faces(path, target, decoded, distances, title, problem.parametrisation.target)
         grids[stage] = Grid(path, distances)
     return grids

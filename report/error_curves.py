@@ -13,17 +13,14 @@ from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
 from distill.results import ResultRow
 from planner.budget import BudgetKind, Stage
+from planner.plan import Plan
 from planner.problem import Problem
 from planner.strategies import CANONICAL
-from planner.value import plan_operator, w2_squared
+from planner.value import w2_squared
 from report.style import AXIS_LABELS, COLOURS, MARKERS, STYLE, label, save_figure
 
 Array = NDArray[np.float64]
 SMALLEST_DRAWN = 1e-12
-TARGET_NAMES = {
-    "w2_squared": "surrogate",
-    "w2_squared_to_composite": "composite",
-}
 POINTS = 120  # per predicted curve
 
 
@@ -38,10 +35,14 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
         rows: One row per strategy, budget and stage.
     """
     composite = problem.operators.prod(axis=0)
-    targets = {"w2_squared": problem.surrogate, "w2_squared_to_composite": composite}
+    names = {"w2_squared": problem.parametrisation.target}
+    targets = {"w2_squared": problem.target}
+    if problem.parametrisation.target != "composite":
+        names["w2_squared_to_composite"] = "composite"
+        targets["w2_squared_to_composite"] = composite
     budgets = list(dict.fromkeys(row.budget for row in rows))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + 3.6 * len(budgets), 5.6))
+        figure = Figure(figsize=(0.6 + 3.6 * len(budgets), 0.6 + 2.5 * len(targets)))
         panels = figure.subplots(
             len(targets), len(budgets), squeeze=False, sharex="col", sharey="row"
         )
@@ -51,13 +52,13 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
                 _draw_panel(panel, here, measure, target, problem, lr)
             measured = [max(getattr(row, measure), SMALLEST_DRAWN) for row in rows]
             line[0].set_ylim(min(measured) / 4, 4 * max(measured))
-            line[0].set_ylabel(f"$W_2^2$ to the {TARGET_NAMES[measure]}")
+            line[0].set_ylabel(f"$W_2^2$ to the {names[measure]}")
         for panel, budget in zip(panels[0], budgets, strict=True):
             panel.set_title(
                 "same steps per merge" if budget == "per_merge" else "same steps in total"
             )
-        floor = float(w2_squared(composite, problem.surrogate))
-        if floor > SMALLEST_DRAWN:  # 0 where no variance exceeds 1
+        floor = float(w2_squared(composite, problem.target))
+        if floor > SMALLEST_DRAWN:  # 0 for denoisers, and where no variance exceeds 1
             _mark_composite(panels[0], floor)
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
@@ -133,6 +134,9 @@ def _predicted(
     """W2**2 of a canonical strategy to ``target`` in closed form, (n,) -> (n,)."""
     plan = CANONICAL[name](problem.schedule.num_steps)
     steps = np.array([steps_per_merge([plan], Stage(budget, int(n)))[0] for n in lengths])
-    shrinkage = sgd_shrinkage(problem.second_moments[:, None, :], lr, steps[:, None])  # (T, n, d)
-    operators = problem.operators[:, None, :]
-    return w2_squared(plan_operator(plan, operators, shrinkage), target)
+
+    def shrinkage_of(jump: Plan) -> Array:  # (n, d)
+        weight = problem.weights[jump.start, jump.stop]
+        return sgd_shrinkage(weight * problem.second_moments[jump.start - 1], lr, steps[:, None])
+
+    return w2_squared(problem.operator_of(plan, shrinkage_of), target)

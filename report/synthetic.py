@@ -86,12 +86,14 @@ def draw_legend(figure: Figure, panel: Axes) -> None:
 
 PANEL_COLUMNS = 3
 TOLERATED = 5.0  # standard errors
-NOTE = (
-    "Mean ± standard deviation over trials of a - S, the student's operator minus the surrogate. "
-    "The surrogate is the product of all teacher steps without those that contract where λ > 1. "
-    "The lowest |mean| of each line is bold. Just above λ = 1 the surrogate jumps, so all "
-    "strategies share its offset there."
-)
+NOTES = {
+    "surrogate": "Mean ± standard deviation over trials of a - S, the student's operator minus the "
+    "surrogate. The surrogate is the product of all teacher steps without those that contract "
+    "where λ > 1. The lowest |mean| of each line is bold. Just above λ = 1 the surrogate jumps, so all "
+    "strategies share its offset there.",
+    "composite": "Mean ± standard deviation over trials of the student's operator minus the "
+    "composite, the product of all teacher steps. The lowest |mean| of each line is bold.",
+}
 
 
 def table(rows: Sequence[SyntheticRow]) -> str:
@@ -157,7 +159,7 @@ def published_verdict(cells: Sequence[ComparedCell]) -> str:
     )
 
 
-def draw_errors(path: Path, rows: Sequence[SyntheticRow]) -> None:
+def draw_errors(path: Path, rows: Sequence[SyntheticRow], target: str) -> None:
     """Draw |a - S| over T, one panel per variance, and below them the deviation of every cell.
 
     Error bars of measured means are standard deviations over trials. Lines are predictions.
@@ -175,7 +177,7 @@ def draw_errors(path: Path, rows: Sequence[SyntheticRow]) -> None:
             _draw_variance(panel, [row for row in rows if row.variance == variance])
             panel.set_title(f"λ = {variance:g}")
             if i % columns == 0:
-                panel.set_ylabel("|error to surrogate|")
+                panel.set_ylabel(f"|error to {target}|")
             if i + columns >= len(variances):
                 panel.set_xlabel("teacher steps T")
         _draw_deviations(figure.add_subplot(grid[depth, :]), rows)
@@ -222,16 +224,16 @@ def _draw_deviations(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
 
 
 def report_tables(
-    out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell]
+    out: Path, rows: Sequence[SyntheticRow], compared: Sequence[ComparedCell], target: str
 ) -> None:
     """Write ``results.csv``, the figure, the summary and, if compared, ``comparison.csv``."""
     files = [out / RESULTS]
     write_rows(files[0], rows, SyntheticRow)
-    parts = [NOTE, table(rows)]
+    parts = [NOTES[target], table(rows)]
     if compared:
         files.append(out / "comparison.csv")
         write_rows(files[-1], compared, ComparedCell)
         parts += [published_table(compared), published_verdict(compared)]
     figure = out / FIGURES / "errors.png"
-    draw_errors(figure, rows)
-    write_summary(out, "Signed error to the surrogate", "\n\n".join(parts), [figure], files)
+    draw_errors(figure, rows, target)
+    write_summary(out, f"Signed error to the {target}", "\n\n".join(parts), [figure], files)

@@ -16,7 +16,8 @@ def run(config: SimulateConfig) -> None:
 
     published = published_cells_of(config)
     rows = simulate_students(config)
-    report_tables(config.out, rows, compare_with_published(rows, published))
+    compared = compare_with_published(rows, published)
+    report_tables(config.out, rows, compared, config.students.target)
 
 
 if __name__ == "__main__":

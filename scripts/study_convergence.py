@@ -13,7 +13,7 @@ def run(config: ConvergenceConfig) -> None:
     from distill.study_convergence import study_convergence
     from report.convergence import report_convergence
 
-    report_convergence(config.out, study_convergence(config))
+    report_convergence(config.out, study_convergence(config), config.students.target)
 
 
 if __name__ == "__main__":
