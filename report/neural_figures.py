@@ -15,7 +15,7 @@ from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, Stage, s
 from neural.student_plans import ComputeBudget
 from report.faces import draw_faces
 from report.page import Picture, Section
-from report.style import COLOURS, MARKERS, STYLE, label, save_figure
+from report.style import COLOURS, LABELS, MARKERS, STYLE, label, save_figure
 from sampling.sample_faces import decode
 
 BUDGET_NAMES: dict[ComputeBudget, str] = {
@@ -142,7 +142,9 @@ def _draw_lines(panel: Axes, rows: Sequence[NeuralRow], x: str) -> None:
 
 
 def _finish(figure: Figure, labelled: Axes, path: Path) -> None:
-    handles, names = labelled.get_legend_handles_labels()
+    found = dict(zip(*reversed(labelled.get_legend_handles_labels()), strict=True))
+    names = [name for key in LABELS if (name := label(key)) in found]
+    handles = [found[name] for name in names]  # in one order, whatever is drawn as a line
     columns = min(len(names), max(1, int(figure.get_figwidth() / 1.7)))
     figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
     save_figure(figure, path)
@@ -155,7 +157,12 @@ def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
     """
     config = comparison.setting.config
     budget, steps = config.budgets[0], min(config.steps_per_merge)
-    strategies = list(dict.fromkeys(row.strategy for row in comparison.rows))
+    drawn = [
+        row
+        for row in comparison.rows
+        if (row.budget, row.steps_per_merge) == (budget, steps) and not row.same_as
+    ]
+    strategies = list(dict.fromkeys(row.strategy for row in drawn))
     with matplotlib.rc_context(STYLE):
         depth = len(config.student_steps)
         figure, panels = _panels(depth, len(strategies), alike=True)

@@ -89,8 +89,8 @@ TOLERATED = 5.0  # standard errors
 NOTES = {
     "surrogate": "Mean ± standard deviation over trials of a - S, the student's operator minus the "
     "surrogate. The surrogate is the product of all teacher steps without those that contract "
-    "where λ > 1. The lowest |mean| of each line is bold. Just above λ = 1 the surrogate jumps, so all "
-    "strategies share its offset there.",
+    "where λ > 1. The lowest |mean| of each line is bold. Just above λ = 1 the surrogate jumps, so "
+    "all strategies share its offset there.",
     "composite": "Mean ± standard deviation over trials of the student's operator minus the "
     "composite, the product of all teacher steps. The lowest |mean| of each line is bold.",
 }

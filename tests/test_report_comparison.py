@@ -135,6 +135,7 @@ def test_all_text_is_escaped(tmp_path):
         claim=[evil],
         definitions=evil,
         overviews=[(evil, table)],
+        changes_heading=evil,
         changes=[evil],
         notes=[evil],
         sections=[Section(evil, [Picture(tmp_path / "a.png", evil, evil)])],
