@@ -126,7 +126,7 @@ def start(name: str, args: list[str], log: Path, limits: Limits) -> BaseProcess:
     """Start a command whose stdout and stderr go to the folder ``log``."""
     log.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
+    context.set_forkserver_preload(["tests.warm", __name__])
     process = context.Process(target=_enter, args=(name, args, log, limits))
     process.start()
     return process
