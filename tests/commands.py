@@ -23,6 +23,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from diffusion.schedule import cosine_schedule
+from scripts import interrupts
 from tests.conftest import draw_image
 
 NUM_IMAGES = 40
@@ -139,6 +140,8 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     sys.modules.pop(f"scripts.{name}")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     status: int = 0
+    # As in a process that imports the commands first; tests.conftest has set Python's handler.
+    signal.signal(signal.SIGINT, interrupts._leave)
     try:
         (log / STARTED).touch()
         if limits.file_bytes is not None:
@@ -152,6 +155,7 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command is over; what follows is ours
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     (log / "out").write_text(out.getvalue(), encoding="utf-8")
     (log / "err").write_text(err.getvalue(), encoding="utf-8")
