@@ -23,6 +23,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from diffusion.schedule import cosine_schedule
+from scripts import interrupts
 from tests.conftest import draw_image
 
 NUM_IMAGES = 40
@@ -132,7 +133,7 @@ def start(name: str, args: list[str], log: Path, limits: Limits) -> BaseProcess:
     """Start a command whose stdout and stderr go to the folder ``log``."""
     log.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
+    context.set_forkserver_preload(["tests.warm", __name__])
     process = context.Process(target=_enter, args=(name, args, log, limits))
     process.start()
     return process
@@ -145,6 +146,8 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     sys.modules.pop(f"scripts.{name}")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     status: int = 0
+    # As in a process that imports the commands first; tests.conftest has set Python's handler.
+    signal.signal(signal.SIGINT, interrupts._leave)
     try:
         (log / STARTED).touch()
         if limits.file_bytes is not None:
@@ -158,6 +161,7 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command is over; what follows is ours
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     (log / "out").write_text(out.getvalue(), encoding="utf-8")
     (log / "err").write_text(err.getvalue(), encoding="utf-8")

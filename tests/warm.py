@@ -1,11 +1,17 @@
 """Imported once by the server that the commands of the robustness sweep are forked from."""
 
+import gc
 import importlib
+import io
 import os
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # threads do not survive a fork
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
 
 import report.faces
 import report.plot_theory
@@ -13,6 +19,7 @@ import report.sampler_theory
 import report.style
 import report.theory_figures
 import sampling.compare_samplers
+from planner.fronts import undominated
 from scripts.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -32,3 +39,16 @@ report.theory_figures.TRAIN_TIMES = report.theory_figures.TRAIN_TIMES[::10]
 report.sampler_theory.ORDER_STEPS = report.sampler_theory.ORDER_STEPS[:4]
 report.sampler_theory.MARGINAL_STEPS = report.sampler_theory.MARGINAL_STEPS[:4]
 sampling.compare_samplers.MARGIN_COUNT = 100
+
+# numba's compiler (a second for each process) and the fonts and the parser of formulas load with
+# their first use. Parallel kernels, and gradients, would start threads here: they wait.
+undominated(np.ones(1))((1, 1), np.ones((1, 1)))
+with matplotlib.rc_context(report.style.STYLE):
+    figure = Figure(layout="constrained")
+    figure.subplots().set_title("$\\lambda_0^2$")
+    for kind in ("png", "svg"):
+        figure.savefig(io.BytesIO(), format=kind)
+
+# Garbage collection in a forked process would touch, and so copy, every page of what is here.
+gc.collect()
+gc.freeze()
