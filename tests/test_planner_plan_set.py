@@ -133,7 +133,7 @@ def test_plans_of_several_steps_are_refused_where_students_of_one_are_trained(tm
     path = tmp_path / "plans_K2.json"
     path.write_text(json.dumps(written(student_steps=2)))
     with pytest.raises(ValueError, match=r"of 2 steps, .* of one; give .* --student-steps 1"):
-        read_plans_for(path, (4, 2))
+        read_plans_for(path, make_problem(cosine_schedule(4), np.ones(2)))
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_all_text_is_escaped(tmp_path):
     write_page(tmp_path / "page.html", page)
     read = Tags((tmp_path / "page.html").read_text())
     assert "script" not in {tag for tag, _ in read.tags}
-    assert read.text.count(evil) == 19
+    assert read.text.count(evil) == 20
     assert [attributes["alt"] for tag, attributes in read.tags if tag == "img"] == [evil]
 
 
