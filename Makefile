@@ -18,7 +18,7 @@ check: $(INSTALLED)
 
 # One worker process per core, one thread per worker; a file's tests share their inputs.
 test: check
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv

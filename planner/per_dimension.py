@@ -27,7 +27,7 @@ def per_dimension_plans(
     """The optimal plan of every coordinate by itself, d of them.
 
     Args:
-        nary: Also try merges of more than two merged blocks (SPEC 4), which Algorithm 1 does not.
+        nary: Also try merges of more than two merged blocks, which [OM] Algorithm 1 does not.
         full_search: Search even where ``settled_by_theory`` knows the answer in O(T).
     """
     settled = settled_by_theory(problem)
@@ -63,7 +63,7 @@ def optimal_values(
     """The operators that the optimal plans leave, (d,), without the plans.
 
     Args:
-        nary: Also try merges of more than two merged blocks (SPEC 4), which Algorithm 1 does not.
+        nary: Also try merges of more than two merged blocks, which [OM] Algorithm 1 does not.
         num_operators: K, the number of operators that the student keeps.
         full_search: Search even where ``settled_by_theory`` knows the answer in O(T).
 

@@ -19,6 +19,11 @@ from vae.model import LATENT_DIM, VAE
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the robustness sweep: it is the longest file, and one worker runs it alone."""
+    items.sort(key=lambda item: item.path.name != "test_robustness.py")
+
+
 def draw_image(seed: int, size: tuple[int, int] = (178, 218)) -> Image.Image:
     """A smooth picture unlike any other seed's."""
     rng = np.random.default_rng(seed)
