@@ -15,16 +15,10 @@ from torch import Tensor, nn
 
 from diffusion.schedule import NoiseSchedule
 from neural.networks import X0Network
+from planner.parametrisation import ddim_coefficients
 
 Parametrisation = Literal["denoiser", "operator"]
 Loss = Literal["x_0", "z"]
-
-
-def jump_coefficients(schedule: NoiseSchedule, start: int, stop: int) -> tuple[float, float]:
-    """(r, k) of the DDIM jump x_start -> x_stop = r x_start + k xhat."""
-    alpha, sigma = schedule.alpha, schedule.sigma
-    ratio = float(sigma[stop] / sigma[start])
-    return ratio, float(alpha[stop] - ratio * alpha[start])
 
 
 class Jump(nn.Module):
@@ -50,7 +44,8 @@ class DenoiserJump(Jump):
     def __init__(self, network: X0Network, schedule: NoiseSchedule, start: int, stop: int) -> None:
         super().__init__(schedule, start, stop)
         self.network = network
-        self.ratio, self.factor = jump_coefficients(schedule, start, stop)
+        ratio, factor = ddim_coefficients(schedule)
+        self.ratio, self.factor = float(ratio[start, stop]), float(factor[start, stop])
 
     def forward(self, x_start: Tensor) -> Tensor:
         """(S, B, d) -> (S, B, d)."""
