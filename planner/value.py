@@ -28,24 +28,9 @@ def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
     Returns:
         The operator, (..., d).
     """
-    return merged_operator(plan, operators, lambda jump: shrinkage[jump.start - 1])
-
-
-def merged_operator(
-    plan: Plan, operators: Array, shrinkage_of: Callable[[Plan], Array | float]
-) -> Array:
-    """``plan_operator`` where merges that start at the same time may differ in shrinkage.
-
-    Args:
-        operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.
-        shrinkage_of: merge -> its g, (..., d); called once per merge.
-
-    Returns:
-        The operator, (..., d).
-    """
 
     def train(jump: Plan, first: Array, product: Array) -> Array:
-        g = shrinkage_of(jump)
+        g: Array = shrinkage[jump.start - 1]
         return (1.0 - g) * product + g * first
 
     return trained_operator(plan, operators, train)
