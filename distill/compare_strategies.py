@@ -63,7 +63,8 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     fingerprints = {"vae": latents.vae_sha256, "latents": sha256(latents_file)}
     given = None
     if config.plan is not None:
-        given = read_plans_for(config.plan, problem)
+        (student_steps,) = config.student_steps
+        given = read_plans_for(config.plan, problem, student_steps=student_steps)
         fingerprints["plan"] = sha256(config.plan)
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
 
@@ -99,7 +100,7 @@ def compare_strategies(config: CompareConfig) -> Comparison:
 def plan_stages(
     config: CompareConfig, problem: Problem, given: PlanSet | None
 ) -> dict[Stage, PlanSet]:
-    """The plans of every stage, budget by budget, each kept in the run folder.
+    """The plans of every stage, K by K and budget by budget, each kept in the run folder.
 
     Args:
         given: Plans to take at every stage instead of planning.
@@ -107,13 +108,18 @@ def plan_stages(
     Raises:
         ValueError, OSError: plans that an earlier run kept are damaged, or cannot be read.
     """
-    stages = [Stage(budget, steps) for budget in config.budgets for steps in config.steps_per_merge]
+    stages = [
+        Stage(budget, steps, student_steps)
+        for student_steps in config.student_steps
+        for budget in config.budgets
+        for steps in config.steps_per_merge
+    ]
     plans = {}
     with tqdm(stages, desc="plan", unit="stage") as bar:
         for stage in bar:
             path = plans_path(config.out, stage)
             if path.exists():
-                plans[stage] = load_plans(path, problem)
+                plans[stage] = load_plans(path, problem, stage.student_steps)
                 continue
             lines: list[str] = []
             plans[stage] = given or plan_stage(stage, problem, config.lr, lines.append)

@@ -32,7 +32,13 @@ from experiment.tensors import (
 from experiment.write import as_recorded, sha256, write_text
 from planner.budget import Stage, budget_kind
 from planner.parametrisation import Parametrisation
-from planner.plan_set import PlanSet, read_plans_for, refuse_unsafe_name, to_json
+from planner.plan_set import (
+    PlanSet,
+    read_plans_for,
+    read_student_steps,
+    refuse_unsafe_name,
+    to_json,
+)
 from planner.problem import Problem, make_problem
 from vae.checkpoint import load_vae, weights_path
 from vae.latents import Latents
@@ -90,14 +96,17 @@ def save_plans(path: Path, plan_set: PlanSet) -> None:
     write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
 
 
-def load_plans(path: Path, problem: Problem) -> PlanSet:
+def load_plans(path: Path, problem: Problem, student_steps: int) -> PlanSet:
     """Read the plans of a stage, which must be for the students and the shape of ``problem``.
+
+    Args:
+        student_steps: K, the steps that the students must have.
 
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or for another
             problem.
     """
-    return read_plans_for(path, problem, REMOVE)
+    return read_plans_for(path, problem, REMOVE, student_steps)
 
 
 def students_path(run: Path, job_name: str) -> Path:
@@ -175,6 +184,7 @@ def save_index(run: Path, latents: Latents, jobs: Mapping[Case, str]) -> None:
             "seed": case.seed,
             "job": job,
         }
+        | ({"student_steps": case.stage.student_steps} if case.stage.student_steps > 1 else {})
         for case, job in jobs.items()
     ]
     tensors = {"mean": latents.mean, "covariance": latents.covariance}
@@ -208,7 +218,7 @@ def _case(found: object) -> Case:
     budget = budget_kind(field(found, "budget", str))
     return Case(
         strategy=field(found, "strategy", str),
-        stage=Stage(budget, integer(found, "epochs", least=1)),
+        stage=Stage(budget, integer(found, "epochs", least=1), read_student_steps(found)),
         seed=integer(found, "seed"),
     )
 
@@ -247,7 +257,9 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         cosine_schedule(num_steps), index.covariance.diagonal().numpy(), parametrisation
     )
     stages = dict.fromkeys(case.stage for case in index.jobs)
-    plans = {stage: load_plans(plans_path(run, stage), problem) for stage in stages}
+    plans = {
+        stage: load_plans(plans_path(run, stage), problem, stage.student_steps) for stage in stages
+    }
     for case in index.jobs:
         if case.strategy not in plans[case.stage].strategies:
             raise ValueError(f"{path}: no plan of {case.strategy} is kept; {RUN_AGAIN}")

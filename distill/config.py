@@ -94,6 +94,8 @@ class CompareConfig(StudentConfig):
     budgets: tuple[BudgetKind, ...] = BUDGETS
     """per_merge trains every merge equally long, as the paper does; total trains every plan
     equally long."""
+    student_steps: tuple[int, ...] = field(default=(1,), metadata=ADDED_LATER)
+    """Steps K of the student. Each is distilled from an equal share of the teacher's steps."""
     engine: Literal["auto"] | Engine = field(default="auto", metadata=RECORDED_ENGINE)
     """sgd takes every gradient step; closed_form computes what gradient steps on the same batches
     lead to; auto is sgd on CUDA and closed_form on the CPU."""
@@ -124,11 +126,16 @@ class CompareConfig(StudentConfig):
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "num_steps", "batch_size", "lr", "num_images", "num_seeds")
-        refuse_repeats(self, "steps_per_merge", "budgets")
-        refuse_below(self, 1, "steps_per_merge")
+        refuse_repeats(self, "steps_per_merge", "budgets", "student_steps")
+        refuse_below(self, 1, "steps_per_merge", "student_steps")
         refuse_above(self, MOST_STEPS, "steps_per_merge")
+        refuse_above(self, self.num_steps, "student_steps")
         refuse_bad_seeds(self, "seed")
         refuse_below(self, 1, "workers")
+        if self.plan is not None and len(self.student_steps) > 1:
+            raise ValueError(
+                f"--plan is for one number of student steps, not for {self.student_steps}"
+            )
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
         _ = self.students  # refuses flags that do not go together

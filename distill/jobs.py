@@ -61,23 +61,33 @@ def plan_stage(
     Args:
         log: Called with one line per decision of the planner; see ``plan_every_strategy``.
     """
-    budget, steps = stage
-    if budget == "total":
+    steps = stage.steps_per_merge
+    if stage.budget == "total":
         steps *= max(1, problem.num_steps - 1)
-    time = Budget(train_time(lr, steps), budget)
-    return plan_every_strategy(problem, time, partial(decay_rates, lr=lr), log=log)
+    time = Budget(train_time(lr, steps), stage.budget)
+    decay = partial(decay_rates, lr=lr)
+    return plan_every_strategy(problem, time, decay, log=log, student_steps=stage.student_steps)
 
 
 def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> NDArray[np.int64]:
-    """Gradient steps that each merge of each coordinate's plan takes at a stage, (d,).
+    """Gradient steps that each merge of each coordinate takes at a stage, (d,).
 
-    Under ``total`` every coordinate has T - 1 times the stage's steps, which the merges of its plan
-    share evenly. The remainder of the division, less than one step per merge, is not used.
+    Under ``total`` every coordinate has T - 1 times the stage's steps, which the merges of all its
+    plans share evenly. The remainder of the division, less than one step per merge, is not used.
+
+    Args:
+        plans: One per step of the student and coordinate, K d of them; see ``StrategyPlans``.
     """
+    counts = _merges_of_coordinates(plans, stage.student_steps)
     if stage.budget == "per_merge":
-        return np.full(len(plans), stage.steps_per_merge)
+        return np.full(len(counts), stage.steps_per_merge)
     total = max(1, plans[0].start - 1) * stage.steps_per_merge
-    return np.array([total // max(1, count) for count in map_distinct(num_merges, plans)])
+    return total // np.maximum(1, counts)
+
+
+def _merges_of_coordinates(plans: Sequence[Plan], student_steps: int) -> NDArray[np.int64]:
+    """Merges that each coordinate makes over the K steps of its student, (d,)."""
+    return np.reshape(map_distinct(num_merges, plans), (student_steps, -1)).sum(axis=0)
 
 
 @dataclass(frozen=True)
@@ -96,33 +106,36 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training: a plan for each coordinate, and how long its merges train."""
+    """One training: the plans of each coordinate, and how long its merges train."""
 
     name: str
     """Name of the first case that needs the job."""
     plans: Plans
-    """One plan per coordinate."""
+    """One plan per step of the student and coordinate, K d of them; see ``StrategyPlans``."""
     steps_per_merge: NDArray[np.int64]
     """Gradient steps of each merge of a coordinate, (d,)."""
     seed: int
     """Seed of the batches."""
 
     @property
+    def merges_of_coordinates(self) -> NDArray[np.int64]:
+        """Merges that each coordinate makes, (d,)."""
+        return _merges_of_coordinates(self.plans, len(self.plans) // len(self.steps_per_merge))
+
+    @property
     def num_merges(self) -> int:
-        """Largest number of merges in a coordinate's plan."""
-        return max(map_distinct(num_merges, self.plans))
+        """Largest number of merges that a coordinate makes."""
+        return int(self.merges_of_coordinates.max())
 
     @property
     def num_rounds(self) -> int:
-        """Largest number of rounds in a coordinate's plan. Merges of one round are independent."""
+        """Largest number of rounds in a plan. Merges of one round are independent."""
         return max(len(own) for own in map_distinct(rounds, self.plans))
 
     @property
     def gradient_steps(self) -> int:
         """Gradient steps over all merges of one coordinate, of the coordinate that takes most."""
-        counts = map_distinct(num_merges, self.plans)
-        pairs = zip(counts, self.steps_per_merge.tolist(), strict=True)
-        return max(count * steps for count, steps in pairs)
+        return int((self.merges_of_coordinates * self.steps_per_merge).max())
 
     @cached_property
     def sequential_steps(self) -> int:
@@ -134,7 +147,7 @@ def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) 
     """Every case with the job that it needs, by seed, then in the order of ``plans``.
 
     Args:
-        plans: Stage -> strategy -> one plan per coordinate.
+        plans: Stage -> strategy -> its plans; see ``StrategyPlans``.
     """
     jobs: dict[tuple, Job] = {}
     cases = {}
@@ -143,7 +156,7 @@ def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) 
             for strategy, own in strategies.items():
                 case = Case(strategy, stage, seed)
                 steps = steps_per_merge(own, stage)
-                same_work = (*map_distinct(outline, own), *steps.tolist(), seed)
+                same_work = (*map_distinct(outline, own), *steps.tolist(), len(own), seed)
                 cases[case] = jobs.setdefault(same_work, Job(case.name, own, steps, seed))
     return cases
 
@@ -171,19 +184,19 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Students:
-    """The one-step student that a job ends with, and what such training runs give."""
+    """The student that a job ends with, and what such training runs give."""
 
     engine: Engine = field(metadata=RECORDED_ENGINE)
     merges: int
-    """Largest number of merges in a coordinate's plan."""
+    """Largest number of merges that a coordinate makes."""
     rounds: int
-    """Largest number of rounds in a coordinate's plan. Each round waits for the one before."""
+    """Largest number of rounds in a plan. Each round waits for the one before."""
     gradient_steps: int
     """Largest number of gradient steps over all merges of a coordinate."""
     seconds: float
     """Duration of the training."""
     operator: Array
-    """Measured, (d,)."""
+    """Measured, (d,): the product over the steps of the student."""
     predicted: Array
     """Closed form with the expected shrinkage, (d,)."""
     expected: Array

@@ -110,14 +110,36 @@ def operators_after(
 ) -> Array:
     """Operators that gradient descent ends with, in closed form, (..., d).
 
-    Coordinates that share a plan object are computed together.
+    The operator of a student of K steps is the product over its steps.
 
     Args:
-        plans: One plan for each of the d coordinates.
+        plans: One plan per step of the student and coordinate, K d of them, step by step.
         mean_squares: m_t of the batches, (T, ..., d); row t - 1 belongs to t.
         steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
     """
-    steps = np.broadcast_to(steps_per_merge, len(plans))
+    width = mean_squares.shape[-1]
+    steps = np.broadcast_to(steps_per_merge, width)
+    shares = [plans[first : first + width] for first in range(0, len(plans), width)]
+    operators = [_operators_of_share(problem, own, mean_squares, lr, steps) for own in shares]
+    product: Array = np.prod(operators, axis=0)
+    return product
+
+
+def _operators_of_share(
+    problem: Problem,
+    plans: Sequence[Plan],
+    mean_squares: Array,
+    lr: float,
+    steps: NDArray[np.int64],
+) -> Array:
+    """Operators of one step of the student, (..., d), with one plan per coordinate.
+
+    Coordinates that share a plan object are computed together.
+
+    Args:
+        mean_squares: m_t of the batches, (T, ..., d); row t - 1 belongs to t.
+        steps: Gradient steps of the merges of each coordinate, (d,).
+    """
     operators = np.empty(mean_squares.shape[1:])
     for plan in distinct(plans):
         own = np.array([other is plan for other in plans])
@@ -142,7 +164,7 @@ def simulate_operators(
     """Final operators of training runs on one batch per time, (num_runs, d), with no training.
 
     Args:
-        plans: One plan for each of the d coordinates.
+        plans: One plan per step of the student and coordinate, K d of them, step by step.
         inputs: Gaussian inputs or noised latents; only their moments are used.
         steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
     """

@@ -15,7 +15,7 @@ from distill.config import PlanConfig
 from experiment.flags import refuse_above
 from experiment.folder import open_run
 from experiment.write import sha256, write_json
-from planner.budget import Budget, operator_under
+from planner.budget import Budget, k_suffix, operator_under
 from planner.per_dimension import few_step_plans
 from planner.plan_all import MOST_NUMBERS, plan_every_strategy
 from planner.plan_set import PlanSet, to_json
@@ -38,11 +38,6 @@ class Planned:
 def plans_name(student_steps: int) -> str:
     """Name of the file with the plans of students of K steps."""
     return f"plans{k_suffix(student_steps)}.json"
-
-
-def k_suffix(student_steps: int) -> str:
-    """What names of files say about K: nothing for students of one step."""
-    return "" if student_steps == 1 else f"_K{student_steps}"
 
 
 def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]:

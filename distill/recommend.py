@@ -1,14 +1,15 @@
 """What a comparison advises: which strategy to take, and whether the paper's claim holds.
 
 The claim is that sequential BOOT ends closest to the surrogate of the paper's four strategies.
-Training is random and computers round, so neither question is decided by a difference that small.
+Training is random and computers round, so neither question is decided by a difference that small:
+values tie if they differ by no more than rounding explains (``lowest_of``).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distill.config import RECORDED_STEPS
+from distill.config import RECORDED_STEPS, Engine
 from distill.results import STUDENT_ROUNDING, ResultRow
 from experiment.write import as_recorded, write_json
 from planner.budget import BudgetKind, Stage
@@ -42,11 +43,16 @@ class Recommendation:
     advantage: float | None
     """By which share of it the expected W2 is below that of the next best."""
     all_as_good: bool
+    """Whether all strategies are as good as the best."""
+    equal_within_rounding: bool
+    """Whether no strategy differs from the best by more than rounding explains."""
+    student_steps: int
+    """K, the steps of the student."""
 
     @property
     def stage(self) -> Stage:
-        """Budget and training length."""
-        return Stage(self.budget, self.steps_per_merge)
+        """Budget, training length and K."""
+        return Stage(self.budget, self.steps_per_merge, self.student_steps)
 
     @property
     def expected_w2_squared(self) -> float:
@@ -67,7 +73,10 @@ def recommend(rows: Sequence[ResultRow]) -> Recommendation:
     """
     w2 = {row.strategy: row.w2_squared_expected**0.5 for row in rows}
     least = min(w2.values())
-    good = [row for row in rows if w2[row.strategy] <= (1.0 + AS_GOOD) * least]
+    lowest = lowest_of(rows, "w2_squared_expected")
+    good = [
+        row for row in rows if row.strategy in lowest or w2[row.strategy] <= (1.0 + AS_GOOD) * least
+    ]
     taken = min(good, key=lambda row: (row.merges, w2[row.strategy]))
     others = [row.strategy for row in rows if row is not taken]
     next_best = min(others, key=w2.__getitem__, default=None)
@@ -82,6 +91,8 @@ def recommend(rows: Sequence[ResultRow]) -> Recommendation:
         next_expected_w2=None if next_best is None else w2[next_best],
         advantage=None if next_best is None else _advantage(w2[taken.strategy], w2[next_best]),
         all_as_good=len(good) == len(rows),
+        equal_within_rounding=len(lowest) == len(rows),
+        student_steps=taken.student_steps,
     )
 
 
@@ -132,15 +143,25 @@ def boot_standings(rows: Sequence[ResultRow], measure: str) -> list[Standing]:
 
 
 def _standing(rows: Sequence[ResultRow], measure: str) -> Standing:
-    values = {row.strategy: getattr(row, measure) for row in rows if row.strategy in CANONICAL}
-    best = min((row for row in rows if row.strategy in values), key=lambda r: values[r.strategy])
-    least = values[best.strategy]
-    slack = _w2_slack(best) if measure == "w2_squared" else PIXEL_ROUNDING
-    lowest = tuple(name for name, value in values.items() if value <= least + slack)
-    return Standing(best.stage, lowest, least, values[BOOT])
+    canonical = [row for row in rows if row.strategy in CANONICAL]
+    values = {row.strategy: getattr(row, measure) for row in canonical}
+    lowest = lowest_of(canonical, measure)
+    return Standing(rows[0].stage, lowest, min(values.values()), values[BOOT])
 
 
-def _w2_slack(row: ResultRow) -> float:
+def lowest_of(rows: Sequence[ResultRow], measure: str) -> tuple[str, ...]:
+    """All strategies of a stage that tie with the lowest: rounding explains the difference.
+
+    Args:
+        measure: A field of ``ResultRow`` that is a W2**2, or ``pixel_l2``.
+    """
+    best = min(rows, key=lambda row: float(getattr(row, measure)))
+    least = float(getattr(best, measure))
+    slack = PIXEL_ROUNDING if measure == "pixel_l2" else _w2_slack(least, best.engine)
+    return tuple(row.strategy for row in rows if getattr(row, measure) <= least + slack)
+
+
+def _w2_slack(w2_squared: float, engine: Engine) -> float:
     """How far the rounding e of d operators near 1 may move W2**2: by 2 W2 |e| + |e|**2."""
-    error = (STUDENT_ROUNDING if row.engine == "sgd" else OPERATOR_ROUNDING) * LATENT_DIM**0.5
-    return 2.0 * row.w2_squared**0.5 * error + error**2
+    error = (STUDENT_ROUNDING if engine == "sgd" else OPERATOR_ROUNDING) * LATENT_DIM**0.5
+    return 2.0 * w2_squared**0.5 * error + error**2

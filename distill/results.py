@@ -56,18 +56,20 @@ class ResultRow:
     ssim: float
     """Similarity to the target's image, mean over images."""
     merges: int
-    """Merges of the coordinate that makes most."""
+    """Merges of the coordinate that makes most, over all steps of its student."""
     rounds: int
     """Rounds of merges that wait for each other."""
     gradient_steps: int
     """Gradient steps over all merges, of the coordinate that takes most."""
     seconds: float
     """Duration of the training."""
+    student_steps: int
+    """K, the steps of the student."""
 
     @property
     def stage(self) -> Stage:
-        """Budget and training length."""
-        return Stage(self.budget, self.steps_per_merge)
+        """Budget, training length and K."""
+        return Stage(self.budget, self.steps_per_merge, self.student_steps)
 
 
 def tabulate(comparison: Comparison, num_images: int, seed: int) -> list[ResultRow]:
@@ -124,6 +126,7 @@ def _row(comparison: Comparison, case: Case, students: Students, images: Likenes
         rounds=students.rounds,
         gradient_steps=students.gradient_steps,
         seconds=students.seconds,
+        student_steps=case.stage.student_steps,
     )
 
 

@@ -24,7 +24,8 @@ from planner.problem import Problem
 
 Array = NDArray[np.float64]
 Column = tuple[int, Plan]
-"""A coordinate and a merge that it makes: one scalar student to train."""
+"""A coordinate and a merge that it makes: one scalar student to train. A student of several steps
+is trained as one student per time, because its steps share no time."""
 
 EMBEDDING_DIM = 64
 SQUARED_NORM = EMBEDDING_DIM / 2  # sin**2 + cos**2 = 1 for each of the 32 frequencies
@@ -43,18 +44,18 @@ def train_students(
     on_step: Callable[[], object] = lambda: None,
     dtype: torch.dtype = torch.float32,
 ) -> Array:
-    """Execute one plan per coordinate by real gradient steps, all coordinates at once.
+    """Execute the plans of every coordinate by real gradient steps, all coordinates at once.
 
     Args:
-        plans: One plan for each of the d coordinates. To execute one plan for all coordinates, give
-            it d times.
+        plans: One plan per step of the student and coordinate, K d of them, step by step. To
+            execute one plan for all coordinates, give it d times.
         problem: The teacher's steps, and what the students predict.
         steps_per_merge: Gradient steps of every merge, each on a whole batch, or of the merges of
             each coordinate, (d,).
         on_step: Called after every gradient step, ``count_steps(plans, steps_per_merge)`` times.
 
     Returns:
-        The operator that each coordinate ends with, (d,).
+        The operator that each coordinate ends with, (d,): the product over the student's steps.
 
     Raises:
         FloatingPointError: a student stopped being finite.
@@ -88,11 +89,14 @@ def train_students(
         theta[rows, coordinates] = trained
 
     students = (theta * embeddings[:, None, :]).sum(dim=2).double().cpu().numpy()
-    starts, stops = [plan.start for plan in plans], [plan.stop for plan in plans]
-    last = students[np.array(starts) - 1, np.arange(len(plans))]
+    shape = (-1, len(problem.variances))  # (K, d)
+    starts = np.reshape([plan.start for plan in plans], shape)
+    stops = np.reshape([plan.stop for plan in plans], shape)
+    last = students[starts - 1, np.arange(shape[1])]
     offset, slope = operator_by_prediction(problem.schedule, problem.parametrisation)
-    operators: Array = offset[starts, stops] + slope[starts, stops] * last
-    return operators
+    operators = offset[starts, stops] + slope[starts, stops] * last
+    product: Array = operators.prod(axis=0)
+    return product
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,13 +160,14 @@ def training_order(
     Coordinates that take equally many steps per merge go together, round by round; the merges of a
     round do not wait for each other. A wide round is divided between merges.
     """
-    steps = np.broadcast_to(steps_per_merge, len(plans))
+    width = np.size(steps_per_merge) if np.ndim(steps_per_merge) else len(plans)
+    steps = np.resize(steps_per_merge, len(plans))  # the same for all steps of the student
     rounds_of = map_distinct(rounds, plans)
     order = []
     for count in np.unique(steps):
         own_rounds = [own if n == count else [] for own, n in zip(rounds_of, steps, strict=True)]
         for together in zip_longest(*own_rounds, fillvalue=[]):
-            columns = [(i, jump) for i, jumps in enumerate(together) for jump in jumps]
+            columns = [(i % width, jump) for i, jumps in enumerate(together) for jump in jumps]
             order += [(int(count), part) for part in _divided(columns)]
     return order
 

@@ -24,7 +24,7 @@ from neural.networks import HeadedEstimators, MLPs, X0Network
 from neural.teachers import train_teachers
 from planner.few_step import plans_by_share
 from planner.plan import Plans
-from planner.plan_set import read_plans, refuse_several_steps
+from planner.plan_set import read_plans, refuse_other_steps
 from planner.strategies import CANONICAL
 from sampling.inputs import load_models, split
 from vae.checkpoint import weights_path
@@ -132,7 +132,7 @@ def _read_planned(config: NeuralConfig) -> tuple[dict[str, Plans], dict[str, str
     if config.plan is None:
         return {}, {}
     plan_set = read_plans(config.plan)
-    refuse_several_steps(config.plan, plan_set)
+    refuse_other_steps(config.plan, plan_set, student_steps=1)
     if plan_set.num_steps != config.num_steps:
         raise ValueError(
             f"{config.plan}: plans of {plan_set.num_steps} steps, asked for are --num-steps "

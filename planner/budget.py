@@ -19,16 +19,23 @@ BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
 
 
 class Stage(NamedTuple):
-    """A budget and a training length."""
+    """A budget, a training length, and how many steps the students have."""
 
     budget: BudgetKind
     steps_per_merge: int
     """Gradient steps per merge; under ``total``, those of a plan that makes T - 1 merges."""
+    student_steps: int = 1
+    """K, the steps of the student."""
 
     @property
     def name(self) -> str:
         """The stage in names of files; those of one budget sort by training length."""
-        return f"{self.budget}_{self.steps_per_merge:05d}"
+        return f"{self.budget}_{self.steps_per_merge:05d}{k_suffix(self.student_steps)}"
+
+
+def k_suffix(student_steps: int) -> str:
+    """What names of files say about K: nothing for students of one step."""
+    return "" if student_steps == 1 else f"_K{student_steps}"
 
 
 def budget_kind(name: str) -> BudgetKind:

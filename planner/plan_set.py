@@ -121,7 +121,7 @@ def from_json(value: object) -> PlanSet:
     Raises:
         ValueError: ``value`` is not what ``to_json`` returns.
     """
-    num_steps, student_steps = integer(value, "num_steps", least=1), _student_steps(value)
+    num_steps, student_steps = integer(value, "num_steps", least=1), read_student_steps(value)
     chosen = _parametrisation(value)
     variances, target = numbers(value, "variances"), numbers(value, chosen.target)
     check_variances(variances)
@@ -155,7 +155,7 @@ def _parametrisation(value: object) -> Parametrisation:
     return Parametrisation(kind, loss, prediction, law)  # type: ignore[arg-type]  # it checks them
 
 
-def _student_steps(value: object) -> int:
+def read_student_steps(value: object) -> int:
     if not (isinstance(value, dict) and "student_steps" in value):
         return 1
     return integer(value, "student_steps", least=2)
@@ -214,11 +214,14 @@ def read_plans(path: Path, hint: str = PLAN_AGAIN) -> PlanSet:
         return from_json(read_json(path))
 
 
-def read_plans_for(path: Path, problem: Problem, hint: str = PLAN_AGAIN) -> PlanSet:
-    """The same plans, which must be for students of one step, of the kind and shape of ``problem``.
+def read_plans_for(
+    path: Path, problem: Problem, hint: str = PLAN_AGAIN, student_steps: int = 1
+) -> PlanSet:
+    """The same plans, which must be for students of the kind and shape of ``problem``.
 
     Args:
         hint: What to do about a missing or damaged file.
+        student_steps: K, the steps that the students must have.
 
     Raises:
         FileNotFoundError, OSError: there is no such file, or it cannot be read.
@@ -237,20 +240,20 @@ def read_plans_for(path: Path, problem: Problem, hint: str = PLAN_AGAIN) -> Plan
             f"{problem.parametrisation.text}; give the same --parametrisation, --loss and "
             "--prediction to both"
         )
-    refuse_several_steps(path, found)
+    refuse_other_steps(path, found, student_steps)
     return found
 
 
-def refuse_several_steps(path: Path, found: PlanSet) -> None:
-    """Refuse plans for students of several steps, where only students of one step are trained.
+def refuse_other_steps(path: Path, found: PlanSet, student_steps: int) -> None:
+    """Refuse plans for students of another number of steps than are trained.
 
     Raises:
         ValueError: with what to give instead.
     """
-    if found.student_steps > 1:
+    if found.student_steps != student_steps:
         raise ValueError(
-            f"{path}: for students of {found.student_steps} steps, this run trains students of "
-            "one; give the plans.json of plan_merges --student-steps 1"
+            f"{path}: plans for students of K = {found.student_steps}, this run trains students of "
+            f"K = {student_steps}; plan again with plan_merges --student-steps {student_steps}"
         )
 
 

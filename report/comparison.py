@@ -8,11 +8,13 @@ from distill.recommend import PIXEL_ROUNDING, write_recommendations
 from distill.results import STUDENT_ROUNDING, ResultRow, over_seeds
 from experiment.folder import command_line, describe_run, read_run
 from experiment.write import write_text
+from planner.budget import BudgetKind
 from planner.value import OPERATOR_ROUNDING
-from report.comparison_figures import draw_figures
+from report.comparison_figures import draw_figures, errors_by_steps
 from report.page import Page, markdown, write_page
-from report.style import stage_label
-from report.tables import details, overview
+from report.student_steps import errors_table
+from report.style import k_label, stage_label
+from report.tables import Table, details, overview
 from report.verdict import (
     AS_GOOD_IN_W2_SQUARED,
     BUDGET_NAMES,
@@ -20,6 +22,7 @@ from report.verdict import (
     claim_sentences,
     recommendation_text,
     recommendations,
+    verdict_table,
 )
 
 TITLE = "Strategy comparison"
@@ -35,6 +38,10 @@ SURROGATE = (
 DENOISERS = (
     "Students are denoisers: they estimate x_0 and jump by the DDIM formula. All are compared with "
     "the composite. "
+)
+SEVERAL_STEPS = (
+    "K is the number of steps of a student; where none is given, it is 1. Each step is distilled "
+    "from an equal share of the teacher's steps. "
 )
 DISTANCES = (
     "W2² is the squared 2-Wasserstein distance between a student's and the {target}'s outputs in "
@@ -77,17 +84,19 @@ def write_report(
     num_steps = comparison.problem.schedule.num_steps
     mean_rows = over_seeds(rows)
     found = recommendations(mean_rows)
-    advice = recommendation_text(found, num_steps)
+    advice, verdict = recommendation_text(found, num_steps), verdict_table(found, num_steps)
     claim = [CLAIM, *claim_sentences(mean_rows, num_steps)]
-    budgets = list(dict.fromkeys(row.budget for row in mean_rows))
+    groups: dict[tuple[int, BudgetKind], list[ResultRow]] = {}
+    for row in mean_rows:
+        groups.setdefault((row.student_steps, row.budget), []).append(row)
     overviews = [
-        (
-            BUDGET_NAMES[budget].capitalize(),
-            overview([row for row in mean_rows if row.budget == budget], num_steps),
-        )
-        for budget in budgets
+        (BUDGET_NAMES[budget].capitalize() + k_label(steps), overview(own, num_steps))
+        for (steps, budget), own in groups.items()
     ]
     tables = [
+        (f"W2² over K, {heading}", Table.of(*errors_table(errors, "strategy")))
+        for heading, errors in errors_by_steps(mean_rows, num_steps).items()
+    ] + [
         (
             stage_label(stage, num_steps).capitalize(),
             details([row for row in mean_rows if row.stage == stage]),
@@ -99,6 +108,7 @@ def write_report(
         title=TITLE,
         subtitle=_subtitle(comparison, rows),
         recommendation=advice,
+        verdict=verdict,
         claim=claim,
         definitions=_definitions(comparison),
         overviews=overviews,
@@ -115,22 +125,26 @@ def write_report(
     write_text(files[1], markdown(page, out))
     write_page(files[2], page)
     terminal = [f"{heading}:\n\n{table.markdown()}" for heading, table in overviews]
-    return "\n\n".join([*terminal, advice]), files
+    return "\n\n".join([*terminal, verdict.markdown(), advice]), files
 
 
 def _definitions(comparison: Comparison) -> str:
     students = comparison.problem.parametrisation
     kind = SURROGATE if students.kind == "operator" else DENOISERS
-    return COMPOSITE + kind + DISTANCES.format(target=students.target)
+    several = any(stage.student_steps > 1 for stage in comparison.plans)
+    steps = SEVERAL_STEPS if several else ""
+    return COMPOSITE + kind + steps + DISTANCES.format(target=students.target)
 
 
 def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
     kinds = {"gaussian": "Gaussians of the latents' variances", "latents": "real latents, noised"}
     engines = " and ".join(sorted({row.engine for row in rows}))
     seeds = len({row.seed for row in rows})
+    numbers = list(dict.fromkeys(row.student_steps for row in rows))
+    steps = "" if numbers == [1] else f" of K = {', '.join(map(str, numbers))} steps"
     return (
         f"T = {comparison.problem.schedule.num_steps} teacher steps, "
-        f"{len(comparison.mean)} latent dimensions; students: "
+        f"{len(comparison.mean)} latent dimensions; students{steps}: "
         f"{comparison.problem.parametrisation.text}; inputs: {kinds[comparison.inputs]}; "
         f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} per row."
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from distill.comparison import Comparison
 from distill.results import ResultRow
-from planner.budget import Stage
+from planner.budget import Stage, k_suffix
 from planner.plan_set import PER_DIMENSION
 from planner.problem import Problem
 from planner.regimes import plan_kinds
@@ -18,8 +18,9 @@ from report.decode_grids import draw_grids
 from report.error_curves import draw_error_curves
 from report.latents import draw_latents
 from report.page import Picture, Section
-from report.plan_figures import draw_plan_arcs, draw_plan_kinds
-from report.style import label, stage_label
+from report.plan_figures import draw_few_step_arcs, draw_plan_arcs, draw_plan_kinds
+from report.student_steps import draw_student_steps
+from report.style import k_label, label, stage_label
 from vae.latents import describe
 
 GRID_COLUMNS = 8
@@ -32,31 +33,8 @@ def draw_figures(
     problem = comparison.problem
     target = problem.parametrisation.target
     num_steps = problem.schedule.num_steps
-    first: dict[str, Stage] = {}
-    for stage in comparison.plans:
-        first.setdefault(stage.budget, stage)
-    firsts = [stage_label(stage, num_steps) for stage in first.values()]
-
-    curves = Picture(
-        folder / "error_curves.png",
-        f"W2² over gradient steps, {_panels_of(problem)}. Points are "
-        "measured values, solid lines are the closed form. Dotted lines join the points of planned "
-        "strategies, whose plan differs between stages. Values below 1e-12 are drawn at 1e-12.",
-        "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(rows, num_steps),
-    )
-    draw_error_curves(curves.path, rows, problem, comparison.lr)
-    arcs = Picture(
-        folder / "plan_arcs.png",
-        "Each arc is a merge and spans the steps that it replaces. Earlier merges are lighter.",
-        "Plans as arcs over the teacher's time axis: canonical strategies"
-        + "".join(f", then those planned for {name}" for name in firsts),
-    )
-    draw_plan_arcs(
-        arcs.path,
-        {stage_label(stage, num_steps): comparison.plans[stage] for stage in first.values()},
-        problem.variances,
-    )
-    plans = [arcs]
+    curves = _draw_curves(folder, rows, problem, comparison.lr)
+    plans = _draw_arcs(folder, comparison)
     batches = next(iter(comparison.students)).seed
     of_stage = {stage: comparison.of_stage(stage, batches) for stage in comparison.plans}
     kinds = {
@@ -86,7 +64,7 @@ def draw_figures(
         f"{facts['largest_variance']:.3g}",
     )
     draw_latents(latents.path, comparison.covariance.numpy(), facts)
-    drawn = draw_grids(folder, comparison, seed, first=0, columns=GRID_COLUMNS)
+    drawn = draw_grids(folder, comparison, comparison.plans, seed, first=0, columns=GRID_COLUMNS)
     grids = [
         Picture(
             grid.path,
@@ -100,11 +78,100 @@ def draw_figures(
         for stage, grid in drawn.items()
     ]
     return [
-        Section("Error over training", [curves]),
+        Section("Error over training", curves),
         Section("Plans", plans),
         Section("Latent spectrum", [latents]),
         Section("Decoded faces", grids),
     ]
+
+
+def _draw_curves(
+    folder: Path, rows: Sequence[ResultRow], problem: Problem, lr: float
+) -> list[Picture]:
+    """The error over training, one figure per K, and over K where there are several."""
+    num_steps = problem.num_steps
+    numbers = list(dict.fromkeys(row.student_steps for row in rows))
+    pictures = []
+    for steps in numbers:
+        own = [row for row in rows if row.student_steps == steps]
+        picture = Picture(
+            folder / f"error_curves{k_suffix(steps)}.png",
+            f"W2² over gradient steps{k_label(steps)}, {_panels_of(problem)}. Points are "
+            "measured values, solid lines are the closed form. Dotted lines join the points of "
+            "planned strategies, whose plan differs between stages. Values below 1e-12 are drawn "
+            "at 1e-12.",
+            "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(own, num_steps),
+        )
+        draw_error_curves(picture.path, own, problem, lr)
+        pictures.append(picture)
+    if len(numbers) > 1:
+        target = problem.parametrisation.target
+        picture = Picture(
+            folder / "student_steps.png",
+            "W2² over K, the steps of the student, at every training length. Points are measured "
+            "values.",
+            "Log-log curves of W2 squared over the steps of the student; "
+            + _best_of_stages(rows, num_steps),
+        )
+        lines = [
+            {
+                name.replace(" steps", " steps\n", 1): errors
+                for name, errors in errors_by_steps(own, num_steps).items()
+            }
+            for budget in dict.fromkeys(row.budget for row in rows)
+            if (own := [row for row in rows if row.budget == budget])
+        ]
+        draw_student_steps(picture.path, lines, target)
+        pictures.append(picture)
+    return pictures
+
+
+def errors_by_steps(
+    rows: Sequence[ResultRow], num_steps: int
+) -> dict[str, dict[str, dict[int, float]]]:
+    """Budget and training length in words -> strategy -> K -> W2**2; empty for a single K."""
+    if len({row.student_steps for row in rows}) == 1:
+        return {}
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for row in rows:
+        name = stage_label(row.stage._replace(student_steps=1), num_steps)
+        errors = found.setdefault(name, {}).setdefault(row.strategy, {})
+        errors[row.student_steps] = row.w2_squared
+    return found
+
+
+def _draw_arcs(folder: Path, comparison: Comparison) -> list[Picture]:
+    """The plans of the shortest training: one figure per K, for K > 1 one per budget too."""
+    problem, num_steps = comparison.problem, comparison.problem.num_steps
+    first: dict[tuple[int, str], Stage] = {}
+    for stage in comparison.plans:
+        first.setdefault((stage.student_steps, stage.budget), stage)
+    caption = (
+        "Each arc is a merge and spans the steps that it replaces. Earlier merges are lighter."
+    )
+    pictures = []
+    one_step = [stage for (steps, _), stage in first.items() if steps == 1]
+    if one_step:
+        plans = {stage_label(stage, num_steps): comparison.plans[stage] for stage in one_step}
+        picture = Picture(
+            folder / "plan_arcs.png",
+            caption,
+            "Plans as arcs over the teacher's time axis: canonical strategies"
+            + "".join(f", then those planned for {name}" for name in plans),
+        )
+        draw_plan_arcs(picture.path, plans, problem.variances)
+        pictures.append(picture)
+    for (steps, budget), stage in first.items():
+        if steps > 1:
+            title = stage_label(stage, num_steps)
+            picture = Picture(
+                folder / f"plan_arcs{k_suffix(steps)}_{budget}.png",
+                f"{caption} Plans for {title}; vertical lines part the steps of the student.",
+                f"Plans as arcs over the teacher's time axis, for {title}",
+            )
+            draw_few_step_arcs(picture.path, comparison.plans[stage], title)
+            pictures.append(picture)
+    return pictures
 
 
 def _panels_of(problem: Problem) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiment.flags import refuse_bad_seeds
-from experiment.folder import CHANGES_NO_NUMBER
+from experiment.flags import refuse_bad_seeds, refuse_below, refuse_repeats
+from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class DecodeConfig:
     """Number of the first face in the run's noise bank, 0 or more."""
     seed: int | None = None
     """Seed of the noise bank. Default: the run's."""
+    student_steps: tuple[int, ...] | None = field(default=None, metadata=ADDED_LATER)
+    """Steps K of the students to draw. Default: every K of the run."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
@@ -48,3 +50,6 @@ class DecodeConfig:
         if not 1 <= self.columns <= 16:
             raise ValueError(f"--columns must be from 1 to 16, got {self.columns}")
         refuse_bad_seeds(self, "first", "seed")
+        if self.student_steps is not None:
+            refuse_below(self, 1, "student_steps")
+            refuse_repeats(self, "student_steps")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
 from distill.results import ResultRow
-from planner.budget import BudgetKind, Stage
+from planner.budget import Stage
+from planner.few_step import plans_by_share
 from planner.plan import Plan
 from planner.problem import Problem
 from planner.strategies import CANONICAL
@@ -32,7 +33,7 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
     points.
 
     Args:
-        rows: One row per strategy, budget and stage.
+        rows: One row per strategy, budget and training length, all of one K.
     """
     composite = problem.operators.prod(axis=0)
     names = {"w2_squared": problem.parametrisation.target}
@@ -107,7 +108,8 @@ def _draw_panel(
         look = {"color": COLOURS[name], "linewidth": 1.2}
         if name in CANONICAL:
             lengths = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
-            predicted = _predicted(name, budget, lengths, target, problem, lr)
+            stages_drawn = [Stage(budget, int(n), rows[0].student_steps) for n in lengths]
+            predicted = _predicted(name, stages_drawn, target, problem, lr)
             panel.plot(scale * lengths, predicted.clip(SMALLEST_DRAWN / 10), **look)
         else:
             panel.plot(x, y, ":", **look)
@@ -129,14 +131,15 @@ def _draw_panel(
 
 
 def _predicted(
-    name: str, budget: BudgetKind, lengths: Array, target: Array, problem: Problem, lr: float
+    name: str, stages: Sequence[Stage], target: Array, problem: Problem, lr: float
 ) -> Array:
-    """W2**2 of a canonical strategy to ``target`` in closed form, (n,) -> (n,)."""
-    plan = CANONICAL[name](problem.schedule.num_steps)
-    steps = np.array([steps_per_merge([plan], Stage(budget, int(n)))[0] for n in lengths])
+    """W2**2 of a canonical strategy to ``target`` in closed form, one number per stage."""
+    plans = plans_by_share(CANONICAL[name], problem.num_steps, stages[0].student_steps)
+    steps = np.array([steps_per_merge(plans, stage)[0] for stage in stages])
 
     def shrinkage_of(jump: Plan) -> Array:  # (n, d)
         weight = problem.weights[jump.start, jump.stop]
         return sgd_shrinkage(weight * problem.second_moments[jump.start - 1], lr, steps[:, None])
 
-    return w2_squared(problem.operator_of(plan, shrinkage_of), target)
+    operators = [problem.operator_of(plan, shrinkage_of) for plan in plans]
+    return w2_squared(np.prod(operators, axis=0), target)

@@ -51,6 +51,7 @@ def report_neural(out: Path, comparison: NeuralComparison) -> None:
         title="Neural students",
         subtitle=_subtitle(comparison),
         recommendation=advice(rows),
+        verdict=None,
         claim=[score_sentence(rows)],
         definitions=DEFINITIONS,
         overviews=[

@@ -73,6 +73,8 @@ class Page:
     title: str
     subtitle: str
     recommendation: str
+    verdict: Table | None
+    """What the recommendation rests on."""
     claim: Sequence[str]
     definitions: str
     overviews: Sequence[tuple[str, Table]]
@@ -93,7 +95,8 @@ class _EmbeddedSection:
 
 def markdown(page: Page, out: Path) -> str:
     """The page in Markdown, for the run folder ``out``."""
-    parts = [page.subtitle, f"**{page.recommendation}**", *page.claim, page.definitions]
+    verdict = [] if page.verdict is None else [page.verdict.markdown()]
+    parts = [page.subtitle, f"**{page.recommendation}**", *verdict, *page.claim, page.definitions]
     for heading, table in page.overviews:
         parts += [f"## {heading}", table.markdown()]
     if page.changes:

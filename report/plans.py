@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-
-from distill.plan_merges import Planned, k_suffix, plans_name
+from distill.plan_merges import Planned, plans_name
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
+from planner.budget import k_suffix
 from planner.joint import meets
 from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
 from planner.plan_set import PER_DIMENSION, PlanSet
 from report.plan_figures import draw_few_step_arcs, draw_plan_arcs
-from report.style import COLOURS, MARKERS, STYLE, label, legend_above, save_figure
+from report.student_steps import draw_student_steps, errors_table
+from report.style import label
 from report.summary import markdown_table, write_summary
 
 ERRORS = "w2_by_student_steps.png"
@@ -47,8 +46,9 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
     sets = sorted((each.plan_set for each in planned), key=lambda plan_set: plan_set.student_steps)
     if len(sets) > 1:
         figures.insert(0, out / FIGURES / ERRORS)
-        draw_errors(figures[0], sets)
-        text += f"\n\n{_table_of_errors(sets)}"
+        errors, target = _errors(sets), sets[0].parametrisation.target
+        draw_student_steps(figures[0], [{"": errors}], target, _trained(sets[0]))
+        text += f"\n\n{markdown_table(*errors_table(errors, f'W2² to the {target}'))}"
     plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
     write_summary(out, "Merge plans", text, figures, [out / RESULTS, *plans])
 
@@ -119,61 +119,15 @@ def _trained(plan_set: PlanSet) -> str:
     return f"{how}training time s = {plan_set.train_time:g} {where}"
 
 
-def _table_of_errors(sets: Sequence[PlanSet]) -> str:
-    """W2² of every strategy, one column per K."""
-    lines = [
-        [
-            label(name),
-            *(
-                f"{each.strategies[name].w2_squared:.6e}" if name in each.strategies else ""
-                for each in sets
-            ),
-        ]
-        for name in _names(sets)
-    ]
-    header = [f"W2² to the {sets[0].parametrisation.target}"]
-    return markdown_table(header + [f"K = {each.student_steps}" for each in sets], lines)
-
-
-def _names(sets: Sequence[PlanSet]) -> list[str]:
-    return list(dict.fromkeys(name for each in sets for name in each.strategies))
-
-
-def draw_errors(path: Path, sets: Sequence[PlanSet]) -> None:
-    """Draw W2² of every strategy against K, on logarithmic axes; errors of 0 are left out.
-
-    Args:
-        sets: Plans of one problem, by rising K.
-    """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
-        panel = figure.subplots()
-        for place, name in enumerate(_names(sets)):
-            errors = {
-                each.student_steps: each.strategies[name].w2_squared
-                for each in sets
-                if name in each.strategies
-                and not meets(each.strategies[name].w2_squared, 0.0, each.target)
-            }
-            panel.plot(
-                list(errors),
-                list(errors.values()),
-                color=COLOURS[name],
-                marker=MARKERS[name],
-                # Hollow and nested, so that strategies of the same error stay visible.
-                markerfacecolor="none",
-                markersize=9 - 0.8 * place,
-                linewidth=1.2,
-                label=label(name),
-            )
-        panel.set_xscale("log")
-        panel.set_yscale("log")
-        steps = [each.student_steps for each in sets]
-        panel.set_xticks(steps, [str(k) for k in steps])
-        panel.xaxis.minorticks_off()
-        panel.set_xlabel("steps K of the student")
-        panel.set_ylabel(f"W2² to the {sets[0].parametrisation.target}")
-        panel.grid(axis="y", color="0.9", linewidth=0.6)
-        panel.set_axisbelow(True)
-        legend_above(figure, panel, title=_trained(sets[0]))
-        save_figure(figure, path)
+def _errors(sets: Sequence[PlanSet]) -> dict[str, dict[int, float]]:
+    """Strategy -> K -> W2², 0 where it is rounding."""
+    return {
+        name: {
+            each.student_steps: 0.0
+            if meets(each.strategies[name].w2_squared, 0.0, each.target)
+            else each.strategies[name].w2_squared
+            for each in sets
+            if name in each.strategies
+        }
+        for name in dict.fromkeys(name for each in sets for name in each.strategies)
+    }

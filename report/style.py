@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from experiment.write import write_atomically
-from planner.budget import Stage
+from planner.budget import Stage, k_suffix
 
 matplotlib.use("agg")
 
@@ -94,7 +94,12 @@ def label(strategy: str) -> str:
 def stage_label(stage: Stage, num_steps: int) -> str:
     """The training length of a stage in words, in gradient steps."""
     where = "per merge" if stage.budget == "per_merge" else "in total"
-    return f"{stage_steps(stage, num_steps):,} gradient steps {where}"
+    return f"{stage_steps(stage, num_steps):,} gradient steps {where}{k_label(stage.student_steps)}"
+
+
+def k_label(student_steps: int) -> str:
+    """What labels say about K: nothing for students of one step."""
+    return "" if student_steps == 1 else f", K = {student_steps}"
 
 
 def stage_steps(stage: Stage, num_steps: int) -> int:
@@ -104,8 +109,8 @@ def stage_steps(stage: Stage, num_steps: int) -> int:
 
 
 def stage_in_file_name(stage: Stage, num_steps: int) -> str:
-    """The training length in file names of pictures, such as ``total_310_steps``."""
-    return f"{stage.budget}_{stage_steps(stage, num_steps)}_steps"
+    """The stage in file names of pictures, such as ``total_310_steps_K2``."""
+    return f"{stage.budget}_{stage_steps(stage, num_steps)}_steps{k_suffix(stage.student_steps)}"
 
 
 def save_figure(figure: Figure, path: Path, dpi: int | None = None) -> None:

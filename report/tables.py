@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distill.recommend import lowest_of
 from distill.results import ResultRow
 from report.style import label, stage_steps
 from report.summary import markdown_table
@@ -22,6 +23,11 @@ class Table:
 
     header: tuple[str, ...]
     lines: tuple[tuple[Cell, ...], ...]
+
+    @staticmethod
+    def of(header: Sequence[str], lines: Sequence[Sequence[str]]) -> "Table":
+        """A table of plain texts."""
+        return Table(tuple(header), tuple(tuple(map(Cell, line)) for line in lines))
 
     def markdown(self) -> str:
         """The table in Markdown, with the best values in bold."""
@@ -88,10 +94,11 @@ def details(stage: Sequence[ResultRow]) -> Table:
 
 
 def _cell(text: str, name: str, row: ResultRow, stage: Sequence[ResultRow]) -> Cell:
-    """A number as text. It is the best if its text is the lowest of the stage and texts differ."""
+    """A number as text. It is the best if it ties with the lowest of the stage and not all tie."""
     shown = text.format(getattr(row, name))
     if name not in LOWEST_IS_BEST:
         return Cell(shown)
-    others = {text.format(getattr(other, name)) for other in stage}
-    lowest = text.format(min(getattr(other, name) for other in stage))
-    return Cell(shown, shown == lowest and len(others) > 1)
+    lowest = lowest_of(stage, name)
+    texts = {text.format(getattr(other, name)) for other in stage if other.strategy in lowest}
+    is_lowest = row.strategy in lowest or shown in texts
+    return Cell(shown, is_lowest and len(lowest) < len(stage))

@@ -1,7 +1,7 @@
-"""The results of a comparison in sentences: recommendation, the paper's claim, both budgets."""
+"""The results of a comparison in words: recommendation, the paper's claim, both budgets."""
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 
 from distill.recommend import (
     AS_GOOD,
@@ -14,7 +14,8 @@ from distill.recommend import (
 from distill.results import ResultRow
 from planner.budget import BUDGETS, Stage
 from planner.strategies import CANONICAL
-from report.style import label, stage_steps
+from report.style import k_label, label, stage_steps
+from report.tables import Table
 
 BUDGET_NAMES = {
     "per_merge": "equal training per merge",
@@ -31,41 +32,65 @@ def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
 
 
 def recommendation_text(found: Sequence[Recommendation], num_steps: int) -> str:
-    """Which strategy to take at every stage, and its gain: one sentence per budget."""
-    sentences = []
-    for budget in dict.fromkeys(one.budget for one in found):
-        stages = [one for one in found if one.budget == budget]
-        decided = groupby((one for one in stages if not one.all_as_good), lambda one: one.strategy)
-        advice = [
-            f"{label(strategy)} {_listed([_gain(one, num_steps) for one in same])}"
-            for strategy, same in decided
-        ]
-        equal = [one for one in stages if one.all_as_good]
+    """At how many stages each strategy is the one to take, in one sentence."""
+    counts = Counter(one.strategy for one in found if not one.all_as_good).most_common()
+    parts = [f"{label(name)} at {count}" for name, count in counts]
+    if parts:
+        parts[0] += f" of {len(found)} stage{'s' if len(found) > 1 else ''}"
+        text = f"Take {_listed(parts)}"
+        equal = len(found) - sum(count for _, count in counts)
         if equal:
-            steps = _listed([f"{stage_steps(one.stage, num_steps):,}" for one in equal])
-            advice.append(
-                f"{label(equal[-1].strategy)} at {steps} steps (all are equal within "
-                f"{AS_GOOD_IN_W2_SQUARED:.1%})"
-            )
-        sentences.append(f"With {BUDGET_NAMES[budget]}, take {', and '.join(advice)}.")
-    return " ".join([*sentences, f"This holds for these latents and T = {num_steps}."])
-
-
-def _gain(one: Recommendation, num_steps: int) -> str:
-    following = label(str(one.next_best))  # there is a next best, as not all are equally good
-    if one.next_best in one.as_good:
-        gain = f"as good as {following}"
+            text += f"; at the other {equal} all strategies are equally good"
     else:
-        gain = f"{one.advantage_in_w2_squared:.1%} below {following}"
-    steps = stage_steps(one.stage, num_steps)
-    return f"at {steps:,} steps (expected W2² {one.expected_w2_squared:.3e}, {gain})"
+        text = "All strategies are equally good at every stage"
+    return f"{text}. This holds for these latents and T = {num_steps}."
+
+
+def verdict_table(found: Sequence[Recommendation], num_steps: int) -> Table:
+    """What to take at every stage, and how far the next best is from it, one line per stage.
+
+    Where all strategies are equally good, the one with the fewest merges is taken.
+    """
+    several = len({one.student_steps for one in found}) > 1 or found[0].student_steps > 1
+    header = ("training", "gradient steps", *(["K"] if several else []))
+    lines = []
+    for one in found:
+        following = "–" if one.next_best is None else label(one.next_best)
+        where = "per merge" if one.budget == "per_merge" else "in total"
+        lines.append(
+            (
+                where,
+                f"{stage_steps(one.stage, num_steps):,}",
+                *([str(one.student_steps)] if several else []),
+                label(one.strategy),
+                f"{one.expected_w2_squared:.3e}",
+                following,
+                _gain(one),
+            )
+        )
+    return Table.of((*header, "take", "expected W2²", "next best", "by how much"), lines)
+
+
+def _gain(one: Recommendation) -> str:
+    if one.next_best is None:
+        return "–"
+    if one.equal_within_rounding:
+        return "all are equal within rounding"
+    if one.all_as_good:
+        return f"all are equal within {AS_GOOD_IN_W2_SQUARED:.1%}"
+    if one.next_best in one.as_good:
+        return f"equal within {AS_GOOD_IN_W2_SQUARED:.1%}"
+    return f"{one.advantage_in_w2_squared:.1%} lower"
 
 
 def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
-    """Whether sequential BOOT is lowest of the paper's four at every stage, one text per budget."""
+    """Whether sequential BOOT is lowest of the paper's four at every stage.
+
+    One text per budget and K.
+    """
     sentences = []
-    for budget in dict.fromkeys(row.budget for row in rows):
-        here = [row for row in rows if row.budget == budget]
+    for budget, steps in dict.fromkeys((row.budget, row.student_steps) for row in rows):
+        here = [row for row in rows if (row.budget, row.student_steps) == (budget, steps)]
         if BOOT not in {row.strategy for row in here}:
             continue
         parts = []
@@ -78,7 +103,7 @@ def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             )
             verdict = "holds" if holds else "does not hold"
             parts.append(f"By {name} the claim {verdict}: {stages}.")
-        sentences.append(f"With {BUDGET_NAMES[budget]}: {' '.join(parts)}")
+        sentences.append(f"With {BUDGET_NAMES[budget]}{k_label(steps)}: {' '.join(parts)}")
     return sentences
 
 
@@ -97,29 +122,30 @@ def _standing(one: Standing) -> str:
 
 
 def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
-    """The effect of equal total training, one text per stage; none if only one budget was run."""
-    w2 = {(row.budget, row.steps_per_merge, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
-    if not all(any(budget == key[0] for key in w2) for budget in BUDGET_NAMES):
+    """The effect of equal total training, one text per training length and K.
+
+    There is none if only one budget was run.
+    """
+    w2 = {(row.stage, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
+    if not all(any(row.budget == budget for row in rows) for budget in BUDGET_NAMES):
         return []
     names = dict.fromkeys(row.strategy for row in rows)
-    lengths = dict.fromkeys(row.steps_per_merge for row in rows)
     sentences = []
-    for length in lengths:
-        pairs = [
-            (name, w2.get(("per_merge", length, name)), w2.get(("total", length, name)))
-            for name in names
-        ]
+    for steps, length in dict.fromkeys((row.student_steps, row.steps_per_merge) for row in rows):
+        per_merge, in_total = (Stage(budget, length, steps) for budget in BUDGETS)
+        pairs = [(name, w2.get((per_merge, name)), w2.get((in_total, name))) for name in names]
         changes = [
             f"{label(name)} {before} → {after}"
             for name, before, after in pairs
             if before is not None and after is not None and before != after
         ]
-        total = stage_steps(Stage("total", length), num_steps)
-        when = f"From {length:,} steps per merge to {total:,} steps in total"
+        total = stage_steps(in_total, num_steps)
+        when = f"From {length:,} steps per merge to {total:,} steps in total{k_label(steps)},"
+        when = when if steps > 1 else when.removesuffix(",")
         if not changes:
             sentences.append(f"{when} no W2² changes in its first four digits.")
             continue
-        before, after = (_lowest(rows, Stage(budget, length)) for budget in BUDGETS)
+        before, after = (_lowest(rows, stage) for stage in (per_merge, in_total))
         lowest = (
             f"{before} is lowest under both budgets."
             if before == after

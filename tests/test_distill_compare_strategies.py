@@ -1,6 +1,7 @@
 import csv
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_a_run_compares_all_strategies_and_the_per_dimension_plan_is_predicted_b
     assert len(rows) == STRATEGIES * 2 * 2
     assert {row.engine for row in rows} == {engine}
     for steps in config.steps_per_merge:
-        stage = [r for r in rows if r.stage == ("per_merge", steps)]
+        stage = [r for r in rows if r.stage == Stage("per_merge", steps)]
         predicted = {r.strategy: r.w2_squared_predicted for r in stage}
         assert min(predicted, key=predicted.get) == "per_dimension"
     for row in rows:
@@ -155,6 +156,9 @@ def test_another_runs_results_are_left_alone(config):
         ({"steps_per_merge": (10, 0)}, "--steps-per-merge must be at least 1, got 0"),
         ({"steps_per_merge": (10, 10)}, "--steps-per-merge must be one or more different values"),
         ({"seed": -1}, "--seed must be from 0 to 4294967295, got -1"),
+        ({"student_steps": (1, 0)}, "--student-steps must be at least 1, got 0"),
+        ({"student_steps": (1, 6)}, "--student-steps must be at most 5, got 6"),
+        ({"student_steps": (1, 2), "plan": Path("plans.json")}, "--plan is for one number of"),
         ({"budgets": ("total", "total")}, "--budgets must be one or more different values"),
         ({"num_seeds": 0}, "--num-seeds must be positive, got 0"),
         ({"workers": 0}, "--workers must be at least 1, got 0"),
@@ -232,6 +236,34 @@ def test_given_plans_are_those_of_every_stage(config, tmp_path):
     assert len(comparison.plans) == 4
     assert all(to_json(found) == to_json(plan_set) for found in comparison.plans.values())
     assert_equal(comparison, open_comparison(planned.out, None, "cpu"))
+
+
+def test_students_of_several_steps_stand_beside_those_of_one_and_are_read_back(config):
+    config = replace(config, student_steps=(1, 2, 5), steps_per_merge=(40,))
+    comparison = compare_strategies(config)
+    assert_equal(comparison, open_comparison(config.out, None, "cpu"))
+    rows = tabulate(comparison, config.num_images, config.seed)
+    assert len(rows) == 3 * 2 * STRATEGIES
+    alone = replace(config, student_steps=(1,), out=config.out.with_name("alone"))
+    for case, students in compare_strategies(alone).students.items():
+        np.testing.assert_array_equal(students.operator, comparison.students[case].operator)
+    for row in rows:
+        assert row.w2_squared == pytest.approx(row.w2_squared_predicted, rel=0.3)
+        assert row.gradient_steps <= 4 * 40
+        if row.student_steps == 5:  # as many as the teacher has: nothing to learn
+            assert row.merges == row.gradient_steps == 0
+            assert row.w2_squared_to_composite < 1e-25
+
+
+def test_plans_of_several_steps_train_students_of_as_many(config, tmp_path):
+    problem = compare_strategies(config).problem
+    plan_set = plan_stage(Stage("per_merge", 7, 2), problem, config.lr)
+    write_json(tmp_path / "plans.json", to_json(plan_set))
+    planned = replace(config, out=tmp_path / "planned", plan=tmp_path / "plans.json")
+    with pytest.raises(ValueError, match=r"of K = 2, this run trains students of K = 1"):
+        compare_strategies(planned)
+    comparison = compare_strategies(replace(planned, student_steps=(2,)))
+    assert all(to_json(found) == to_json(plan_set) for found in comparison.plans.values())
 
 
 def test_a_finished_run_refuses_another_vae(config, tmp_path):

@@ -11,6 +11,8 @@ from distill.jobs import Case, Job, Training, do_job, inputs_of, list_jobs, step
 from distill.law import decay_rates, sgd_shrinkage, train_time
 from experiment.write import sha256
 from planner.budget import Stage
+from planner.few_step import shifted
+from planner.parametrisation import Parametrisation
 from planner.plan import from_outline, merge, merges, outline, step
 from planner.problem import make_problem
 from planner.strategies import CANONICAL, progressive, sequential_boot, vanilla
@@ -40,6 +42,17 @@ def test_equal_totals_are_shared_among_merges():
     assert steps_per_merge(plans, Stage("per_merge", 10)).tolist() == [10, 10, 10]
     # 80 in total: 1 merge, 8 merges, 3 merges of which each gets the whole part of 80 / 3.
     assert steps_per_merge(plans, Stage("total", 10)).tolist() == [80, 10, 26]
+
+
+def test_the_steps_of_a_student_share_the_total_of_a_coordinate():
+    plans = [
+        shifted(vanilla(5), 4),
+        shifted(sequential_boot(5), 4),
+        vanilla(4),
+        vanilla(4),
+    ]  # K = 2, d = 2
+    assert steps_per_merge(plans, Stage("per_merge", 10, 2)).tolist() == [10, 10]
+    assert steps_per_merge(plans, Stage("total", 10, 2)).tolist() == [40, 16]  # 80 / 2 and 80 / 5
 
 
 def test_one_step_leaves_nothing_to_merge():
@@ -112,6 +125,21 @@ def test_the_engines_agree_where_coordinates_take_unlike_numbers_of_steps(traini
     trained = do_job(replace(training, engine="sgd"), asked, lambda: taken.append(1))
     np.testing.assert_allclose(trained.operator, computed.operator, rtol=0, atol=2e-5)
     assert len(taken) == asked.sequential_steps == 5 * 7 + 35
+
+
+@pytest.mark.parametrize("kind", ["operator", "denoiser"])
+def test_the_engines_agree_on_students_of_several_steps(training, kind):
+    training = replace(training, parametrisation=Parametrisation(kind))
+    noisy = [shifted(vanilla(4) if i % 2 else sequential_boot(4), 2) for i in range(128)]
+    plans = (*noisy, *[vanilla(2)] * 128)
+    stage = Stage("total", 40, 2)
+    asked = Job("test", plans, steps_per_merge(plans, stage), seed=3)
+    assert (asked.num_merges, asked.gradient_steps) == (4, 200)
+    computed = do_job(training, asked)
+    trained = do_job(replace(training, engine="sgd"), asked)
+    np.testing.assert_allclose(trained.operator, computed.operator, rtol=0, atol=2e-5)
+    composite = training.problem().composite
+    assert np.abs(computed.operator - composite).max() > 1e-3  # training stops early
 
 
 def test_another_seed_has_other_batches(training):

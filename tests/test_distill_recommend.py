@@ -4,7 +4,10 @@ import pytest
 
 from distill.recommend import boot_standings, recommend, write_recommendations
 from distill.results import ResultRow
-from report.verdict import recommendation_text, recommendations
+from report.tables import overview
+from report.verdict import recommendation_text, recommendations, verdict_table
+
+EQUAL = "all are equal within 0.2%"
 
 
 def row(strategy, w2_squared, merges=1, steps=10, engine="closed_form") -> ResultRow:
@@ -14,7 +17,7 @@ def row(strategy, w2_squared, merges=1, steps=10, engine="closed_form") -> Resul
         w2_squared_expected=w2_squared, w2_squared_spread=0.0, largest_deviation=0.0,
         rms_deviation=0.0, w2_squared_to_composite=0.0, w2_squared_to_data=0.0,
         pixel_l2=w2_squared**0.5, pixel_l2_low=0.0, pixel_l2_high=1.0, ssim=1.0, merges=merges,
-        rounds=1, gradient_steps=merges * steps, seconds=0.0,
+        rounds=1, gradient_steps=merges * steps, seconds=0.0, student_steps=1,
     )  # fmt: skip
 
 
@@ -44,13 +47,29 @@ def test_the_advice_gives_w2_squared_as_the_tables_do():
         row("vanilla", 0.25, steps=100),
         row("sequential_boot", 0.2501, 31, steps=100),
     ]
-    assert recommendation_text(recommendations(rows), 32) == (
-        "With equal training per merge, take sequential BOOT "
-        "at 10 steps (expected W2² 1.000e+00, 75.0% below vanilla) "
-        "and at 20 steps (expected W2² 1.500e+00, 25.0% below vanilla), "
-        "and vanilla at 100 steps (all are equal within 0.2%). "
+    found = recommendations(rows)
+    assert recommendation_text(found, 32) == (
+        "Take sequential BOOT at 2 of 3 stages; at the other 1 all strategies are equally good. "
         "This holds for these latents and T = 32."
     )
+    lines = [[cell.text for cell in line] for line in verdict_table(found, 32).lines]
+    assert lines == [
+        ["per merge", "10", "sequential BOOT", "1.000e+00", "vanilla", "75.0% lower"],
+        ["per merge", "20", "sequential BOOT", "1.500e+00", "vanilla", "25.0% lower"],
+        ["per merge", "100", "vanilla", "2.500e-01", "sequential BOOT", EQUAL],
+    ]
+
+
+def test_differences_of_rounding_are_no_ranking():
+    """Squared distances of 1e-30 are noise, whatever their ratio."""
+    rows = [row("vanilla", 3.4e-30), row("sequential_boot", 2.5e-30, 31)]
+    found = recommend(rows)
+    assert (found.strategy, found.equal_within_rounding) == ("vanilla", True)
+    (line,) = verdict_table([found], 32).lines
+    assert line[-1].text == "all are equal within rounding"
+    best = {cell.is_best for line in overview(rows, 32).lines for cell in line}
+    assert best == {False}
+    assert boot_standings(rows, "w2_squared")[0].lowest == ("vanilla", "sequential_boot")
 
 
 def test_a_single_strategy_has_no_next():

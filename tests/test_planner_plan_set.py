@@ -132,7 +132,7 @@ def test_merges_of_several_steps_are_listed_step_by_step():
 def test_plans_of_several_steps_are_refused_where_students_of_one_are_trained(tmp_path):
     path = tmp_path / "plans_K2.json"
     path.write_text(json.dumps(written(student_steps=2)))
-    with pytest.raises(ValueError, match=r"of 2 steps, .* of one; give .* --student-steps 1"):
+    with pytest.raises(ValueError, match=r"of K = 2, .* of K = 1; plan again .* --student-steps 1"):
         read_plans_for(path, make_problem(cosine_schedule(4), np.ones(2)))
 
 

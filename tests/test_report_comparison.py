@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from distill.compare_strategies import compare_strategies
 from distill.comparison import open_comparison
 from distill.results import over_seeds, tabulate
 from experiment.folder import only_writer
+from planner.budget import Stage
 from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.comparison import write_report
@@ -36,7 +38,9 @@ PROBE = """<script>addEventListener("load", () => {
 def finished(tmp_path_factory) -> tuple[Path, list, str]:
     """Run folder, rows and terminal text of a small comparison."""
     folder = tmp_path_factory.mktemp("comparison")
-    config = small_comparison(folder / "run & <b>co</b>", make_model_run(folder), num_images=3)
+    config = small_comparison(
+        folder / "run & <b>co</b>", make_model_run(folder), num_images=3, student_steps=(1, 2)
+    )
     comparison = compare_strategies(config)
     rows = tabulate(comparison, config.num_images, config.seed)
     text, _ = write_report(config.out, comparison, rows, config.seed)
@@ -64,7 +68,9 @@ def test_figures_summary_recommendation_and_page_say_what_was_measured(finished)
     figures = {path.name for path in (out / "figures").iterdir()}
     stages = ("per_merge_2_steps", "per_merge_40_steps", "total_6_steps", "total_120_steps")
     assert {f"faces_{stage}.png" for stage in stages} < figures
+    assert {f"faces_{stage}_K2.png" for stage in stages} < figures
     assert {"error_curves.png", "plan_arcs.png", "plan_kinds.png", "latents.png"} < figures
+    assert {"error_curves_K2.png", "plan_arcs_K2_total.png", "student_steps.png"} < figures
     summary = (out / "summary.md").read_text()
     html = (out / "report.html").read_text()
     page = Tags(html)
@@ -79,17 +85,17 @@ def test_figures_summary_recommendation_and_page_say_what_was_measured(finished)
     found = json.loads((out / "recommendation.json").read_text())
     assert found["sentence"] in summary
     assert found["sentence"] in page.text
-    assert len(found["stages"]) == 4
+    assert len(found["stages"]) == 8
     for stage in found["stages"]:
         here = [
             row.w2_squared_expected**0.5
             for row in rows
-            if row.stage == (stage["budget"], stage["epochs"])
+            if row.stage == (stage["budget"], stage["epochs"], stage["student_steps"])
         ]
         assert stage["expected_w2"] <= (1 + found["as_good_within"]) * min(here)
 
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 8
+    assert len(images) == 16
     assert all(len(image["alt"]) > 40 for image in images)
     assert not [tag for tag, _ in page.tags if tag == "script"]
     assert not re.search(r"(src|href)=.(?!data:)", html)
@@ -132,6 +138,7 @@ def test_all_text_is_escaped(tmp_path):
         title=evil,
         subtitle=evil,
         recommendation=evil,
+        verdict=None,
         claim=[evil],
         definitions=evil,
         overviews=[(evil, table)],
@@ -154,7 +161,7 @@ def test_a_coordinates_kind_is_the_strategy_it_is_worth_as_much_as(finished):
     """Theory: BOOT for all variances up to 1, whatever the training ([OM] Theorem 4.3)."""
     comparison = open_comparison(finished[0], None, "cpu")
     variances = comparison.problem.variances
-    students = comparison.of_stage(("per_merge", 2), 0)
+    students = comparison.of_stage(Stage("per_merge", 2), 0)
     canonical = {name: students[name].predicted for name in CANONICAL}
     kinds = plan_kinds(canonical, students["per_dimension"].predicted)
     assert set(kinds[variances <= 1]) == {"sequential_boot"}
@@ -169,3 +176,13 @@ def test_grids_without_out_are_drawn_by_one_command_at_a_time(finished):
     assert not held.exists()
     decode_grids(config)
     assert (held / "results.csv").is_file()
+
+
+def test_grids_show_the_students_of_the_asked_numbers_of_steps(finished, tmp_path):
+    config = DecodeConfig(run=finished[0], columns=2, device="cpu", student_steps=(2,))
+    decode_grids(replace(config, out=tmp_path / "two"))
+    names = sorted(path.name for path in (tmp_path / "two" / "figures").iterdir())
+    assert len(names) == 4
+    assert all(name.endswith("_K2.png") for name in names)
+    with pytest.raises(ValueError, match=r"--student-steps 3: .* has students of K = 1, 2; give"):
+        decode_grids(replace(config, out=tmp_path / "three", student_steps=(3,)))
