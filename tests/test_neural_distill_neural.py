@@ -107,7 +107,7 @@ def test_the_joint_plan_of_a_file_is_one_more_strategy(tmp_path):
     with pytest.raises(ValueError, match="plans of 4 steps, asked for are --num-steps 5"):
         distill_neural(small(tmp_path / "other", plan=path, num_steps=5))
     write_json(path, to_json(plan_every_strategy(problem, Budget(1.6), student_steps=2)))
-    with pytest.raises(ValueError, match=r"students of 2 steps, .* give the plans.json"):
+    with pytest.raises(ValueError, match=r"students of K = 2, .* plan again with plan_merges"):
         distill_neural(small(tmp_path / "few", plan=path))
 
 
