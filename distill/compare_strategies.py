@@ -54,6 +54,8 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     model = load_vae(weights)
     latents = load_latents(latents_file)
     refuse_mismatch(latents, latents_file, weights)
+    assert latents.vae_sha256 is not None
+    assert latents.covariance is not None
     schedule = cosine_schedule(config.num_steps)
     problem = make_problem(schedule, latents.variances.numpy(), config.students)
     engine = _engine(config, device)

@@ -187,6 +187,7 @@ def save_index(run: Path, latents: Latents, jobs: Mapping[Case, str]) -> None:
         | ({"student_steps": case.stage.student_steps} if case.stage.student_steps > 1 else {})
         for case, job in jobs.items()
     ]
+    assert latents.covariance is not None
     tensors = {"mean": latents.mean, "covariance": latents.covariance}
     metadata = {
         "kind": COMPARISON_KIND,

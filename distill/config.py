@@ -155,7 +155,8 @@ class PlanConfig(StudentConfig):
     variances: tuple[float, ...] | None = None
     """Variances of the coordinates; or give --latents."""
     latents: Path | None = None
-    """Folder of encode_latents: plan for the variances of its coordinates."""
+    """Latents to plan for: a folder of encode_latents, or a .npy, .npz or .safetensors file of
+    numbers (N, ...) from any encoder. FILE.npz:NAME names one of several arrays."""
     num_steps: int | None = None
     """Teacher steps T. Without it T is 32, or that of the schedule's file."""
     train_time: float = 6.4

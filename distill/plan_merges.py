@@ -56,11 +56,10 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
     if config.latents is None:
         variances = np.array(config.variances, dtype=np.float64)
     else:
-        from vae.latents import latents_path, load_latents  # imports PyTorch
+        from vae.latents import latents_fingerprint, load_latents  # imports PyTorch
 
-        path = latents_path(config.latents)
-        variances = load_latents(path).variances.numpy()
-        fingerprints["latents"] = sha256(path)
+        variances = load_latents(config.latents, log).variances.numpy()
+        fingerprints["latents"] = latents_fingerprint(config.latents)
     if config.schedule not in SCHEDULES:
         fingerprints["schedule"] = sha256(Path(config.schedule))
     budget = Budget(config.train_time, config.budget)

@@ -39,6 +39,7 @@ def report_latents(out: Path, latents: Latents) -> None:
     columns = (latents.mean.tolist(), latents.variances.tolist())
     rows = [CoordinateRow(i, *pair) for i, pair in enumerate(zip(*columns, strict=True))]
     write_rows(out / RESULTS, rows, CoordinateRow)
+    assert latents.covariance is not None  # encode_latents computes it
     facts = describe(latents.covariance)
     figure = out / FIGURES / "covariance.png"
     draw_latents(figure, latents.covariance.numpy(), facts)

@@ -19,7 +19,9 @@ class TrainConfig:
     """Train the noise estimator on encoded latents, or resume an earlier run."""
 
     latents: Path
-    """Folder of encode_latents with latents (encoded without --moments-only)."""
+    """Latents to train on: a folder of encode_latents (encoded without --moments-only), or a .npy,
+    .npz or .safetensors file of numbers (N, ...) from any encoder. FILE.npz:NAME names one of
+    several arrays. Of a file a random tenth is held out."""
     out: Path
     """Run folder. The same command resumes the run."""
     gradient_steps: int = field(default=3_000, metadata=recorded_as("num_updates"))

@@ -25,6 +25,7 @@ from sampling.noise_estimator import NoiseEstimator
 ESTIMATOR_KIND = "mergelab noise estimator, format 1"
 ESTIMATOR_FILE = "noise_estimator.safetensors"
 CHECKPOINT = "checkpoint.pt"  # state of a training, beside the final weights
+UNKNOWN_VAE = "unknown"  # of latents that do not name their encoder
 EXACT = ("basis",)  # matrices kept in float32
 
 
@@ -36,7 +37,7 @@ class Trained:
     depth: int
     updates: int
     latent_dim: int
-    vae_sha256: str  # of the VAE whose latents were used for training
+    vae_sha256: str  # of the VAE whose latents were used for training, or UNKNOWN_VAE
     data_fingerprint: str
 
 
@@ -100,8 +101,13 @@ def refuse_other_vae(trained: Trained, estimator: Path, weights: Path) -> None:
     """Refuse an estimator that was trained on latents of another VAE than ``weights``.
 
     Raises:
-        ValueError: the weights file is not the recorded one.
+        ValueError: the weights file is not the recorded one, or none is recorded.
     """
+    if trained.vae_sha256 == UNKNOWN_VAE:
+        raise ValueError(
+            f"{estimator}: trained on latents that do not name their VAE, so it has no faces; "
+            "train one on latents of mergelab encode_latents"
+        )
     found = sha256(weights)
     if trained.vae_sha256 != found:
         raise ValueError(

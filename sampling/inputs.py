@@ -44,11 +44,16 @@ def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
-    """Training and held-out latents, (N, d) each, with the split of the VAE's own training.
+    """Training and held-out latents, (N, d) float32 each, with the split of the VAE's own training.
+
+    Latents that name no VAE are split at random, a tenth is held out.
 
     Raises:
         ValueError: the file holds only moments, or one of the two sets is empty.
     """
+    if latents.codes is not None and latents.vae_sha256 is None:
+        held_out = _random_tenth(latents.count)
+        return latents.codes[~held_out].float(), latents.codes[held_out].float()
     if latents.codes is None or latents.splits is None:
         raise ValueError(
             f"{path}: holds moments without latents; encode again without --moments-only"
@@ -60,6 +65,12 @@ def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
             "out: both are needed; encode more images"
         )
     return latents.codes[~held_out], latents.codes[held_out]
+
+
+def _random_tenth(count: int) -> Tensor:
+    """A mask (N,) of a tenth of the rows, at least one; it depends on N alone."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order < max(1, count // 10)
 
 
 def open_with_latents(

@@ -23,13 +23,19 @@ from experiment.tensors import (
     restore_optimizer,
     write_checkpoint,
 )
-from experiment.write import append_line, sha256
+from experiment.write import append_line
 from sampling.config import TrainConfig
-from sampling.estimator_file import CHECKPOINT, ESTIMATOR_FILE, Trained, save_estimator
+from sampling.estimator_file import (
+    CHECKPOINT,
+    ESTIMATOR_FILE,
+    UNKNOWN_VAE,
+    Trained,
+    save_estimator,
+)
 from sampling.inputs import split
 from sampling.noise_estimator import NoiseEstimator
 from sampling.train import calibrate, held_out_losses, train_updates
-from vae.latents import latents_path, load_latents, moments
+from vae.latents import MOST_FULL, latents_fingerprint, load_latents, moments
 
 UPDATES_PER_SAVE = 250
 
@@ -44,10 +50,15 @@ def train_noise_estimator(config: TrainConfig) -> None:
         FloatingPointError: the loss is not finite. The earlier state is kept.
     """
     device = pick_device(config.device)
-    path = latents_path(config.latents)
-    latents = load_latents(path)
-    training, held_out = (part.to(device) for part in split(latents, path))
-    open_run(config.out, "train_noise_estimator", config, {"latents": sha256(path)}, str(device))
+    latents = load_latents(config.latents, print, full=False)
+    if len(latents.mean) > MOST_FULL:
+        raise ValueError(
+            f"{config.latents}: {len(latents.mean):,} coordinates; the noise estimator works in "
+            f"the eigenbasis of their covariance, which is computed for at most {MOST_FULL:,}"
+        )
+    training, held_out = (part.to(device) for part in split(latents, config.latents))
+    fingerprints = {"latents": latents_fingerprint(config.latents)}
+    open_run(config.out, "train_noise_estimator", config, fingerprints, str(device))
 
     torch.manual_seed(config.seed)
     mean, covariance = moments(training.cpu())
@@ -88,7 +99,7 @@ def train_noise_estimator(config: TrainConfig) -> None:
         depth=config.depth,
         updates=done,
         latent_dim=training.shape[1],
-        vae_sha256=latents.vae_sha256,
+        vae_sha256=latents.vae_sha256 or UNKNOWN_VAE,
         data_fingerprint=latents.data_fingerprint,
     )
     # Written only at the end: uncalibrated weights sample worse and look the same.

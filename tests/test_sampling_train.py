@@ -158,3 +158,21 @@ def test_the_embedded_estimator_is_small_and_of_the_embedded_vae():
     model, trained = load_estimator(path)
     refuse_other_vae(trained, path, embedded_vae())
     assert np.isfinite([parameter.abs().max() for parameter in model.parameters()]).all()
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2, 2)])
+def test_latents_of_any_encoder_train_an_estimator_that_has_no_faces(tmp_path, monkeypatch, shape):
+    monkeypatch.setattr("sampling.train.COUNT", 32)
+    codes = np.random.default_rng(0).normal(2.0, 0.5, (50, *shape)).astype(np.float16)
+    np.save(tmp_path / "mine.npy", codes)
+    config = TrainConfig(latents=tmp_path / "mine.npy", out=tmp_path / "run", **SMALL)
+    train_noise_estimator(config)
+    path = tmp_path / "run" / ESTIMATOR_FILE
+    model, trained = load_estimator(path)
+    assert trained.latent_dim == np.prod(shape)
+    np.testing.assert_allclose(model.mean, codes.reshape(50, -1).mean(axis=0), atol=0.1)
+    with pytest.raises(ValueError, match="latents that do not name their VAE, so it has no faces"):
+        refuse_other_vae(trained, path, embedded_vae())
+    np.save(tmp_path / "mine.npy", codes + 1)
+    with pytest.raises(ValueError, match=r"another run's results \(inputs.latents is"):
+        train_noise_estimator(config)

@@ -1,12 +1,22 @@
-"""Latents of a data set: posterior means, their moments, and how diagonal the covariance is."""
+"""Latents of a data set: the codes of its images, their moments, and how diagonal these are.
 
+They come from a file of encode_latents, which names its VAE, or from any array of numbers, whose
+encoder is unknown. Nothing but the faces needs the VAE.
+"""
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from diffusion.moments import streamed_moments
+from experiment.arrays import fingerprint, read_rows, split_name
 from experiment.folder import file_in
 from experiment.read import reading
 from experiment.tensors import (
@@ -18,29 +28,36 @@ from experiment.tensors import (
 )
 from experiment.write import sha256
 from vae.images import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
-from vae.model import LATENT_DIM, VAE, to_float
+from vae.model import VAE, to_float
 
 LATENTS_KIND = "mergelab latents, format 1"
 LATENTS_FILE = "latents.safetensors"
+MOST_FULL = 4096
+"""Coordinates up to which the full covariance is computed; its float64 takes 0.13 GB then."""
+_CHUNK = 2**22  # numbers of the codes that are read at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """Moments of the posterior means of a data set, and the means themselves if they are kept."""
+    """Moments of the codes of a data set, and the codes themselves if they are kept."""
 
-    mean: Tensor  # (128,) float64
-    covariance: Tensor  # (128, 128) float64
+    mean: Tensor  # (d,) float64
+    covariance: Tensor | None  # (d, d) float64; None where it would be too large
     count: int  # number of images
-    vae_sha256: str  # of the weights file that encoded these latents
+    vae_sha256: str | None  # of the weights file that encoded these latents; None: unknown
     data_fingerprint: str
     image_size: int = DEFAULT_IMAGE_SIZE  # side of the encoded images in pixels
-    codes: Tensor | None = None  # (N, 128) float32
+    codes: Tensor | None = None  # (N, d) float32, or as the user's file has them
     splits: Tensor | None = None  # (N,) uint8, indices into vae.images.SPLITS
+    diagonal: Tensor | None = None  # (d,) float64; given where the covariance is None
 
     @property
     def variances(self) -> Tensor:
-        """Diagonal of the covariance, (128,) float64."""
-        return self.covariance.diagonal()
+        """Diagonal of the covariance, (d,) float64."""
+        if self.covariance is not None:
+            return self.covariance.diagonal()
+        assert self.diagonal is not None
+        return self.diagonal
 
 
 @torch.no_grad()
@@ -88,6 +105,8 @@ def describe(covariance: Tensor) -> dict[str, float]:
 
 def save_latents(path: Path, latents: Latents) -> None:
     """Write latents, or only their moments if ``codes`` is None."""
+    assert latents.covariance is not None
+    assert latents.vae_sha256 is not None  # encode_latents knows its VAE
     tensors = {"mean": latents.mean, "covariance": latents.covariance}
     if latents.codes is not None and latents.splits is not None:
         tensors |= {"codes": latents.codes, "splits": latents.splits}
@@ -106,23 +125,47 @@ def latents_path(latents: Path) -> Path:
     return file_in(latents, LATENTS_FILE)
 
 
-def load_latents(path: Path) -> Latents:
-    """Read latents from a file, or from a run folder of encode_latents.
+def latents_fingerprint(given: Path) -> str:
+    """SHA-256 of the file of latents, and the name of its array if one is given."""
+    return fingerprint(latents_path(given))
+
+
+HINT = (
+    "make latents with mergelab encode_latents, or give a .npy, .npz or .safetensors file of "
+    "numbers (N, ...) from any encoder"
+)
+
+
+def load_latents(
+    given: Path, log: Callable[[str], object] = lambda line: None, full: bool = True
+) -> Latents:
+    """Read latents: a run folder of encode_latents or its file, or an array of any encoder.
+
+    Args:
+        given: FILE.npz:NAME names one of several arrays.
+        log: Called with one line before moments are computed: sizes, and what they need.
+        full: Whether the covariance is asked for where it has to be computed.
 
     Raises:
         FileNotFoundError, OSError: the file is missing, or cannot be read.
-        ValueError: the file is damaged, or has wrong shapes or values that are not finite.
+        ValueError: the file is damaged, or has wrong shapes or values that are not finite, or its
+            rows are all equal.
     """
-    path = latents_path(path)
-    hint = "make latents with mergelab encode_latents"
-    tensors, metadata = read_tensors(path, LATENTS_KIND, hint)
-    with reading(path, "latents", hint):
+    path = latents_path(given)
+    if not given.is_dir() and not _is_ours(path):
+        return _latents_of_array(path, log, full)
+    tensors, metadata = read_tensors(path, LATENTS_KIND, HINT)
+    with reading(path, "latents", HINT):
         # Older files, of 64 pixels always, do not name the size.
         size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
         if size not in IMAGE_SIZES:
             raise ValueError(f"image_size {size} is none of {IMAGE_SIZES}")
         count = metadata_integer(metadata, "count", least=1)
-        covariance = checked_tensor(tensors, "covariance", torch.float64, (LATENT_DIM, LATENT_DIM))
+        covariance = checked_tensor(tensors, "covariance", torch.float64, (None, None))
+        width = len(covariance)
+        checked_tensor(tensors, "covariance", torch.float64, (width, width))
+        if width == 0:
+            raise ValueError("latents of no coordinate")
         variances = covariance.diagonal()
         if (variances < 0).any():
             i = int(variances.argmin())
@@ -131,12 +174,12 @@ def load_latents(path: Path) -> Latents:
             )
         codes = splits = None
         if "codes" in tensors or "splits" in tensors:
-            codes = checked_tensor(tensors, "codes", torch.float32, (count, LATENT_DIM))
+            codes = checked_tensor(tensors, "codes", torch.float32, (count, width))
             splits = checked_tensor(tensors, "splits", torch.uint8, (count,))
             if (splits >= len(SPLITS)).any():
                 raise ValueError(f"splits hold {int(splits.max())}, must be below {len(SPLITS)}")
         return Latents(
-            mean=checked_tensor(tensors, "mean", torch.float64, (LATENT_DIM,)),
+            mean=checked_tensor(tensors, "mean", torch.float64, (width,)),
             covariance=covariance,
             count=count,
             vae_sha256=metadata_value(metadata, "vae_sha256"),
@@ -147,12 +190,87 @@ def load_latents(path: Path) -> Latents:
         )
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file is of mergelab, of whatever kind, or a damaged one without a better guess."""
+    if path.suffix in (".npy", ".npz") or split_name(path)[1] is not None:
+        return False
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return (file.metadata() or {}).get("kind", "").startswith("mergelab ")
+    except (OSError, SafetensorError, TypeError, RuntimeError, ValueError):
+        return True  # whatever is wrong, reading it tells
+
+
+def _latents_of_array(path: Path, log: Callable[[str], object], full: bool) -> Latents:
+    codes, shape = read_rows(path, HINT)
+    count, width = codes.shape
+    full = full and width <= MOST_FULL
+    sizes = " x ".join(map(str, shape))
+    log(
+        f"{path.name}: {count:,} latents of {sizes}{f' = {width:,}' if len(shape) > 1 else ''} "
+        f"coordinates, {str(codes.dtype).removeprefix('torch.')}{_memory(width)}"
+    )
+    with reading(path, "latents", HINT):
+        if count < 2:
+            raise ValueError("1 row has no variance: at least 2 are needed, some hundreds for use")
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            found = streamed_moments(row_chunks(codes, refuse_non_finite=True), full)
+        if not found.variances.any():
+            raise ValueError(f"all {count:,} rows are equal, so no coordinate varies")
+        if not np.isfinite(found.variances).all():
+            raise ValueError("its numbers are too large: their squares are not finite")
+    return Latents(
+        mean=torch.from_numpy(found.mean),
+        covariance=None if found.covariance is None else torch.from_numpy(found.covariance),
+        count=count,
+        vae_sha256=None,
+        data_fingerprint=fingerprint(path),
+        codes=codes,
+        diagonal=torch.from_numpy(found.variances),
+    )
+
+
+def _memory(width: int) -> str:
+    gigabytes = 8 * width**2 / 1e9
+    if width <= MOST_FULL:
+        return f"; the covariance takes {gigabytes:.2g} GB of memory" if gigabytes > 0.01 else ""
+    return (
+        f"; the full covariance would take {gigabytes:.2g} GB of memory and is not computed, as "
+        f"there are more than {MOST_FULL:,} coordinates"
+    )
+
+
+def row_chunks(codes: Tensor, refuse_non_finite: bool = False) -> Iterator[NDArray[np.float64]]:
+    """The rows of codes (N, d), some at a time, in float64; a bar shows how far it is.
+
+    Raises:
+        ValueError: with the first row that is not finite, if these are to be refused.
+    """
+    size = max(1, _CHUNK // codes.shape[1])
+    with tqdm(total=len(codes), desc="read", unit="latent", leave=False) as bar:
+        for first in range(0, len(codes), size):
+            chunk = codes[first : first + size].double().numpy()
+            if refuse_non_finite and not np.isfinite(chunk).all():
+                row, column = np.argwhere(~np.isfinite(chunk))[0].tolist()
+                raise ValueError(
+                    f"row {first + row} holds {chunk[row, column]} in coordinate {column}; "
+                    "all numbers must be finite"
+                )
+            yield chunk
+            bar.update(len(chunk))
+
+
 def refuse_mismatch(latents: Latents, latents_path: Path, weights: Path) -> None:
     """Refuse latents that were encoded by another VAE than the one that decodes them.
 
     Raises:
-        ValueError: the weights file is not the one that the latents name.
+        ValueError: the weights file is not the one that the latents name, or they name none.
     """
+    if latents.vae_sha256 is None:
+        raise ValueError(
+            f"{latents_path}: does not say which VAE encoded these latents, and this command needs "
+            "that one; give --latents a folder of mergelab encode_latents"
+        )
     if latents.vae_sha256 != sha256(weights):
         raise ValueError(
             f"{latents_path}: not encoded by {weights}: its SHA-256 differs from the one recorded "

@@ -1,0 +1,122 @@
+"""One array of a .npy, .npz or .safetensors file, as rows of numbers.
+
+The file is mapped into memory and read where it is used, so that it may be larger than the memory.
+Only a .npz is read at once: its members may be compressed. No file can run code.
+"""
+
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from experiment.read import reading
+from experiment.write import sha256
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# What NumPy, zipfile and torch raise for damaged files and impossible sizes, besides ValueError.
+_DAMAGE = (
+    *(EOFError, MemoryError, RuntimeError, SyntaxError, TypeError, OverflowError, KeyError),
+    *(NotImplementedError, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error, SafetensorError),
+)
+
+
+def split_name(given: Path) -> tuple[Path, str | None]:
+    """The file and the name of its array: FILE.npz:NAME names one, FILE alone does not."""
+    head, colon, name = given.name.rpartition(":")
+    if colon and name and not given.exists() and Path(head).suffix in SUFFIXES:
+        return given.with_name(head), name
+    return given, None
+
+
+def fingerprint(given: Path) -> str:
+    """SHA-256 of the file, and the name of the array if one is given."""
+    path, name = split_name(given)
+    return sha256(path) if name is None else f"{sha256(path)}:{name}"
+
+
+def read_rows(given: Path, hint: str) -> tuple[Tensor, tuple[int, ...]]:
+    """The array as rows (N, d) of its own type on the CPU, and the shape of a row in the file.
+
+    Args:
+        given: FILE, or FILE:NAME for one of several arrays.
+        hint: The remedy for a missing or damaged file.
+
+    Raises:
+        FileNotFoundError, OSError: the file is missing, or cannot be read.
+        ValueError: it is damaged, has several arrays of which none is named, or its array is not
+            made of floating-point rows.
+    """
+    path, name = split_name(given)
+    kind = path.suffix if path.suffix in SUFFIXES else ".safetensors"
+    with reading(path, f"one array of numbers in a whole {kind} file", hint, also=_DAMAGE):
+        if kind == ".npy":
+            if name is not None:
+                raise ValueError(f"a .npy file has one array without a name, not {name!r}")
+            # Mode "c" copies what is written to, which is nothing here; torch refuses mode "r".
+            found = _as_tensor(np.lib.format.open_memmap(path, mode="c"))
+        elif kind == ".npz":
+            found = _as_tensor(_member(path, name))
+        else:
+            found = _tensor(path, name)
+        if found.dtype not in DTYPES:
+            raise ValueError(
+                f"its numbers are {_name(found.dtype)}, must be float16, bfloat16, float32 or "
+                "float64"
+            )
+        if found.ndim < 2 or found.numel() == 0:
+            raise ValueError(
+                f"its shape is {tuple(found.shape)}, must be (N, ...): N rows of at least one "
+                "coordinate"
+            )
+        return found.reshape(len(found), -1), tuple(found.shape[1:])
+
+
+def _member(path: Path, name: str | None) -> NDArray[np.generic]:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("no zip archive")
+    with np.load(path, allow_pickle=False) as archive:
+        array: NDArray[np.generic] = archive[_chosen(archive.files, name, path)]
+    return array
+
+
+def _tensor(path: Path, name: str | None) -> Tensor:
+    with safe_open(path, framework="pt", device="cpu") as file:
+        tensor: Tensor = file.get_tensor(_chosen(list(file.keys()), name, path))
+    return tensor
+
+
+def _chosen(found: list[str], name: str | None, path: Path) -> str:
+    if name is None and len(found) == 1:
+        return found[0]
+    if name in found:
+        return name
+    if not found:
+        raise ValueError("holds no array")
+    listed = ", ".join(sorted(found)[:8]) + (", ..." if len(found) > 8 else "")
+    lacking = "" if name is None else f"has no {name!r}, "
+    raise ValueError(f"{lacking}holds {listed}: name one as {path.name}:NAME")
+
+
+def _as_tensor(array: NDArray[np.generic]) -> Tensor:
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        more = "; NumPy has no bfloat16" if array.dtype.kind == "V" else ""
+        raise ValueError(
+            f"its numbers are {array.dtype}, must be float16, float32 or float64 (or bfloat16 in "
+            f".safetensors){more}"
+        )
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(np.asarray(array))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
