@@ -4,7 +4,7 @@ The package holds two laboratories, which share ``train``, ``inputs`` and ``law`
 trained, on which batches, and what the theory says the training will give.
 
     on the latents of a VAE   compare_strategies, with jobs, executors and comparison, then
-                              decode, results and recommend
+                              decode, results and recommend; export_student
     on scalar Gaussians       simulate_students and study_convergence, with synthetic and
                               published: the synthetic experiments of the paper
 
@@ -144,6 +144,33 @@ class CompareConfig(StudentConfig):
     def seeds(self) -> range:
         """Seeds of the training runs."""
         return range(self.seed, self.seed + self.num_seeds)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write one student of a finished comparison as files that need no mergelab."""
+
+    run: Path
+    """Run folder of compare_strategies."""
+    out: Path
+    """Run folder for the student."""
+    strategy: str | None = None
+    """Strategy of the student, as results.csv names it. This flag and the next four may be left
+    out where the run has one value only."""
+    budget: BudgetKind | None = None
+    """Budget of the student."""
+    steps_per_merge: int | None = None
+    """Training stage of the student, as --steps-per-merge of the run names it."""
+    student_steps: int | None = None
+    """Steps K of the student."""
+    seed: int | None = None
+    """Seed of the batches that the student trained on."""
+    vae: Path | None = None
+    """The VAE of that run, if it has moved. It is checked to be the same."""
+
+    def __post_init__(self) -> None:
+        refuse_below(self, 1, "steps_per_merge", "student_steps")
+        refuse_bad_seeds(self, "seed")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 COMMANDS = (
     "compare_strategies",
     "decode_grids",
+    "export_student",
     "plan_merges",
     "simulate_students",
     "study_convergence",

@@ -50,6 +50,9 @@ COMMANDS = {
         "--engine closed_form --device cpu"
     ),
     "decode_grids": "--run {made}/compare_strategies --out {out} --columns 2 --device cpu",
+    "export_student": (
+        "--run {made}/compare_strategies --out {out} --strategy vanilla --budget total"
+    ),
     "train_noise_estimator": (
         "--latents {made}/encode_latents --out {out} --gradient-steps 6 --batch-size 8 "
         "--num-levels 10 --width 8 --depth 1 --device cpu"

@@ -1,0 +1,104 @@
+"""The report of export_student: the student beside its target, and how to load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from distill.export_student import (
+    DECODER_PROGRAM,
+    LOADER_FILE,
+    STUDENT_FILE,
+    STUDENT_PROGRAM,
+    Export,
+    loader_text,
+)
+from experiment.folder import FIGURES, RESULTS
+from experiment.write import write_rows
+from report.faces import draw_face_rows
+from report.style import BLACK, COLOURS, STYLE, label, legend_above, save_figure, stage_label
+from report.summary import write_summary
+
+USE = f"""\
+import torch
+from student import Student
+
+student = Student("{STUDENT_FILE}")
+latents = student(torch.randn(8, len(student.mean)))
+images = torch.export.load("{DECODER_PROGRAM}").module()(latents)  # (8, 3, S, S) in [0, 1]
+"""
+
+
+@dataclass(frozen=True)
+class ExportRow:
+    """A row of ``results.csv``: one latent coordinate."""
+
+    coordinate: int
+    mean: float
+    variance: float
+    operator: float  # of the student: the product over its steps
+    composite: float
+    target: float
+
+
+def report_export(out: Path, export: Export) -> None:
+    """Tabulate, draw and describe an exported student in the run folder ``out``."""
+    problem = export.problem
+    columns = (
+        export.mean,
+        problem.variances,
+        export.students.operator,
+        problem.composite,
+        problem.target,
+    )
+    rows = [ExportRow(i, *map(float, row)) for i, row in enumerate(zip(*columns, strict=True))]
+    write_rows(out / RESULTS, rows, ExportRow)
+    operator, faces = (out / FIGURES / name for name in ("operator.png", "faces.png"))
+    draw_operator(operator, export)
+    draw_face_rows(faces, export.faces, "faces of the same noise")
+    case = export.case
+    stage = stage_label(case.stage, problem.schedule.num_steps)
+    text = (
+        f"The student of {label(case.strategy)}, {stage}: latents = mean + operator · noise, one "
+        f"number per coordinate, with noise from N(0, I). A student of K steps is diagonal, so "
+        f"its operator is the product of its steps.\n\n"
+        f"- `{STUDENT_FILE}`: mean and operator in float32; its metadata says how the student was "
+        f"made.\n"
+        f"- `{LOADER_FILE}`: the Python that reads it, with torch and safetensors alone.\n"
+        f"- `{STUDENT_PROGRAM}`, `{DECODER_PROGRAM}`: the student and the decoder of its VAE as "
+        f"programs for `torch.export.load(path).module()`. The decoder takes one vector per "
+        f"image. `AutoencoderKL` of diffusers takes a grid of vectors, so there is no folder in "
+        f"its format.\n\n"
+        f"To draw images, in this folder:\n\n```python\n{USE}```\n\n"
+        f"`{LOADER_FILE}`:\n\n```python\n{loader_text()}```"
+    )
+    write_summary(
+        out, "An exported student", text, [operator, faces], [out / RESULTS, *export.files]
+    )
+
+
+def draw_operator(path: Path, export: Export) -> None:
+    """The operators of the student, of its target and of the composite, by variance."""
+    problem = export.problem
+    order = np.argsort(problem.variances)
+    x = problem.variances[order]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.0, 3.2), layout="constrained")
+        panel = figure.subplots()
+        panel.plot(x, problem.composite[order], color="0.7", linewidth=3, label="composite")
+        if problem.parametrisation.kind == "operator":
+            panel.plot(x, problem.target[order], color=BLACK, linewidth=1, label="surrogate")
+        panel.plot(
+            x,
+            export.students.operator[order],
+            ".",
+            color=COLOURS[export.case.strategy],
+            markersize=4,
+            label=f"student, {label(export.case.strategy)}",
+        )
+        panel.set_xlabel("variance of the latent coordinate")
+        panel.set_ylabel("operator: latent over noise")
+        legend_above(figure, panel, columns=3)
+        save_figure(figure, path)
