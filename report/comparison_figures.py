@@ -20,7 +20,7 @@ from report.latents import draw_latents
 from report.page import Picture, Section
 from report.plan_figures import draw_few_step_arcs, draw_plan_arcs, draw_plan_kinds
 from report.student_steps import draw_student_steps
-from report.style import k_label, label, stage_label
+from report.style import k_label, label, save_figure, stage_label
 from vae.latents import describe
 
 GRID_COLUMNS = 8
@@ -159,7 +159,7 @@ def _draw_arcs(folder: Path, comparison: Comparison) -> list[Picture]:
             "Plans as arcs over the teacher's time axis: canonical strategies"
             + "".join(f", then those planned for {name}" for name in plans),
         )
-        draw_plan_arcs(picture.path, plans, problem.variances)
+        save_figure(draw_plan_arcs(plans, problem.variances), picture.path)
         pictures.append(picture)
     for (steps, budget), stage in first.items():
         if steps > 1:
@@ -169,7 +169,7 @@ def _draw_arcs(folder: Path, comparison: Comparison) -> list[Picture]:
                 f"{caption} Plans for {title}; vertical lines part the steps of the student.",
                 f"Plans as arcs over the teacher's time axis, for {title}",
             )
-            draw_few_step_arcs(picture.path, comparison.plans[stage], title)
+            save_figure(draw_few_step_arcs(comparison.plans[stage], title), picture.path)
             pictures.append(picture)
     return pictures
 

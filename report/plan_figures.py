@@ -17,7 +17,7 @@ from planner.plan import Plan, Plans, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
-from report.style import COLOURS, STYLE, YELLOW, label, save_figure, stage_label
+from report.style import COLOURS, STYLE, YELLOW, NotebookFigure, label, save_figure, stage_label
 
 LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
@@ -57,9 +57,7 @@ def draw_arcs(panel: Axes, *plans: Plan) -> None:
 COLUMNS = 4
 
 
-def draw_plan_arcs(
-    path: Path, plans: Mapping[str, PlanSet], variances: NDArray[np.float64]
-) -> None:
+def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64]) -> Figure:
     """Draw one panel per plan: a row of canonical strategies, then one planned row per budget.
 
     Args:
@@ -70,7 +68,7 @@ def draw_plan_arcs(
         lines.append((f"planned for {name}", _planned(plan_set, variances)))
     lines = [(title, panels) for title, panels in lines if panels]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.2 + 1.75 * len(lines)), layout="constrained")
+        figure = NotebookFigure(figsize=(7.2, 0.2 + 1.75 * len(lines)), layout="constrained")
         parts = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
         for part, (title, panels) in zip(parts, lines, strict=True):
             part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
@@ -81,14 +79,14 @@ def draw_plan_arcs(
             for panel in axes[len(panels) :]:
                 panel.set_visible(False)
         parts[-1].supxlabel("diffusion step t (0 is data, T is noise)", fontsize=8)
-        save_figure(figure, path)
+    return figure
 
 
-def draw_few_step_arcs(path: Path, plan_set: PlanSet, title: str) -> None:
+def draw_few_step_arcs(plan_set: PlanSet, title: str) -> Figure:
     """Draw one row per strategy, with the arcs of all steps of the student on one time axis."""
     rows = _few_step_rows(plan_set)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.5 + 0.85 * len(rows)), layout="constrained")
+        figure = NotebookFigure(figsize=(7.2, 0.5 + 0.85 * len(rows)), layout="constrained")
         figure.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
         panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
         for panel, (name, plans) in zip(panels, rows, strict=True):
@@ -97,7 +95,7 @@ def draw_few_step_arcs(path: Path, plan_set: PlanSet, title: str) -> None:
                 panel.axvline(plan.stop, color="0.85", linewidth=0.8, zorder=0)
             panel.set_title(f"{name}, {_count(*plans)}", fontsize=8, loc="left", pad=2)
         panels[-1].set_xlabel("teacher's time t (0: data)", fontsize=8)
-        save_figure(figure, path)
+    return figure
 
 
 def _few_step_rows(plan_set: PlanSet) -> list[tuple[str, Plans]]:

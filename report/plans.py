@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from distill.plan_merges import Planned, plans_name
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
@@ -16,7 +18,7 @@ from planner.plan import distinct, num_merges
 from planner.plan_set import PER_DIMENSION, PlanSet
 from report.plan_figures import draw_few_step_arcs, draw_plan_arcs
 from report.student_steps import draw_student_steps, errors_table
-from report.style import label
+from report.style import label, save_figure
 from report.summary import markdown_table, write_summary
 
 ERRORS = "w2_by_student_steps.png"
@@ -68,13 +70,17 @@ def _rows(plan_set: PlanSet) -> list[PlanRow]:
 
 
 def _draw_arcs(folder: Path, plan_set: PlanSet) -> Path:
-    steps = plan_set.student_steps
-    path = folder / f"plan_arcs{k_suffix(steps)}.png"
-    if steps == 1:
-        draw_plan_arcs(path, {_trained(plan_set): plan_set}, plan_set.variances)
-    else:
-        draw_few_step_arcs(path, plan_set, f"K = {steps}, {_trained(plan_set)}")
+    path = folder / f"plan_arcs{k_suffix(plan_set.student_steps)}.png"
+    save_figure(draw_arcs_of(plan_set), path)
     return path
+
+
+def draw_arcs_of(plan_set: PlanSet) -> Figure:
+    """The plans of all strategies as arcs over the teacher's time axis."""
+    steps = plan_set.student_steps
+    if steps == 1:
+        return draw_plan_arcs({_trained(plan_set): plan_set}, plan_set.variances)
+    return draw_few_step_arcs(plan_set, f"K = {steps}, {_trained(plan_set)}")
 
 
 def _text(planned: Planned, rows: list[PlanRow]) -> str:

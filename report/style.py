@@ -1,5 +1,6 @@
 """One look for all figures: names and colours of strategies and samplers, and saving."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,6 @@ from numpy.typing import ArrayLike
 
 from experiment.write import write_atomically
 from planner.budget import Stage, k_suffix
-
-matplotlib.use("agg")
 
 LABELS = {
     "vanilla": "vanilla",
@@ -84,6 +83,23 @@ STYLE = {
     "savefig.bbox": "tight",
     "savefig.dpi": 200,
 }
+
+
+NOTEBOOK_DPI = 100
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows by itself.
+
+    Matplotlib registers its figures with notebooks only once pyplot is loaded. These figures need
+    neither pyplot nor a backend, so they leave the user's choice of one alone.
+    """
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.savefig(buffer, format="png", dpi=NOTEBOOK_DPI)
+        return buffer.getvalue()
 
 
 def label(strategy: str) -> str:

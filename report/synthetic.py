@@ -15,7 +15,7 @@ from distill.published import ComparedCell
 from distill.simulate_students import SyntheticRow
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
-from report.style import COLOURS, STYLE, label, save_figure
+from report.style import COLOURS, STYLE, NotebookFigure, label, save_figure
 from report.summary import markdown_table, write_summary
 
 INCHES_PER_NAME = 1.45
@@ -159,7 +159,7 @@ def published_verdict(cells: Sequence[ComparedCell]) -> str:
     )
 
 
-def draw_errors(path: Path, rows: Sequence[SyntheticRow], target: str) -> None:
+def draw_errors(rows: Sequence[SyntheticRow], target: str) -> Figure:
     """Draw |a - S| over T, one panel per variance, and below them the deviation of every cell.
 
     Error bars of measured means are standard deviations over trials. Lines are predictions.
@@ -168,7 +168,7 @@ def draw_errors(path: Path, rows: Sequence[SyntheticRow], target: str) -> None:
     columns = min(PANEL_COLUMNS, len(variances))
     depth = -(-len(variances) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.0 + 2.5 * columns, 2.1 * depth + 2.6))
+        figure = NotebookFigure(figsize=(1.0 + 2.5 * columns, 2.1 * depth + 2.6))
         grid = figure.add_gridspec(
             depth + 1, columns, height_ratios=[1.0] * depth + [0.8], hspace=0.6, wspace=0.32
         )
@@ -182,7 +182,7 @@ def draw_errors(path: Path, rows: Sequence[SyntheticRow], target: str) -> None:
                 panel.set_xlabel("teacher steps T")
         _draw_deviations(figure.add_subplot(grid[depth, :]), rows)
         draw_legend(figure, figure.axes[0])
-        save_figure(figure, path)
+    return figure
 
 
 def _draw_variance(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
@@ -235,5 +235,5 @@ def report_tables(
         write_rows(files[-1], compared, ComparedCell)
         parts += [published_table(compared), published_verdict(compared)]
     figure = out / FIGURES / "errors.png"
-    draw_errors(figure, rows, target)
+    save_figure(draw_errors(rows, target), figure)
     write_summary(out, f"Signed error to the {target}", "\n\n".join(parts), [figure], files)
