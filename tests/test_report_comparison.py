@@ -118,7 +118,7 @@ def test_the_page_renders_light_and_dark_without_a_console_error_and_prints(fini
             probed.as_uri(),
         )
         (title,) = re.findall("<title>(.*?)</title>", result.stdout)
-        assert "drawn 8 of 8" in title
+        assert "drawn 16 of 16" in title
         assert int(re.search(r"overflow (-?\d+)", title)[1]) <= 0
         backs.append(re.search(r"back rgb\((\d+)", title)[1])
         assert "CONSOLE" not in result.stderr
