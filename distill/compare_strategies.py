@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from tqdm import tqdm
 
 from diffusion.schedule import cosine_schedule
 from distill.comparison import (
@@ -29,6 +28,7 @@ from distill.jobs import Job, Students, Training, list_jobs, plan_stage
 from distill.law import refuse_unstable
 from experiment.device import pick_device
 from experiment.folder import open_run
+from experiment.progress import tqdm
 from experiment.write import sha256
 from planner.budget import Stage
 from planner.plan_set import PER_DIMENSION, PlanSet, read_plans_for

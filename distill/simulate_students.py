@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from distill.config import RECORDED_SYNTHETIC_ENGINE, SimulateConfig, SyntheticEngine
 from distill.synthetic import load_or_compute_cells, open_synthetic_run, problem_of
+from experiment.progress import tqdm
 from experiment.write import sha256
 from planner.plan_set import read_plans_for
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from distill.config import RECORDED_SYNTHETIC_ENGINE, ConvergenceConfig, SyntheticEngine
 from distill.synthetic import load_or_compute_cells, open_synthetic_run
+from experiment.progress import tqdm
 from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind
 from planner.plan import num_merges

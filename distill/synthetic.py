@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from diffusion.schedule import cosine_schedule
 from distill.config import SyntheticConfig
@@ -36,6 +35,7 @@ from distill.law import (
 from distill.train import count_steps, train_students
 from experiment.device import pick_device
 from experiment.folder import open_run
+from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.seeds import problem_seed
 from experiment.tensors import checked_tensor, read_tensors, write_tensors

@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from experiment.folder import open_run
+from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import checked_tensor, metadata_value, read_tensors, write_tensors
 from neural.config import NeuralConfig

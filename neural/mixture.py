@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from diffusion.schedule import NoiseSchedule, cosine_schedule
 from experiment.folder import open_run
+from experiment.progress import tqdm
 from neural.config import MixtureConfig
 
 Array = NDArray[np.float64]

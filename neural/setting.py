@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from diffusion.schedule import NoiseSchedule, cosine_schedule
 from experiment.device import pick_device
+from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.seeds import bank_seeds, keyed_generator, seeded_noise
 from experiment.tensors import check_weights, read_tensors, write_tensors

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from experiment.progress import tqdm
 from planner.plan import Plan, Plans, merge, step
 from planner.problem import MergeProblem
 

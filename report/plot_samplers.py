@@ -1,8 +1,7 @@
 """The figures of the samplers' theory, and the table of the lecture's claims."""
 
-from tqdm import tqdm
-
 from experiment.folder import FIGURES, RESULTS, open_run
+from experiment.progress import tqdm
 from experiment.write import write_rows
 from report.config import SamplerTheoryConfig
 from report.sampler_theory import (

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from diffusion.schedule import cosine_schedule
 from experiment.folder import FIGURES, RESULTS, open_run
+from experiment.progress import tqdm
 from experiment.write import write_rows
 from planner.regimes import Sweep, sweep
 from report.config import TheoryConfig

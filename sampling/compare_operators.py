@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from diffusion.gaussian import ddim_operators
 from diffusion.grid import uniform_t_grid
 from diffusion.samplers import ddim
 from diffusion.schedule import NoiseSchedule, cosine_schedule
 from experiment.folder import RESULTS
+from experiment.progress import tqdm
 from experiment.write import write_rows
 from sampling.config import OperatorConfig
 from sampling.inputs import open_with_latents

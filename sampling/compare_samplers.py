@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
 from experiment.folder import RESULTS
+from experiment.progress import tqdm
 from experiment.read import finite_text, read_table, reading, short_repr
 from experiment.seeds import bank_seeds, seeded_noise
 from experiment.tensors import checked_tensor, read_tensors, write_tensors

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
 from diffusion.samplers import SAMPLERS, Update, ddim, sample
 from diffusion.schedule import SCHEDULES, find_schedule
 from experiment.folder import CONFIG, open_run, read_run
+from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
 from experiment.write import sha256

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm, trange
 
 from diffusion.denoisers import Estimate
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import dpmpp_2m, sample
 from diffusion.schedule import cosine_schedule
+from experiment.progress import tqdm
 from experiment.seeds import update_seed
 from sampling.config import TrainConfig
 from sampling.noise_estimator import NoiseEstimator
@@ -123,7 +123,7 @@ def calibrate(model: NoiseEstimator, seed: int) -> None:
     x_T = torch.randn(COUNT, len(model.mean), generator=generator).to(model.mean)
     goal = x_T @ model.basis * model.variances.sqrt()  # U^T (x_0 - mu), (COUNT, d)
     grid = uniform_log_snr_grid(NUM_STEPS, Q_MAX, Q_MIN)
-    for _ in trange(ROUNDS, unit="round", desc="calibrate"):
+    for _ in tqdm(range(ROUNDS), unit="round", desc="calibrate"):
         x_0 = torch.cat([sample(dpmpp_2m, model.denoise, grid, x) for x in x_T.split(512)])
         found = (x_0 - model.mean) @ model.basis
         model.centre += (goal - found).mean(dim=0) @ model.basis.T

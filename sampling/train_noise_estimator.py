@@ -9,12 +9,12 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from diffusion.covariance import eigenbasis
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.metrics import METRICS, diverged, keep_rows
+from experiment.progress import tqdm
 from experiment.read import field, integer, reading
 from experiment.tensors import (
     check_adam,

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from experiment.progress import tqdm
 from experiment.read import field, integer, read_json, reading, short_repr
 from experiment.write import write_text
 from vae.config import DEFAULT_CACHE

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from experiment.device import pick_device
 from experiment.folder import CONFIG, RESULTS, open_run, read_run
 from experiment.metrics import read_metrics
+from experiment.progress import tqdm
 from experiment.read import number, reading
 from experiment.write import sha256, write_rows
 from vae.cache import load_images

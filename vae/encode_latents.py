@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from experiment.device import pick_device
 from experiment.folder import open_run
+from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from experiment.write import sha256

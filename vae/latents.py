@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from tqdm import tqdm
 
 from diffusion.moments import streamed_moments
 from experiment.arrays import fingerprint, read_rows, split_name
 from experiment.folder import file_in
+from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import (
     checked_tensor,

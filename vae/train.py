@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from experiment.device import has_fast_bf16
 from experiment.folder import FIGURES
 from experiment.metrics import METRICS, diverged, keep_rows, open_tensorboard
+from experiment.progress import tqdm
 from experiment.tensors import restore_optimizer
 from experiment.write import append_line
 from vae.batches import Draws, augment, batch_source, draw, epoch_order
