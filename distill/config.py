@@ -38,6 +38,8 @@ RECORDED_STEPS = recorded_as("epochs")
 RECORDED_ENGINE = recorded_as("engine", closed_form="exact")
 RECORDED_SYNTHETIC_ENGINE = recorded_as("engine", simulated="exact")
 
+Rotate = Literal["auto", "on", "off"]
+ROTATION_FILE = "rotation.safetensors"  # in the run folder of rotated latents
 Engine = Literal["sgd", "closed_form"]
 SyntheticEngine = Literal["sgd", "simulated"]
 Strategy = Literal[
@@ -184,6 +186,9 @@ class PlanConfig(StudentConfig):
     latents: Path | None = None
     """Latents to plan for: a folder of encode_latents, or a .npy, .npz or .safetensors file of
     numbers (N, ...) from any encoder. FILE.npz:NAME names one of several arrays."""
+    rotate: Rotate = field(default="auto", metadata=ADDED_LATER)
+    """Plan for latents in the eigenbasis of their covariance: on, off, or auto, which rotates if
+    more than a fifth of the covariance's energy is off its diagonal."""
     num_steps: int | None = None
     """Teacher steps T. Without it T is 32, or that of the schedule's file."""
     train_time: float = 6.4
@@ -203,6 +208,8 @@ class PlanConfig(StudentConfig):
     def __post_init__(self) -> None:
         if (self.variances is None) == (self.latents is None):
             raise ValueError("give either --variances or --latents")
+        if self.latents is None and self.rotate != "auto":
+            raise ValueError(f"--rotate {self.rotate} needs --latents")
         refuse_below(self, 1, "num_steps", "student_steps")
         refuse_repeats(self, "student_steps")
         refuse_not_positive(self, "train_time")

@@ -4,14 +4,15 @@ It imports PyTorch only to read latents.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from diffusion.gaussianity import Gaussianity
 from diffusion.schedule import SCHEDULES, NoiseSchedule, find_schedule
-from distill.config import PlanConfig
+from distill.config import ROTATION_FILE, PlanConfig
 from experiment.flags import refuse_above
 from experiment.folder import open_run
 from experiment.write import sha256, write_json
@@ -33,6 +34,8 @@ class Planned:
     free_w2_squared: float | None
     """W2**2 of per-coordinate plans that also divide the teacher's steps as is best; None for
     students of one step, and where it is not computed."""
+    gaussianity: Gaussianity | None = None
+    """How far the latents are from what is assumed; None for given variances."""
 
 
 def plans_name(student_steps: int) -> str:
@@ -53,25 +56,40 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
     schedule = _schedule(config)
     refuse_above(config, schedule.num_steps, "student_steps")
     fingerprints = {}
+    coordinates = gaussianity = None
     if config.latents is None:
         variances = np.array(config.variances, dtype=np.float64)
     else:
-        from vae.latents import latents_fingerprint, load_latents  # imports PyTorch
+        # They import PyTorch.
+        from distill.coordinates import choose_coordinates, save_rotation
+        from vae.latents import latents_fingerprint, load_latents
 
-        variances = load_latents(config.latents, log).variances.numpy()
         fingerprints["latents"] = latents_fingerprint(config.latents)
+        rotation_file = config.out / ROTATION_FILE
+        coordinates = choose_coordinates(
+            load_latents(config.latents, log),
+            config.rotate,
+            log,
+            kept=(rotation_file, fingerprints["latents"]),
+        )
+        variances, gaussianity = coordinates.variances, coordinates.gaussianity
+        if coordinates.rotation is not None:
+            config = replace(config, rotate="on")  # as recorded
     if config.schedule not in SCHEDULES:
         fingerprints["schedule"] = sha256(Path(config.schedule))
     budget = Budget(config.train_time, config.budget)
     problem = make_problem(schedule, variances, config.students)
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
+    if coordinates is not None and coordinates.rotation is not None:
+        save_rotation(rotation_file, coordinates, fingerprints["latents"])
 
     plan = partial(plan_every_strategy, problem, budget, full_search=config.full_search, log=log)
     found = []
     for steps in config.student_steps:
         plan_set = plan(student_steps=steps)
         write_json(config.out / plans_name(steps), to_json(plan_set))
-        found.append(Planned(plan_set, _free_w2_squared(problem, budget, steps, log)))
+        free = _free_w2_squared(problem, budget, steps, log)
+        found.append(Planned(plan_set, free, gaussianity))
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from distill.config import ROTATION_FILE
 from distill.plan_merges import Planned, plans_name
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
@@ -16,6 +17,7 @@ from planner.joint import meets
 from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
 from planner.plan_set import PER_DIMENSION, PlanSet
+from report.gaussianity import assumption_text
 from report.plan_figures import draw_few_step_arcs, draw_plan_arcs
 from report.student_steps import draw_student_steps, errors_table
 from report.style import label, save_figure
@@ -52,6 +54,10 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
         draw_student_steps(figures[0], [{"": errors}], target, _trained(sets[0]))
         text += f"\n\n{markdown_table(*errors_table(errors, f'W2² to the {target}'))}"
     plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
+    gaussianity = planned[0].gaussianity
+    if gaussianity is not None:
+        text = f"{assumption_text(gaussianity)}\n\n{text}"
+        plans += [out / ROTATION_FILE] if gaussianity.rank is not None else []
     write_summary(out, "Merge plans", text, figures, [out / RESULTS, *plans])
 
 

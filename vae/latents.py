@@ -247,7 +247,8 @@ def row_chunks(codes: Tensor, refuse_non_finite: bool = False) -> Iterator[NDArr
         ValueError: with the first row that is not finite, if these are to be refused.
     """
     size = max(1, _CHUNK // codes.shape[1])
-    with tqdm(total=len(codes), desc="read", unit="latent", leave=False) as bar:
+    short = size >= len(codes)
+    with tqdm(total=len(codes), desc="read", unit="latent", leave=False, disable=short) as bar:
         for first in range(0, len(codes), size):
             chunk = codes[first : first + size].double().numpy()
             if refuse_non_finite and not np.isfinite(chunk).all():
