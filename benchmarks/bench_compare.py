@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig
+from distill.gradient_steps import fit_on_cuda
 from distill.results import tabulate
-from distill.train import fit_operators
 from experiment.device import pick_device
 from report.comparison import write_report
 from scripts.cli import main
@@ -74,11 +75,14 @@ def time_steps(device: torch.device) -> None:
     pair = (x_start, 0.5 * x_start)
 
     def fit(steps: int) -> Tensor:
-        return fit_operators(theta, embeddings, [pair] * steps, 1e-3, lambda: None)
+        own = np.full(len(theta), steps)
+        return fit_on_cuda(theta, embeddings, [pair] * steps, own, 1e-3, lambda: None)
 
-    fit(100)  # compiles and captures what is captured
-    rate = STEPS / timed(lambda: fit(STEPS), device)
-    kernels = (count_kernels(lambda: fit(STEPS)) - count_kernels(lambda: fit(0))) / STEPS
+    fit(STEPS)  # captures
+    # The difference leaves out what every training does once.
+    seconds = timed(lambda: fit(2 * STEPS), device) - timed(lambda: fit(STEPS), device)
+    rate = STEPS / seconds
+    kernels = (count_kernels(lambda: fit(2 * STEPS)) - count_kernels(lambda: fit(STEPS))) / STEPS
     one = torch.zeros(1, device=device)
 
     def launch() -> None:
@@ -89,7 +93,9 @@ def time_steps(device: torch.device) -> None:
     launches = LAUNCHES / timed(launch, device)
     large = torch.empty(1 << 28, device=device)
     target = torch.empty_like(large)
-    bandwidth = 2 * large.nbytes / timed(lambda: target.copy_(large), device)
+    target.copy_(large)
+    copies = min(timed(lambda: target.copy_(large), device) for _ in range(5))
+    bandwidth = 2 * large.nbytes / copies
     # A step reads both batches at least once.
     least_bytes = 2 * x_start.nbytes
     print(f"{rate:.0f} gradient steps/s, {kernels:.1f} kernels a step")

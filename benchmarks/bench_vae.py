@@ -221,8 +221,11 @@ def repeat_files(faces: Path, many: Path, count: int) -> None:
     """Fill the folder ``many`` with ``count`` JPEGs: those of ``faces`` under many names."""
     names = find_images(faces).names
     many.mkdir()
-    for i in range(count):
-        (many / f"{i:06d}.jpg").hardlink_to(faces / names[i % len(names)])
+    first = min(count, len(names))
+    for i in range(first):
+        shutil.copy(faces / names[i], many / f"{i:06d}.jpg")  # links end at a file system's edge
+    for i in range(first, count):
+        (many / f"{i:06d}.jpg").hardlink_to(many / f"{i % len(names):06d}.jpg")
 
 
 def bench_preprocessing(originals: Path, folder: Path) -> None:

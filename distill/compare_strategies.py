@@ -152,7 +152,7 @@ def train_jobs(
     workers = min(config.workers or default_workers(training), len(missing))
     total = sum(job.sequential_steps for job in missing)
     with (
-        open_executor(config.scheduler, workers) as executor,
+        open_executor(config.scheduler, workers, training.device) as executor,
         tqdm(total=total, desc="train", unit="step", unit_scale=True) as bar,
     ):
         by_step = training.engine == "sgd" and executor is None

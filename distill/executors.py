@@ -33,7 +33,7 @@ def default_workers(training: Training) -> int:
 
 
 @contextmanager
-def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor | None]:
+def open_executor(scheduler: str | None, workers: int, device: str) -> Iterator[Executor | None]:
     """An executor over a Dask cluster or local processes; None where one process is enough.
 
     An error or Ctrl-C stops the jobs that are running.
@@ -41,6 +41,7 @@ def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor | No
     Args:
         scheduler: Address of the cluster's scheduler; None for this machine.
         workers: Number of local processes.
+        device: Device of the jobs, as ``--device`` names it.
 
     Raises:
         ValueError: Dask is not installed.
@@ -50,7 +51,7 @@ def open_executor(scheduler: str | None, workers: int) -> Iterator[Executor | No
         with _open_cluster(scheduler) as executor:
             yield executor
     elif workers > 1:
-        with _open_processes(workers) as executor:
+        with _open_processes(workers, device) as executor:
             yield executor
     else:
         yield None
@@ -98,12 +99,12 @@ def _do_in_worker(training: Training, job: Job) -> Students:
 
 
 @contextmanager
-def _open_processes(workers: int) -> Iterator[Executor]:
+def _open_processes(workers: int, device: str) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     numbers = context.SimpleQueue()
     for number in range(workers):
         numbers.put(number)
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (numbers,))
+    executor = ProcessPoolExecutor(workers, context, _start_worker, (numbers, device))
     try:
         yield executor
     except BaseException:
@@ -115,12 +116,12 @@ def _open_processes(workers: int) -> Iterator[Executor]:
         executor.shutdown()
 
 
-def _start_worker(numbers: "multiprocessing.SimpleQueue[int]") -> None:
+def _start_worker(numbers: "multiprocessing.SimpleQueue[int]", device: str) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in a script's background
         # Ctrl-C reaches the workers too, and must not print a traceback for each.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     number = numbers.get()
-    if torch.cuda.device_count() > 1:
+    if device in ("auto", "cuda") and torch.cuda.device_count() > 1:
         torch.cuda.set_device(number % torch.cuda.device_count())  # this worker's "cuda"
 
 

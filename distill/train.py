@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
+from distill.gradient_steps import EMBEDDING_DIM, fit_on_cuda, fit_operators
 from distill.inputs import Inputs
 from planner.parametrisation import operator_by_prediction
 from planner.plan import Plan, map_distinct, rounds
@@ -27,11 +27,10 @@ Column = tuple[int, Plan]
 """A coordinate and a merge that it makes: one scalar student to train. A student of several steps
 is trained as one student per time, because its steps share no time."""
 
-EMBEDDING_DIM = 64
 SQUARED_NORM = EMBEDDING_DIM / 2  # sin**2 + cos**2 = 1 for each of the 32 frequencies
 # More columns at once leave the processor's cache, and a step takes several times longer.
 COLUMNS_AT_ONCE = 128
-WARM_UP_STEPS = 3  # before a CUDA capture, so that no lazy initialisation is captured
+COLUMNS_AT_ONCE_ON_CUDA = 8_192  # there a step's launches take longer than its work
 
 
 def train_students(
@@ -68,23 +67,25 @@ def train_students(
     theta = least_norm_parameters(torch.from_numpy(coefficients), embeddings)  # (T, d, 64)
     theta, embeddings = theta.to(device, dtype), embeddings.to(device, dtype)
 
-    for steps, columns in training_order(plans, steps_per_merge):
+    for lessons in _at_once(training_rounds(plans, steps_per_merge), device):
+        columns = [column for lesson in lessons for column in lesson.columns]
+        steps = np.repeat([own.steps for own in lessons], [len(own.columns) for own in lessons])
         coordinates = torch.tensor([i for i, _ in columns], device=device)
         rows = torch.tensor([jump.start - 1 for _, jump in columns], device=device)
         with torch.no_grad():
             target = _targets(columns, theta, embeddings, jumps)  # (M,)
-        trained = fit_operators(
-            theta[rows, coordinates],
-            embeddings[rows],
-            _training_pairs(columns, inputs, target, jumps.scales, steps),
-            lr,
-            on_step,
-        )
+        initial = theta[rows, coordinates], embeddings[rows]
+        pairs = _training_pairs(columns, inputs, target, jumps.scales, max(steps))
+        if _replays(device):
+            trained = fit_on_cuda(*initial, pairs, steps, lr, _counting(lessons, on_step))
+        else:
+            trained = fit_operators(*initial, pairs, lr, on_step)
         if not trained.isfinite().all():
-            jump = columns[int((~trained.isfinite().all(dim=1)).nonzero()[0])][1]
+            bad = int((~trained.isfinite().all(dim=1)).nonzero()[0])
+            jump = columns[bad][1]
             raise FloatingPointError(
                 f"the student of the jump x_{jump.start} -> x_{jump.stop} is not finite after "
-                f"{steps} gradient steps; lower --lr (now {lr})"
+                f"{steps[bad]} gradient steps; lower --lr (now {lr})"
             )
         theta[rows, coordinates] = trained
 
@@ -152,29 +153,75 @@ def least_norm_parameters(operators: Tensor, embeddings: Tensor) -> Tensor:
     return operators[:, :, None] * embeddings[:, None, :] / SQUARED_NORM
 
 
-def training_order(
-    plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]
-) -> list[tuple[int, list[Column]]]:
-    """What is trained one after the other: gradient steps, and the columns that take them at once.
+@dataclass(frozen=True)
+class Lesson:
+    """Columns that take equally many gradient steps, at once."""
 
-    Coordinates that take equally many steps per merge go together, round by round; the merges of a
-    round do not wait for each other. A wide round is divided between merges.
+    steps: int
+    columns: list[Column]
+
+
+def training_rounds(
+    plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]
+) -> list[list[Lesson]]:
+    """The lessons of every round, in order. The lessons of a round do not wait for each other.
+
+    A lesson is a part of a round: the merges of coordinates that take equally many steps per merge,
+    and no more of them than the processor's cache holds.
     """
     width = np.size(steps_per_merge) if np.ndim(steps_per_merge) else len(plans)
-    steps = np.resize(steps_per_merge, len(plans))  # the same for all steps of the student
-    rounds_of = map_distinct(rounds, plans)
-    order = []
-    for count in np.unique(steps):
-        own_rounds = [own if n == count else [] for own, n in zip(rounds_of, steps, strict=True)]
-        for together in zip_longest(*own_rounds, fillvalue=[]):
-            columns = [(i % width, jump) for i, jumps in enumerate(together) for jump in jumps]
-            order += [(int(count), part) for part in _divided(columns)]
-    return order
+    steps = np.resize(steps_per_merge, len(plans)).tolist()  # the same for all of the student's
+    found = []
+    for together in zip_longest(*map_distinct(rounds, plans), fillvalue=[]):
+        columns: dict[int, list[Column]] = {}
+        for i, jumps in enumerate(together):
+            if jumps:
+                columns.setdefault(steps[i], []).extend((i % width, jump) for jump in jumps)
+        found.append(
+            [Lesson(count, part) for count in sorted(columns) for part in _divided(columns[count])]
+        )
+    return found
 
 
 def count_steps(plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]) -> int:
-    """Gradient steps that ``train_students`` takes one after the other."""
-    return sum(steps for steps, _ in training_order(plans, steps_per_merge))
+    """Gradient steps of all lessons: those that a CPU takes one after the other."""
+    return sum(
+        own.steps for together in training_rounds(plans, steps_per_merge) for own in together
+    )
+
+
+def _replays(device: torch.device) -> bool:
+    """Whether steps are replayed there; then students may take different numbers of them."""
+    return device.type == "cuda"
+
+
+def _at_once(
+    rounds_of_lessons: Iterable[Sequence[Lesson]], device: torch.device
+) -> Iterator[list[Lesson]]:
+    """Lessons to train at once: on a CPU each by itself, on CUDA up to 8,192 columns of a round."""
+    for together in rounds_of_lessons:
+        lists: list[list[Lesson]] = [[]]
+        for own in together:
+            held = sum(len(lesson.columns) for lesson in lists[-1])
+            full = held + len(own.columns) > COLUMNS_AT_ONCE_ON_CUDA
+            if lists[-1] and (full or not _replays(device)):
+                lists.append([])
+            lists[-1].append(own)
+        yield from lists
+
+
+def _counting(lessons: Sequence[Lesson], on_step: Callable[[], object]) -> Callable[[], None]:
+    """``on_step`` once per step of every lesson, where a step is taken for all of them at once."""
+    taken = 0
+
+    def count() -> None:
+        nonlocal taken
+        taken += 1
+        for lesson in lessons:
+            if lesson.steps >= taken:
+                on_step()
+
+    return count
 
 
 def _divided(columns: Sequence[Column]) -> list[list[Column]]:
@@ -240,90 +287,3 @@ def _training_pairs(
         return x_start, target * x_start
 
     return map(pair, range(steps)) if inputs.fresh else repeat(pair(0), steps)
-
-
-def fit_operators(
-    theta: Tensor,
-    embeddings: Tensor,
-    pairs: Iterable[tuple[Tensor, Tensor]],
-    lr: float,
-    on_step: Callable[[], object],
-) -> Tensor:
-    """Regress M scalar students onto M scalar teachers by plain gradient descent.
-
-        loss = mean over the batch of sum_m (theta_m.emb_m x_start_m - x_stop_m)**2
-
-    Nothing in the loop waits for the device. A step is a dozen tiny kernels, whose launches take
-    longer than their work, so on CUDA they are captured once and replayed as one.
-
-    Args:
-        theta: Initial parameters, (M, 64); they are not changed.
-        embeddings: Time embedding of each student, (M, 64).
-        pairs: x_start and x_stop of every gradient step, (B, M) each, all of one size.
-        on_step: Called after every step was taken, or on CUDA queued.
-
-    Returns:
-        Trained parameters, (M, 64).
-    """
-    theta = theta.clone().requires_grad_()
-    optimizer = torch.optim.SGD([theta], lr=lr)
-
-    def step(x_start: Tensor, x_stop: Tensor) -> None:
-        operator = (theta * embeddings).sum(dim=1)  # (M,)
-        loss = mse_loss(operator * x_start, x_stop, reduction="sum") / len(x_start)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    take = _captured(step, theta) if theta.is_cuda else step
-    for x_start, x_stop in pairs:
-        take(x_start, x_stop)
-        on_step()
-    return theta.detach()
-
-
-def _captured(
-    step: Callable[[Tensor, Tensor], None], theta: Tensor
-) -> Callable[[Tensor, Tensor], None]:
-    """``step`` as a CUDA graph over buffers of its own, captured at the first call.
-
-    A pair is copied into the buffers only where it differs from the last one, so a fixed batch is
-    copied once.
-    """
-    graph = torch.cuda.CUDAGraph()
-    buffers: tuple[Tensor, Tensor] | None = None
-    last: tuple[Tensor, Tensor] | None = None
-
-    def take(x_start: Tensor, x_stop: Tensor) -> None:
-        nonlocal buffers, last
-        if buffers is None:
-            buffers = x_start.clone(), x_stop.clone()
-            _capture(graph, step, buffers, theta)
-        elif last is None or x_start is not last[0] or x_stop is not last[1]:
-            for buffer, batch in zip(buffers, (x_start, x_stop), strict=True):
-                buffer.copy_(batch)
-        last = x_start, x_stop
-        graph.replay()
-
-    return take
-
-
-def _capture(
-    graph: torch.cuda.CUDAGraph,
-    step: Callable[[Tensor, Tensor], None],
-    buffers: tuple[Tensor, Tensor],
-    theta: Tensor,
-) -> None:
-    """Warm up on a side stream, undo those steps, then capture ("CUDA semantics", PyTorch docs)."""
-    initial = theta.detach().clone()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP_STEPS):
-            step(*buffers)
-    torch.cuda.current_stream().wait_stream(side)
-    with torch.no_grad():
-        theta.copy_(initial)
-    theta.grad = None  # so that the graph owns the gradient's memory
-    with torch.cuda.graph(graph):
-        step(*buffers)

@@ -8,25 +8,55 @@ import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA if available, else the CPU. Other names are torch's own.
+    """``auto`` is CUDA if it works, else the CPU. Other names are torch's own.
+
+    A CUDA device with a number becomes the current one, where streams and graphs are made.
 
     Raises:
-        ValueError: torch does not know the device, or the machine does not have it.
+        ValueError: torch does not know the device, or it does not compute on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        device = torch.device("cuda")
+        try:
+            _compute(device)
+        except RuntimeError as error:
+            print(f"the GPU is not used: {_first_line(error)}", file=sys.stderr)
+            return torch.device("cpu")
+        return device
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
+        _compute(device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name}: not available here; try cpu or auto") from error
+        raise ValueError(
+            f"--device {name}: not available here ({_first_line(error)}); try cpu or auto"
+        ) from error
     return device
 
 
+def _compute(device: torch.device) -> None:
+    """Run a kernel and wait for it: an installed torch may hold no kernels for a GPU that it sees.
+
+    Raises:
+        RuntimeError: it did not run.
+    """
+    (torch.zeros(1, device=device) + 1.0).cpu()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 faster than float32: CUDA, and CPUs with bf16 units."""
+    """Whether the device multiplies bf16 faster than float32: newer GPUs, CPUs with bf16 units.
+
+    NVIDIA's GPUs do so from compute capability 8.0 on; older ones emulate bf16, if at all.
+    """
     if device.type == "cuda":
-        return True
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     cpuinfo = Path("/proc/cpuinfo")
     if device.type != "cpu" or not cpuinfo.exists():
         return False

@@ -186,7 +186,7 @@ def provenance(device: str) -> dict[str, Any]:
         | {package: metadata.version(package) for package in _PACKAGES},
         "hardware": {
             "device": device,
-            "name": _gpu_name() if device.startswith("cuda") else _cpu_name(),
+            "name": _gpu_name(device) if device.startswith("cuda") else _cpu_name(),
             "threads": _num_threads(),
         },
     }
@@ -226,10 +226,10 @@ def _own_version() -> str:
         return "not installed"
 
 
-def _gpu_name() -> str:
+def _gpu_name(device: str) -> str:
     import torch  # imported here because some commands do not need it
 
-    return torch.cuda.get_device_name()
+    return torch.cuda.get_device_name(device)
 
 
 def _num_threads() -> int:

@@ -43,7 +43,8 @@ class TrainConfig:
     ema_decay: float = 0.99
     """Decay of the exponential moving average of the weights. The average is saved."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """Precision of the MLP's products. auto is bf16 on CUDA. Everything else is float32."""
+    """Precision of the MLP's products. auto is bf16 on CUDA where that is fast. Everything else is
+    float32."""
     seed: int = 0
     """Seed of initial weights, batches, noise levels and noise."""
     device: str = "auto"

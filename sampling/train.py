@@ -11,6 +11,7 @@ from diffusion.denoisers import Estimate
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import dpmpp_2m, sample
 from diffusion.schedule import cosine_schedule
+from experiment.device import has_fast_bf16
 from experiment.progress import tqdm
 from experiment.seeds import update_seed
 from sampling.config import TrainConfig
@@ -56,7 +57,8 @@ def train_updates(
         The loss before each gradient step, (len(updates),), on the CPU.
     """
     device = latents.device
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+    fast = device.type == "cuda" and has_fast_bf16(device)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
     levels = noise_levels(config.num_levels, device)
     losses = []
     model.train()

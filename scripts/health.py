@@ -61,7 +61,10 @@ def examine(device_name: str, cache: Path) -> Iterator[Finding]:
 def examine_device(device: torch.device) -> Finding:
     """Whether matrix products on the device agree with float64 on the CPU."""
     left, right = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0))
-    product = (left.to(device) @ right.to(device)).cpu().double()
+    try:
+        product = (left.to(device) @ right.to(device)).cpu().double()
+    except RuntimeError as error:
+        return Finding("device", str(device), f"{error}; try --device cpu")
     off = float((product - left.double() @ right.double()).abs().max())
     found = f"{device}, CUDA {torch.version.cuda or 'not built in'}"
     # TF32 has 10 bits of mantissa: a sum of 64 products of size 1 has an error of about 0.01.
@@ -143,7 +146,7 @@ def examine_estimator(device: torch.device) -> Finding:
 def _try(what: str, works: str, use: Callable[[], Tensor]) -> Finding:
     try:
         wrong = "" if bool(use().isfinite().all()) else "its values are not finite"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a RuntimeError is torch's
         wrong = str(error)
     return Finding(what, "does not work" if wrong else works, wrong)
 

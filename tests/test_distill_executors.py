@@ -93,7 +93,7 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_error(config, monkeypatch
 
 def test_errors_of_jobs_keep_their_kind_and_a_lost_process_is_told_with_the_way_on(training):
     unstable = replace(training, lr=0.5)  # ten times the rate above which gradient steps grow
-    with open_executor(None, 2) as executor:
+    with open_executor(None, 2, "cpu") as executor:
         with pytest.raises(FloatingPointError, match="lower --lr"):
             list(do_jobs(unstable, jobs(steps=2_000), executor, lambda: None))
         executor.submit(kill_oneself).exception()

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from diffusion.schedule import cosine_schedule
+from distill.gradient_steps import WORTH_A_CAPTURE, fit_on_cuda, fit_operators
 from distill.inputs import gaussian_inputs
 from distill.jobs import Job, Training, do_job, steps_per_merge
-from distill.train import fit_operators, train_students
+from distill.train import train_students
 from planner.budget import Stage
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
@@ -20,37 +21,51 @@ pytestmark = [
 ]
 
 
+def trained_on(device: str, batches: torch.Tensor, steps: np.ndarray) -> np.ndarray:
+    """Students of random parameters in float64, one batch per step; on the CPU by autograd."""
+    theta, embeddings = torch.rand(
+        2, 30, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).to(device)
+    pairs = ((batch, 0.5 * batch) for batch in batches.to(device))
+    if device == "cpu":
+        return fit_operators(theta, embeddings, pairs, 1e-3, lambda: None).numpy()
+    return fit_on_cuda(theta, embeddings, pairs, steps, 1e-3, lambda: None).cpu().numpy()
+
+
 def test_gradient_steps_never_wait_for_the_device():
     device = torch.device("cuda")
     theta, embeddings = torch.rand(2, 30, 64, device=device, dtype=torch.float64)
     batches = torch.randn(2, 100, 30, device=device, dtype=torch.float64)
+    many = WORTH_A_CAPTURE
 
     def pairs():
         yield batches[0], 0.5 * batches[0]  # what comes first may wait: the step is captured
         torch.cuda.set_sync_debug_mode("error")
-        for _ in range(5):
+        for _ in range(many - 1):
             yield batches[1], 0.5 * batches[1]
 
     try:
-        fit_operators(theta, embeddings, pairs(), 1e-3, lambda: None)
+        fit_on_cuda(theta, embeddings, pairs(), np.full(30, many), 1e-3, lambda: None)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_captured_step_sees_every_new_batch():
-    theta, embeddings = torch.rand(2, 30, 64, dtype=torch.float64)
-    batches = torch.randn(20, 100, 30, dtype=torch.float64)
-    cpu, cuda = (
-        fit_operators(
-            theta.to(device),
-            embeddings.to(device),
-            ((batch, 0.5 * batch) for batch in batches.to(device)),
-            1e-2,
-            lambda: None,
-        ).cpu()
-        for device in ("cpu", "cuda")
-    )
+@pytest.mark.parametrize("steps", [20, WORTH_A_CAPTURE], ids=["eager", "captured"])
+def test_every_new_batch_is_seen(steps):
+    batches = torch.randn(steps, 100, 30, dtype=torch.float64)
+    cpu, cuda = (trained_on(device, batches, np.full(30, steps)) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(cuda, cpu, rtol=1e-10)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_the_second_device_takes_all_steps_after_the_first_has_captured():
+    steps = WORTH_A_CAPTURE
+    batches = torch.randn(steps, 100, 30, dtype=torch.float64)
+    cpu, *cuda = (
+        trained_on(device, batches, np.full(30, steps)) for device in ("cpu", "cuda:0", "cuda:1")
+    )
+    for found in cuda:
+        np.testing.assert_allclose(found, cpu, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", CANONICAL)
