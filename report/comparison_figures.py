@@ -16,6 +16,7 @@ from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.decode_grids import draw_grids
 from report.error_curves import draw_error_curves
+from report.faces import faces_caption
 from report.latents import draw_latents
 from report.page import Picture, Section
 from report.plan_figures import draw_few_step_arcs, draw_plan_arcs, draw_plan_kinds
@@ -23,7 +24,7 @@ from report.student_steps import draw_student_steps
 from report.style import k_label, label, save_figure, stage_label
 from vae.latents import describe
 
-GRID_COLUMNS = 8
+GRID_COLUMNS = 5
 
 
 def draw_figures(
@@ -68,9 +69,8 @@ def draw_figures(
     grids = [
         Picture(
             grid.path,
-            f"{stage_label(stage, num_steps).capitalize()}: every column has the same noise. Left: "
-            "the faces of each strategy. Right: their difference to "
-            f"the {target}'s faces.",
+            f"{stage_label(stage, num_steps).capitalize()}. {faces_caption(target, grid.top)} Rows "
+            "that share one plan are drawn once.",
             f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
             f"difference to the {target}'s faces; mean pixel L2: {_pixels(rows, stage)}",
             is_photo=True,
@@ -97,12 +97,12 @@ def _draw_curves(
         picture = Picture(
             folder / f"error_curves{k_suffix(steps)}.png",
             f"W2² over gradient steps{k_label(steps)}, {_panels_of(problem)}. Points are "
-            "measured values, solid lines are the closed form. Dotted lines join the points of "
-            "planned strategies, whose plan differs between stages. Values below 1e-12 are drawn "
-            "at 1e-12.",
+            "measured, solid lines are the closed form. Dots only lead the eye between the points "
+            "of planned strategies, whose plan differs between stages. Strategies with equal "
+            "values are drawn once. A triangle marks values below 1e-12, drawn at 1e-12.",
             "Log-log curves of W2 squared over gradient steps; " + _best_of_stages(own, num_steps),
         )
-        draw_error_curves(picture.path, own, problem, lr)
+        save_figure(draw_error_curves(own, problem, lr), picture.path)
         pictures.append(picture)
     if len(numbers) > 1:
         target = problem.parametrisation.target
@@ -121,7 +121,7 @@ def _draw_curves(
             for budget in dict.fromkeys(row.budget for row in rows)
             if (own := [row for row in rows if row.budget == budget])
         ]
-        draw_student_steps(picture.path, lines, target)
+        save_figure(draw_student_steps(lines, target), picture.path)
         pictures.append(picture)
     return pictures
 

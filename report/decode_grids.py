@@ -1,6 +1,6 @@
 """The face grids of a comparison, one per budget and stage ([OM] Figs. 15-19)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,12 @@ from experiment.folder import FIGURES, RESULTS, only_writer, open_run
 from experiment.write import sha256, write_rows
 from planner.budget import Stage
 from report.config import DecodeConfig
-from report.faces import draw_faces
-from report.style import stage_in_file_name, stage_label
+from report.equals import Group, group_label
+from report.faces import DPI, draw_faces, top_of_scale
+from report.style import LABELS, save_figure, stage_in_file_name, stage_label
 from report.summary import write_summary
+
+SCALED = 8  # faces of the run's noise bank that the colour scale of all its grids is taken from
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Grid:
 
     path: Path
     distances: dict[str, Tensor]  # strategy -> pixel L2 to the target's faces, (columns,)
+    top: float  # end of the colour scale
 
 
 @dataclass(frozen=True)
@@ -98,30 +102,69 @@ def _draw_into(
 def draw_grids(
     folder: Path,
     comparison: Comparison,
-    stages: Iterable[Stage],
+    stages: Collection[Stage],
     seed: int,
     first: int,
     columns: int,
 ) -> dict[Stage, Grid]:
     """Decode and draw ``columns`` images of the noise bank under every strategy of these stages.
 
-    Where a run has several seeds of batches, the students of the first are shown.
+    Where a run has several seeds of batches, the students of the first are shown. Strategies that
+    share a student share a row. All grids of a run have one colour scale, whatever they show.
     """
-    z_T = noise_bank(seed, first, columns, len(comparison.mean))
-    model, mean, problem = comparison.model, comparison.mean, comparison.problem
-    target = decode_operator(model, problem.target, mean, z_T)
-    num_steps = problem.schedule.num_steps
-    batches = next(iter(comparison.students)).seed
+    num_steps = comparison.problem.schedule.num_steps
+    top = top_of_scale(
+        images - target
+        for target, decoded in _decoded(comparison, comparison.plans, comparison.seed, 0, SCALED)
+        for images in decoded.values()
+    )
     grids = {}
-    for stage in stages:
-        decoded: dict[str, Tensor] = {
-            strategy: decode_operator(model, students.operator, mean, z_T)
-            for strategy, students in comparison.of_stage(stage, batches).items()
-        }
-        distances = {name: pixel_l2(images, target) for name, images in decoded.items()}
+    shown = _decoded(comparison, stages, seed, first, columns)
+    for stage, (target, decoded) in zip(stages, shown, strict=True):
+        groups = list(decoded)
+        distances = {group: pixel_l2(decoded[group], target) for group in groups}
         path = folder / f"faces_{stage_in_file_name(stage, num_steps)}.png"
         kind = "One-step students" if stage.student_steps == 1 else "Students"
-        title = f"{kind}, T = {num_steps}, {stage_label(stage, num_steps)}"
-        draw_faces(path, target, decoded, distances, title, problem.parametrisation.target)
-        grids[stage] = Grid(path, distances)
+        figure = draw_faces(
+            target,
+            {_row_name(group): decoded[group] for group in groups},
+            {_row_name(group): distances[group] for group in groups},
+            f"{kind}, T = {num_steps}, {stage_label(stage, num_steps)}",
+            comparison.problem.parametrisation.target,
+            top,
+        )
+        save_figure(figure, path, DPI)
+        order = comparison.of_stage(stage, _batches(comparison))
+        by_name = {name: distances[group] for group in groups for name in group}
+        grids[stage] = Grid(path, {name: by_name[name] for name in order}, top)
     return grids
+
+
+def _decoded(
+    comparison: Comparison, stages: Collection[Stage], seed: int, first: int, columns: int
+) -> Iterator[tuple[Tensor, dict[Group, Tensor]]]:
+    """For each stage the target's images, and those of the strategies; equal ones together."""
+    model, mean = comparison.model, comparison.mean
+    z_T = noise_bank(seed, first, columns, len(mean))
+    target = decode_operator(model, comparison.problem.target, mean, z_T)
+    for stage in stages:
+        students = comparison.of_stage(stage, _batches(comparison))
+        groups: dict[int, list[str]] = {}  # strategies of one job share their students
+        for name, own in students.items():
+            groups.setdefault(id(own), []).append(name)
+        yield (
+            target,
+            {
+                tuple(group): decode_operator(model, students[group[0]].operator, mean, z_T)
+                for group in groups.values()
+            },
+        )
+
+
+def _batches(comparison: Comparison) -> int:
+    """The seed of batches whose students are shown."""
+    return next(iter(comparison.students)).seed
+
+
+def _row_name(group: Group) -> str:
+    return LABELS[group[0]] if len(group) == 1 else group_label(group, "\n= ")

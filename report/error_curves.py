@@ -1,36 +1,40 @@
 """Error against gradient steps for every strategy, measured and predicted."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
-from distill.results import ResultRow
+from distill.results import STUDENT_ROUNDING, ResultRow
 from planner.budget import Stage
 from planner.few_step import plans_by_share
 from planner.plan import Plan
 from planner.problem import Problem
 from planner.strategies import CANONICAL
 from planner.value import w2_squared
-from report.style import AXIS_LABELS, COLOURS, MARKERS, STYLE, label, save_figure
+from report.equals import Group, equal_groups, legend_names, marker, note_equals
+from report.style import AXIS_LABELS, COLOURS, STYLE, NotebookFigure
 
 Array = NDArray[np.float64]
 SMALLEST_DRAWN = 1e-12
+CLIPPED = "v"  # below a point: its value is below the smallest that is drawn
 POINTS = 120  # per predicted curve
 
 
-def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, lr: float) -> None:
+def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) -> Figure:
     """Draw W2**2 over gradient steps: one column of panels per budget, one row per target.
 
     Points are measured. Lines are the closed form of the canonical strategies, whose plan is the
-    same at every stage. A planned strategy has another plan at each stage: dotted lines join its
-    points.
+    same at every stage. A planned strategy has another plan at each stage: faint dots lead from
+    one of its points to the next. Strategies that are equal at every stage of a budget are drawn
+    once.
 
     Args:
         rows: One row per strategy, budget and training length, all of one K.
@@ -42,92 +46,144 @@ def draw_error_curves(path: Path, rows: Sequence[ResultRow], problem: Problem, l
         names["w2_squared_to_composite"] = "composite"
         targets["w2_squared_to_composite"] = composite
     budgets = list(dict.fromkeys(row.budget for row in rows))
+    groups = {
+        budget: equal_groups(
+            {
+                name: [
+                    max(getattr(row, measure), SMALLEST_DRAWN)
+                    for row in rows
+                    if (row.strategy, row.budget) == (name, budget)
+                    for measure in targets
+                ]
+                for name in dict.fromkeys(row.strategy for row in rows if row.budget == budget)
+            }
+        )
+        for budget in budgets
+    }
+    floor = float(w2_squared(composite, problem.target))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + 3.6 * len(budgets), 0.6 + 2.5 * len(targets)))
+        figure = NotebookFigure(
+            figsize=(0.6 + 3.4 * len(budgets), 1.1 + 2.3 * len(targets)), layout="constrained"
+        )
         panels = figure.subplots(
             len(targets), len(budgets), squeeze=False, sharex="col", sharey="row"
         )
         for line, (measure, target) in zip(panels, targets.items(), strict=True):
+            measured = [max(getattr(row, measure), SMALLEST_DRAWN) for row in rows]
+            low, high = min(measured) / 6, 4 * max(measured)
             for panel, budget in zip(line, budgets, strict=True):
                 here = [row for row in rows if row.budget == budget]
-                _draw_panel(panel, here, measure, target, problem, lr)
-            measured = [max(getattr(row, measure), SMALLEST_DRAWN) for row in rows]
-            line[0].set_ylim(min(measured) / 4, 4 * max(measured))
-            line[0].set_ylabel(f"$W_2^2$ to the {names[measure]}")
+                for place, group in enumerate(groups[budget]):
+                    _draw_group(panel, here, place, group, measure, target, problem, lr)
+                _mark_rounding(panel, rows[0], len(problem.variances), low)
+                if floor > SMALLEST_DRAWN and measure == "w2_squared":
+                    _mark_composite(panel, floor)  # none for denoisers, or if all variances <= 1
+                _finish(panel)
+            line[0].set_ylim(low, high)
+            line[0].set_ylabel(f"W2² to the {names[measure]}")
         for panel, budget in zip(panels[0], budgets, strict=True):
             panel.set_title(
                 "same steps per merge" if budget == "per_merge" else "same steps in total"
             )
-        floor = float(w2_squared(composite, problem.target))
-        if floor > SMALLEST_DRAWN:  # 0 for denoisers, and where no variance exceeds 1
-            _mark_composite(panels[0], floor)
+            note_equals(panel, groups[budget])
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
-        figure.legend(
-            *panels[0, 0].get_legend_handles_labels(),
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.92),
-            ncols=4,
-            frameon=False,
-        )
-        figure.subplots_adjust(wspace=0.08, hspace=0.1)
-        save_figure(figure, path)
+        _add_legend(figure, list(groups.values()), {row.strategy for row in rows}, len(budgets))
+    return figure
 
 
-def _mark_composite(panels: Sequence[Axes], floor: float) -> None:
-    """Mark the error that every strategy tends to: the composite's distance to the surrogate."""
-    for panel in panels:
-        panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
-    panels[0].annotate(
-        "composite",
-        (0.0, floor),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, -9),
-        textcoords="offset points",
-        fontsize=7,
-        color="0.4",
-    )
-
-
-def _draw_panel(
+def _draw_group(
     panel: Axes,
     rows: Sequence[ResultRow],
+    place: int,
+    group: Group,
     measure: str,
     target: Array,
     problem: Problem,
     lr: float,
 ) -> None:
-    stages = sorted({row.steps_per_merge for row in rows})
-    budget = rows[0].budget
+    name, budget = group[0], rows[0].budget
+    line = [row for row in rows if row.strategy == name]
+    line.sort(key=lambda row: row.steps_per_merge)
     scale = max(1, problem.schedule.num_steps - 1) if budget == "total" else 1
-    for i, name in enumerate(dict.fromkeys(row.strategy for row in rows)):
-        line = [row for row in rows if row.strategy == name]
-        line.sort(key=lambda row: row.steps_per_merge)
-        x = [scale * row.steps_per_merge for row in line]
-        y = [max(getattr(row, measure), SMALLEST_DRAWN) for row in line]
-        look = {"color": COLOURS[name], "linewidth": 1.2}
-        if name in CANONICAL:
-            lengths = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
-            stages_drawn = [Stage(budget, int(n), rows[0].student_steps) for n in lengths]
-            predicted = _predicted(name, stages_drawn, target, problem, lr)
-            panel.plot(scale * lengths, predicted.clip(SMALLEST_DRAWN / 10), **look)
-        else:
-            panel.plot(x, y, ":", **look)
+    x = np.array([scale * row.steps_per_merge for row in line])
+    values = np.array([getattr(row, measure) for row in line])
+    y = values.clip(SMALLEST_DRAWN)
+    if name in CANONICAL:
+        stages = [row.steps_per_merge for row in line]
+        lengths = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
+        stages_drawn = [Stage(budget, int(n), rows[0].student_steps) for n in lengths]
+        predicted = _predicted(name, stages_drawn, target, problem, lr)
         panel.plot(
-            x,
-            y,
-            MARKERS[name],
-            color=COLOURS[name],
-            # Hollow and nested, so that strategies of the same error stay visible.
-            markerfacecolor="none",
-            markersize=11 - 1.1 * i,
-            markeredgewidth=1.3,
-            label=label(name),
+            scale * lengths, predicted.clip(SMALLEST_DRAWN / 100), color=COLOURS[name], lw=1.2
         )
+    else:
+        panel.plot(x, y, ":", color=COLOURS[name], linewidth=0.8, alpha=0.6)
+    panel.plot(x, y, linestyle="none", **marker(name, place))
+    clipped = values < SMALLEST_DRAWN
+    panel.plot(x[clipped], y[clipped] / 2.5, CLIPPED, color=COLOURS[name], markersize=5)
+
+
+def _mark_rounding(panel: Axes, row: ResultRow, width: int, low: float) -> None:
+    """Shade the errors that are rounding: those of students off by the last digit of float32."""
+    floor = width * STUDENT_ROUNDING**2 if row.engine == "sgd" else 0.0
+    if floor <= 2 * low:
+        return
+    panel.axhspan(low / 100, floor, color="0.93", linewidth=0, zorder=0)
+    _name_below(panel, floor, "float32 rounding")
+
+
+def _mark_composite(panel: Axes, floor: float) -> None:
+    """Mark the error that every strategy tends to: the composite's distance to the surrogate."""
+    panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
+    _name_below(panel, floor, "composite")
+
+
+def _name_below(panel: Axes, height: float, text: str) -> None:
+    panel.annotate(
+        text,
+        (0.02, height),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=7,
+        color="0.4",
+    )
+
+
+def _finish(panel: Axes) -> None:
     panel.set_xscale("log")
     panel.set_yscale("log")
+    low, high = panel.get_xlim()
+    steps = (1.0, 3.0) if high / low < 3e3 else (1.0,)  # a tick per half or per whole decade
+    panel.xaxis.set_major_locator(LogLocator(subs=steps))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.grid(axis="y", color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
+
+
+def _add_legend(
+    figure: Figure, groups: Sequence[Sequence[Group]], shown: set[str], columns: int
+) -> None:
+    entries = [
+        (Line2D([], [], linestyle="-" if name in CANONICAL else "none", **marker(name, 3)), text)
+        for name, text in legend_names(groups).items()
+    ]
+    entries.append((Line2D([], [], color="0.4", linewidth=1.2), "line: closed form"))
+    point = Line2D([], [], linestyle="none", **(marker("vanilla", 3) | {"color": "0.4"}))
+    entries.append((point, "point: measured"))
+    if not shown <= set(CANONICAL):
+        dots = Line2D([], [], color="0.4", linewidth=0.8, linestyle=":")
+        entries.append((dots, "dots: a guide for the eye"))
+    figure.legend(
+        *zip(*entries, strict=True),
+        loc="outside upper center",
+        ncols=2 * columns if columns > 1 else 2,
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def _predicted(

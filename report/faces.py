@@ -1,99 +1,162 @@
 """Every grid of faces: mosaics, labelled rows, and faces beside heatmaps ([OM] Figs. 15-19)."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from experiment.write import write_atomically
-from report.style import LABELS, STYLE, save_figure
+from report.style import STYLE, NotebookFigure
 from vae.model import to_uint8
 
-HEAT = "RdYlBu_r"  # small differences are blue, large ones red
-CELL = 0.72  # inches
-DPI = 130  # 1.5 pixels per pixel of a face; more would only cost time and space
-# Gaps between cells relative to their side. Numbers stand in the gaps between rows.
-GAP_X, GAP_Y = 0.06, 0.24
+HEAT = "magma_r"  # sequential: zero is the palest
+DPI = 260  # some 1.5 pixels per pixel of a face; more would only cost time and space
+PAGE = 7.2  # inches: the width of a page, which a figure fills if its cells allow it
+SMALLEST_CELL, LARGEST_CELL = 0.33, 0.72  # inches; numbers of 6 points fit above the smallest
+LINE = 0.12  # inches: a line of small letters
+GAP_X = 0.06  # between cells, relative to their side
+# Factors for exaggerated differences. The largest is taken that keeps them within the range.
+FACTORS = (100, 30, 10, 3)
+RANGE = 0.6  # of the pixels' 0 to 1
+
+
+def top_of_scale(differences: Iterable[Tensor]) -> float:
+    """The end of the colour scale: the 99.5th percentile of all absolute differences.
+
+    With the maximum, a few pixels would make all others pale.
+
+    Args:
+        differences: Images minus the target's, (B, 3, H, W) each.
+    """
+    heats = [heat(difference).flatten() for difference in differences]
+    return float(np.quantile(torch.cat(heats).numpy(), 0.995)) if heats else 0.0
+
+
+def factor_of(top: float) -> int:
+    """By how much differences up to ``top`` are exaggerated, so that the eye sees them."""
+    return next((factor for factor in FACTORS if factor * top <= RANGE), 1)
+
+
+def heat(difference: Tensor) -> Tensor:
+    """Absolute pixel difference, mean over channels, (B, 3, H, W) -> (B, H, W)."""
+    return difference.abs().mean(dim=1)
 
 
 def draw_faces(
-    path: Path,
     target: Tensor,
-    decoded: dict[str, Tensor],
-    distances: dict[str, Tensor],
+    decoded: Mapping[str, Tensor],
+    distances: Mapping[str, Tensor],
     title: str,
     target_name: str,
-) -> None:
-    """Draw the target's row and one row per strategy: faces left, heatmaps right.
+    top: float,
+) -> Figure:
+    """The target's row, then one row per strategy: faces, exaggerated faces, heatmaps.
+
+    The exaggerated faces are target + factor * (face - target), clipped. The factor depends only
+    on ``top``; where differences are large enough for the eye, these faces are left out.
 
     Args:
         target: Faces of what students are compared with, (B, 3, H, W) in [0, 1]; one column each.
-        decoded: Strategy, or what else a row is called -> its images of the same noise,
-            (B, 3, H, W).
-        distances: Strategy -> pixel L2 to the target's faces, (B,), printed over each heatmap.
+        decoded: Name of a row -> its images of the same noise, (B, 3, H, W).
+        distances: Name of a row -> pixel L2 to the target's faces, (B,), above each heatmap.
         target_name: Name of the target's row.
+        top: End of the colour scale, from ``top_of_scale`` over all grids of the run.
     """
-    faces = torch.stack([to_uint8(images) for images in (target, *decoded.values())]).numpy()
-    heats = torch.stack([(images - target).abs().mean(dim=1) for images in decoded.values()])
-    # The 99.5th percentile: with the maximum, a few pixels would make all others blue.
-    top = float(heats.flatten().quantile(0.995))
-    pitch_x, pitch_y = _pitch(faces)
-    side = faces.shape[2]
-    # Each grid is one image, because a hundred panels would take seconds to draw.
-    grid, heat_grid = mosaic(faces, 255), mosaic(heats.numpy(), np.nan)
-    height, width = grid.shape[:2]
-    names, between, scale = 1.35 * side, 0.2 * side, 1.1 * side  # widths beside the grids
-    whole = names + 2 * width + between + scale
+    top = max(top, 1e-6)  # where all faces are the target's
+    factor = factor_of(top)
+    faces = torch.stack([target, *decoded.values()])
+    blocks = [("faces", to_uint8_rows(faces))]
+    if factor > 1:
+        exaggerated = (target + factor * (faces - target)).clamp(0.0, 1.0)
+        blocks.append((f"difference exaggerated {factor} times", to_uint8_rows(exaggerated)))
+    heats = torch.stack([heat(images - target) for images in decoded.values()]).numpy()
+
+    names_width = 0.12 + 0.064 * _longest_line([target_name, *decoded])
+    width, side = len(target) * (1 + GAP_X) - GAP_X, faces.shape[-1]  # of a block, in cells
+    cells = (len(blocks) + 1) * (width + 0.35)
+    cell = float(np.clip((PAGE - names_width) / cells, SMALLEST_CELL, LARGEST_CELL))
+    whole = names_width + cells * cell
+    gap_y = (LINE + 0.02) / cell  # numbers stand in the gaps between rows
+    height = (len(faces) * (1 + gap_y) - gap_y) * cell
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(CELL * whole / side, CELL * height / side))
-        left = figure.add_axes((names / whole, 0.0, width / whole, 1.0))
-        left.imshow(grid)
-        for row, name in enumerate([target_name, *(LABELS.get(name, name) for name in decoded)]):
-            middle = row * pitch_y + side / 2
-            left.text(-0.1 * side, middle, name, ha="right", va="center", fontsize=9)
-
-        beside = (names + width + between) / whole
-        below = heat_grid.shape[0] / height
-        right = figure.add_axes((beside, 0.0, width / whole, below))
-        shown = right.imshow(heat_grid, cmap=HEAT, vmin=0.0, vmax=top)
-        for row, of_strategy in enumerate(distances.values()):
-            for column, distance in enumerate(of_strategy.tolist()):
-                middle, above = column * pitch_x + side / 2, row * pitch_y - 0.04 * side
-                right.text(middle, above, f"{distance:.3g}", ha="center", va="bottom", fontsize=7)
-        note = f"difference to the {target_name}'s face, its L2 norm above each cell"
-        right.text(width / 2, -0.45 * side, note, ha="center", fontsize=8)
-        for panel in (left, right):
+        figure = NotebookFigure(figsize=(whole, height))
+        left = names_width
+        for heading, shown in blocks:
+            # Each grid is one image, because a hundred panels would take seconds to draw.
+            panel = figure.add_axes((left / whole, 0.0, width * cell / whole, 1.0))
+            panel.imshow(mosaic(shown, 255, GAP_X, gap_y))
+            panel.set_title(heading, fontsize=8, pad=4)
             panel.set_axis_off()
+            left += (width + 0.35) * cell
+        pitch_x, pitch_y = _pitch(blocks[0][1], GAP_X, gap_y)
+        for row, name in enumerate([target_name, *decoded]):
+            middle = row * pitch_y + side / 2
+            figure.axes[0].text(-0.15 * side, middle, name, ha="right", va="center", fontsize=7.5)
 
-        bar_axes = figure.add_axes((1.0 - scale / whole + 0.01, 0.0, 0.15 * side / whole, below))
-        bar = figure.colorbar(shown, cax=bar_axes, extend="max")
-        bar.set_label("absolute pixel difference, mean over channels", fontsize=8)
-        bar.ax.tick_params(labelsize=7)
-        figure.suptitle(title, fontsize=10, y=1.0 + 0.2 * side / height, va="bottom")
-        save_figure(figure, path, DPI)
+        below = 1.0 - (1 + gap_y) * cell / height
+        right = figure.add_axes((left / whole, 0.0, width * cell / whole, below))
+        norm = PowerNorm(0.5, 0.0, top)
+        shown_heats = right.imshow(mosaic(heats, np.nan, GAP_X, gap_y), cmap=HEAT, norm=norm)
+        right.set_axis_off()
+        for row, of_row in enumerate(distances.values()):
+            for column, distance in enumerate(of_row.tolist()):
+                middle, above = column * pitch_x + side / 2, row * pitch_y - 0.04 * side
+                number = f"{distance:.2g}"
+                right.text(middle, above, number, ha="center", va="bottom", fontsize=6.5)
+        # The heatmaps have no row for the target; the colour bar stands there.
+        bar_axes = figure.add_axes(
+            (left / whole, 1.0 - 0.12 / height, width * cell / whole, 0.12 / height)
+        )
+        bar = figure.colorbar(shown_heats, cax=bar_axes, orientation="horizontal", extend="max")
+        ticks = [0.0, *(float(f"{share * top:.1g}") for share in (1 / 16, 1 / 4, 0.8))]
+        bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        bar.ax.tick_params(labelsize=6.5, pad=1, length=2)
+        bar.ax.minorticks_off()
+        bar_axes.set_title(f"difference to the {target_name}'s face", fontsize=8, pad=4)
+        figure.suptitle(title, fontsize=9, y=1.0 + 0.26 / height, va="bottom")
+    return figure
 
 
-def _pitch(cells: NDArray, gap: float | None = None) -> tuple[int, int]:
+def faces_caption(target_name: str, top: float) -> str:
+    """What ``draw_faces`` shows, in words."""
+    factor = factor_of(top)
+    exaggerated = "" if factor == 1 else f"Middle: the differences exaggerated {factor} times. "
+    return (
+        f"Every column has the same noise. Left: the faces. {exaggerated}Right: the absolute "
+        f"difference to the {target_name}'s face, mean over channels, with its L2 norm above. The "
+        "colour scale is the same in all grids of this run; it is a square root, so that small "
+        "differences show."
+    )
+
+
+def to_uint8_rows(images: Tensor) -> NDArray[np.uint8]:
+    """Images (rows, B, 3, H, W) in [0, 1] as bytes (rows, B, H, W, 3)."""
+    return torch.stack([to_uint8(row) for row in images]).numpy()
+
+
+def _longest_line(names: Iterable[str]) -> int:
+    return max(len(line) for name in names for line in name.split("\n"))
+
+
+def _pitch(cells: NDArray, gap_x: float, gap_y: float) -> tuple[int, int]:
     """Pixels from one cell of (rows, columns, H, W, ...) to the next, across and down."""
     height, width = cells.shape[2:4]
-    across, down = (GAP_X, GAP_Y) if gap is None else (gap, gap)
-    return width + round(across * width), height + round(down * height)
+    return width + round(gap_x * width), height + round(gap_y * height)
 
 
-def mosaic(cells: NDArray, blank: float, gap: float | None = None) -> NDArray:
+def mosaic(cells: NDArray, blank: float, gap_x: float, gap_y: float) -> NDArray:
     """One image (H', W', ...) of the images (rows, columns, H, W, ...), with gaps of ``blank``.
 
     Args:
-        gap: Gap between cells relative to their side. Default: room for numbers above each row.
+        gap_x: Gap between columns relative to the width of a cell.
+        gap_y: Gap between rows relative to the height of a cell.
     """
     rows, columns, height, width = cells.shape[:4]
-    pitch_x, pitch_y = _pitch(cells, gap)
+    pitch_x, pitch_y = _pitch(cells, gap_x, gap_y)
     size = (pitch_y * (rows - 1) + height, pitch_x * (columns - 1) + width)
     grid = np.full((*size, *cells.shape[4:]), blank, cells.dtype)
     for row in range(rows):
@@ -103,33 +166,38 @@ def mosaic(cells: NDArray, blank: float, gap: float | None = None) -> NDArray:
     return grid
 
 
-def draw_face_rows(path: Path, rows: Mapping[str, Tensor], title: str) -> None:
-    """Draw one labelled row of faces (B, 3, H, W) in [0, 1] per name."""
+def draw_face_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
+    """One labelled row of faces (B, 3, H, W) in [0, 1] per name."""
     faces = torch.stack([to_uint8(images) for images in rows.values()]).numpy()
-    grid = mosaic(faces, 255)
-    height, width = grid.shape[:2]
-    side, pitch_y = faces.shape[2], _pitch(faces)[1]
-    names = max(len(line) for name in rows for line in name.split("\n"))
-    left = (0.1 + 0.085 * names) * side  # width of the names, at 8 points
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(CELL * (left + width) / side, CELL * height / side))
-        panel = figure.add_axes((left / (left + width), 0.0, width / (left + width), 1.0))
-        panel.imshow(grid)
-        panel.set_axis_off()
-        for row, name in enumerate(rows):
-            middle = row * pitch_y + side / 2
-            panel.text(-0.1 * side, middle, name, ha="right", va="center", fontsize=8)
-        if title:
-            figure.suptitle(title, fontsize=9, y=1.0 + 0.15 * side / height, va="bottom")
-        save_figure(figure, path, DPI)
+    names_width = 0.12 + 0.066 * _longest_line(rows)
+    return _face_figure(faces, title, names_width, list(rows))
 
 
-def save_face_grid(path: Path, images: Tensor) -> None:
-    """Write images (N, 3, H, W) in [0, 1] as one PNG, about as many rows as columns."""
+def draw_face_grid(images: Tensor, title: str) -> Figure:
+    """Images (N, 3, H, W) in [0, 1] under a title, about as many rows as columns."""
     columns = max(1, round(len(images) ** 0.5))
     rows = -(-len(images) // columns)
     faces = to_uint8(images).numpy()
     cells = np.full((rows * columns, *faces.shape[1:]), 255, np.uint8)
     cells[: len(faces)] = faces
-    grid = Image.fromarray(mosaic(cells.reshape(rows, columns, *faces.shape[1:]), 255, gap=0.04))
-    write_atomically(path, lambda target: grid.save(target, format="PNG"))
+    return _face_figure(cells.reshape(rows, columns, *faces.shape[1:]), title, 0.0, [])
+
+
+def _face_figure(
+    faces: NDArray[np.uint8], title: str, names_width: float, names: Sequence[str]
+) -> Figure:
+    """Faces (rows, columns, H, W, 3) with the names of the rows, if any, at their left."""
+    grid = mosaic(faces, 255, GAP_X, GAP_X)
+    height, width = (LARGEST_CELL * length / faces.shape[2] for length in grid.shape[:2])
+    left = names_width / (names_width + width)
+    with matplotlib.rc_context(STYLE):
+        figure = NotebookFigure(figsize=(names_width + width, height))
+        panel = figure.add_axes((left, 0.0, 1.0 - left, 1.0))
+        panel.imshow(grid)
+        panel.set_axis_off()
+        side, pitch_y = faces.shape[2], _pitch(faces, GAP_X, GAP_X)[1]
+        for row, name in enumerate(names):
+            middle = row * pitch_y + side / 2
+            panel.text(-0.1 * side, middle, name, ha="right", va="center", fontsize=8)
+        figure.suptitle(title, fontsize=9, y=1.0 + 0.08 / height, va="bottom")
+    return figure

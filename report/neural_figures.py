@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.decode import pixel_l2
 from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, Stage, stages_of
 from neural.student_plans import ComputeBudget
-from report.faces import draw_faces
+from report.faces import DPI, draw_faces, faces_caption, top_of_scale
 from report.page import Picture, Section
 from report.style import COLOURS, LABELS, MARKERS, STYLE, label, save_figure
 from sampling.sample_faces import decode
@@ -191,7 +191,7 @@ def draw_face_grids(folder: Path, comparison: NeuralComparison) -> list[Picture]
     """Decode what teacher and students make of the same noise: one grid per stage.
 
     Where students of several numbers of steps K are compared, one more grid per budget holds all K
-    after the longest training, on one colour scale.
+    after the longest training. All grids of a run have one colour scale.
     """
     config = comparison.setting.config
     faces = {stage: _decoded(comparison, stage) for stage in stages_of(comparison.rows)}
@@ -203,25 +203,30 @@ def draw_face_grids(folder: Path, comparison: NeuralComparison) -> list[Picture]
         longest = max(config.steps_per_merge)
         for budget in config.budgets:
             rows = {
-                f"{label(name)}\nK = {number}": images
+                f"{name}\nK = {number}": images
                 for number in config.student_steps
                 for name, images in faces[number, budget, longest].items()
             }
             title = f"All K, {BUDGET_NAMES[budget]}, {longest:,} gradient steps per merge"
             grids[folder / f"faces_of_all_K_{budget}_{longest}.png"] = (title, rows)
+    setting = comparison.setting
+    assert setting.inputs.vae is not None  # only latents have faces
+    teacher = decode(setting.inputs.vae, setting.reference.outputs[0, : config.columns])
+    top = top_of_scale(images - teacher for of in faces.values() for images in of.values())
     pictures = []
     for path, (title, decoded) in grids.items():
         if not decoded:
             continue
-        distances = _draw_grid(path, comparison, decoded, title)
+        distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
+        figure = draw_faces(teacher, decoded, distances, title, "teacher", top)
+        save_figure(figure, path, DPI)
         means = ", ".join(
             f"{name.replace(chr(10), ' ')} {of.mean():.3g}" for name, of in distances.items()
         )
         pictures.append(
             Picture(
                 path,
-                f"{title}: every column has the same noise. Left: the faces of teacher and "
-                "students. Right: the difference to the teacher's faces.",
+                f"{title}. {faces_caption('teacher', top)}",
                 f"Decoded faces beside heatmaps of their difference; mean pixel L2: {means}",
                 is_photo=True,
             )
@@ -234,19 +239,7 @@ def _decoded(comparison: NeuralComparison, stage: Stage) -> dict[str, Tensor]:
     vae, config = comparison.setting.inputs.vae, comparison.setting.config
     assert vae is not None  # only latents have faces
     return {
-        name: decode(vae, comparison.shown[name, stage][: config.columns])
+        LABELS[name]: decode(vae, comparison.shown[name, stage][: config.columns])
         for name, row in stages_of(comparison.rows)[stage].items()
         if not row.diverged and not row.same_as
     }
-
-
-def _draw_grid(
-    path: Path, comparison: NeuralComparison, decoded: dict[str, Tensor], title: str
-) -> dict[str, Tensor]:
-    """Draw the faces of ``decoded`` under the teacher's; row -> pixel L2 of each face."""
-    setting = comparison.setting
-    assert setting.inputs.vae is not None
-    teacher = decode(setting.inputs.vae, setting.reference.outputs[0, : setting.config.columns])
-    distances = {name: pixel_l2(images, teacher) for name, images in decoded.items()}
-    draw_faces(path, teacher, decoded, distances, title, "teacher")
-    return distances

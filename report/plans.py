@@ -51,7 +51,7 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
     if len(sets) > 1:
         figures.insert(0, out / FIGURES / ERRORS)
         errors, target = _errors(sets), sets[0].parametrisation.target
-        draw_student_steps(figures[0], [{"": errors}], target, _trained(sets[0]))
+        save_figure(draw_student_steps([{"": errors}], target, _trained(sets[0])), figures[0])
         text += f"\n\n{markdown_table(*errors_table(errors, f'W2² to the {target}'))}"
     plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
     gaussianity = planned[0].gaussianity

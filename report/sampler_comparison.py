@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiment.folder import FIGURES, RESULTS
-from report.faces import draw_face_rows
+from report.faces import DPI, draw_face_rows
 from report.style import SAMPLER_LABELS, STYLE, draw_sampler, legend_above, save_figure
 from report.summary import markdown_table, write_summary
 from sampling.compare_samplers import FACE_STEPS, CompareRow, SamplerComparison
@@ -76,7 +76,8 @@ def report_sampler_comparison(
     figure, grid = (out / FIGURES / name for name in ("samplers.png", "faces.png"))
     draw_sampler_comparison(figure, comparison.rows)
     title = f"{FACE_STEPS} steps; the same noise in every column"
-    draw_face_rows(grid, {NAMES[name]: images for name, images in faces.items()}, title)
+    rows = {NAMES[name]: images for name, images in faces.items()}
+    save_figure(draw_face_rows(rows, title), grid, DPI)
     table = sampler_table(comparison.rows)
     verdict = "Sliced W2² to the held-out latents:\n\n" + "\n".join(
         f"- {name}: fitted Gaussian {found.reference:.3e}, samples {found.samples:.3e}, difference "

@@ -1,22 +1,23 @@
 """The error of every strategy over K, the steps of the student: a figure and tables."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from report.style import COLOURS, MARKERS, STYLE, label, legend_above, save_figure
+from report.equals import Group, equal_groups, legend_names, marker, note_equals
+from report.style import STYLE, NotebookFigure, label
 
 Errors = Mapping[str, Mapping[int, float]]
 """Strategy -> K -> W2**2."""
 
 
 def draw_student_steps(
-    path: Path, lines: Sequence[Mapping[str, Errors]], target: str, title: str | None = None
-) -> None:
-    """Draw W2**2 of every strategy over K, on logarithmic axes.
+    lines: Sequence[Mapping[str, Errors]], target: str, title: str | None = None
+) -> Figure:
+    """Draw W2**2 of every strategy over K, on logarithmic axes; equal strategies once.
 
     Args:
         lines: For each row of panels: title of a panel -> the errors that it shows; errors of 0
@@ -25,35 +26,47 @@ def draw_student_steps(
         title: Title of the legend.
     """
     columns = len(lines[0])
-    size = (5.6, 3.9) if columns == 1 else (0.6 + 2.1 * columns, 1.0 + 2.3 * len(lines))
+    size = (5.6, 3.9) if columns == 1 else (0.6 + 2.1 * columns, 1.0 + 2.4 * len(lines))
+    grouped = []
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = NotebookFigure(figsize=size, layout="constrained")
         grid = figure.subplots(len(lines), columns, squeeze=False, sharey="row")
         for panels, own in zip(grid, lines, strict=True):
             for panel, (name, errors) in zip(panels, own.items(), strict=True):
-                _draw_panel(panel, errors)
+                groups = equal_groups({n: _drawn(by_steps) for n, by_steps in errors.items()})
+                _draw_panel(panel, errors, groups)
                 panel.set_title(name)
+                note_equals(panel, groups)
+                grouped.append(groups)
             panels[0].set_ylabel(f"W2² to the {target}")
         for panel in grid[-1]:
             panel.set_xlabel("steps K of the student")
-        legend_above(figure, grid[0, 0], title=title)
-        save_figure(figure, path)
-
-
-def _draw_panel(panel: Axes, errors: Errors) -> None:
-    for place, (name, by_steps) in enumerate(errors.items()):
-        drawn = {steps: error for steps, error in sorted(by_steps.items()) if error > 0.0}
-        panel.plot(
-            list(drawn),
-            list(drawn.values()),
-            color=COLOURS[name],
-            marker=MARKERS[name],
-            # Hollow and nested, so that strategies of the same error stay visible.
-            markerfacecolor="none",
-            markersize=9 - 0.8 * place,
-            linewidth=1.2,
-            label=label(name),
+        entries = [
+            (Line2D([], [], linestyle="-", **marker(name, 3)), text)
+            for name, text in legend_names(grouped).items()
+        ]
+        figure.legend(
+            *zip(*entries, strict=True),
+            loc="outside upper center",
+            ncols=2 if columns == 1 else 4,
+            frameon=False,
+            fontsize=8,
+            title=title,
+            title_fontsize=9,
         )
+    return figure
+
+
+def _drawn(by_steps: Mapping[int, float]) -> list[float]:
+    """The errors over K; those of 0, which have no place on the axis, are NaN."""
+    return [by_steps[steps] or float("nan") for steps in sorted(by_steps)]
+
+
+def _draw_panel(panel: Axes, errors: Errors, groups: Sequence[Group]) -> None:
+    for place, group in enumerate(groups):
+        by_steps = errors[group[0]]
+        look = marker(group[0], place)
+        panel.plot(sorted(by_steps), _drawn(by_steps), linestyle="-", linewidth=1.2, **look)
     panel.set_xscale("log")
     panel.set_yscale("log")
     steps = sorted({steps for by_steps in errors.values() for steps in by_steps})

@@ -23,6 +23,16 @@ LABELS = {
     "pareto": "joint plan\n(exact)",
     "per_dimension": "per-dimension\nplan",
 }
+# Where several strategies share a line or a row.
+SHORT_LABELS = {name: text.replace("\n", " ") for name, text in LABELS.items()} | {
+    "sequential_consistency": "consistency",
+    "sequential_boot": "BOOT",
+    "planned": "planned",
+    "greedy": "greedy",
+    "beam": "beam",
+    "pareto": "exact",
+    "per_dimension": "per-dimension",
+}
 # Budget -> what a training length counts.
 AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
 # The palette of Okabe & Ito, which colour-blind readers can distinguish too.

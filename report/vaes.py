@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from experiment.folder import FIGURES, RESULTS
-from report.faces import draw_face_rows
+from report.faces import DPI, draw_face_rows
+from report.style import save_figure
 from report.summary import markdown_table, write_summary
 from vae.compare_vaes import ComparedVaes, VaeRow
 
@@ -55,7 +56,7 @@ def draw_vaes(path: Path, compared: ComparedVaes, originals: bool) -> None:
     """
     rows = {"photographs": compared.originals} if originals else {}
     rows |= dict(zip(map(_describe, compared.rows), compared.reconstructions, strict=True))
-    draw_face_rows(path, rows, "")
+    save_figure(draw_face_rows(rows, "the same held-out faces in every row"), path, DPI)
 
 
 def _describe(row: VaeRow) -> str:
