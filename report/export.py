@@ -17,7 +17,7 @@ from distill.export_student import (
 )
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
-from report.faces import draw_face_rows
+from report.faces import DPI, draw_face_rows
 from report.style import BLACK, COLOURS, STYLE, label, legend_above, save_figure, stage_label
 from report.summary import write_summary
 
@@ -57,7 +57,7 @@ def report_export(out: Path, export: Export) -> None:
     write_rows(out / RESULTS, rows, ExportRow)
     operator, faces = (out / FIGURES / name for name in ("operator.png", "faces.png"))
     draw_operator(operator, export)
-    draw_face_rows(faces, export.faces, "faces of the same noise")
+    save_figure(draw_face_rows(export.faces, "faces of the same noise"), faces, DPI)
     case = export.case
     stage = stage_label(case.stage, problem.schedule.num_steps)
     text = (
