@@ -27,6 +27,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,7 +38,7 @@ from distill.law import decay_rates, operators_after, simulate_operators, train_
 from distill.train import count_steps, train_students
 from experiment.device import pick_device
 from experiment.write import sha256
-from planner.budget import Budget, Stage
+from planner.budget import Budget, BudgetKind, Stage
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
 from planner.plan_all import plan_every_strategy
@@ -72,17 +73,32 @@ def plan_stage(
 def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> NDArray[np.int64]:
     """Gradient steps that each merge of each coordinate takes at a stage, (d,).
 
-    Under ``total`` every coordinate has T - 1 times the stage's steps, which the merges of all its
-    plans share evenly. The remainder of the division, less than one step per merge, is not used.
+    Under ``total`` every coordinate has T - 1 times the stage's steps.
 
     Args:
         plans: One per step of the student and coordinate, K d of them; see ``StrategyPlans``.
     """
-    counts = _merges_of_coordinates(plans, stage.student_steps)
-    if stage.budget == "per_merge":
-        return np.full(len(counts), stage.steps_per_merge)
-    total = max(1, plans[0].start - 1) * stage.steps_per_merge
-    return total // np.maximum(1, counts)
+    merges = 1 if stage.budget == "per_merge" else max(1, plans[0].start - 1)
+    steps = merges * stage.steps_per_merge
+    return shared_steps(plans, stage.budget, steps, stage.student_steps)
+
+
+def shared_steps(
+    plans: Sequence[Plan], budget: BudgetKind, steps: int, student_steps: int
+) -> NDArray[np.int64]:
+    """Gradient steps that each merge of each coordinate takes, (d,).
+
+    Under ``total`` the merges of all plans of a coordinate share the steps evenly. The remainder
+    of the division, less than one step per merge, is not used.
+
+    Args:
+        plans: One per step of the student and coordinate, K d of them; see ``StrategyPlans``.
+        steps: Gradient steps per merge, or under ``total`` those of a coordinate.
+    """
+    counts = _merges_of_coordinates(plans, student_steps)
+    if budget == "per_merge":
+        return np.full(len(counts), steps)
+    return steps // np.maximum(1, counts)
 
 
 def _merges_of_coordinates(plans: Sequence[Plan], student_steps: int) -> NDArray[np.int64]:
@@ -116,6 +132,16 @@ class Job:
     """Gradient steps of each merge of a coordinate, (d,)."""
     seed: int
     """Seed of the batches."""
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """What is trained, hashable; jobs of equal work end with equal students."""
+        return (
+            *map_distinct(outline, self.plans),
+            *self.steps_per_merge.tolist(),
+            len(self.plans),
+            self.seed,
+        )
 
     @property
     def merges_of_coordinates(self) -> NDArray[np.int64]:
@@ -156,8 +182,8 @@ def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) 
             for strategy, own in strategies.items():
                 case = Case(strategy, stage, seed)
                 steps = steps_per_merge(own, stage)
-                same_work = (*map_distinct(outline, own), *steps.tolist(), len(own), seed)
-                cases[case] = jobs.setdefault(same_work, Job(case.name, own, steps, seed))
+                job = Job(case.name, own, steps, seed)
+                cases[case] = jobs.setdefault(job.work, job)
     return cases
 
 
@@ -217,22 +243,66 @@ def do_job(training: Training, job: Job, on_step: Callable[[], object] = lambda:
         FileNotFoundError, ValueError: the latents are missing on this machine, or differ.
         FloatingPointError: a student stopped being finite.
     """
-    problem = training.problem()
-    lr, steps = training.lr, job.steps_per_merge
     inputs = inputs_of(training, job.seed)
-
-    started = time.perf_counter()
+    problem, lr = training.problem(), training.lr
     if training.engine == "sgd":
-        device = pick_device(training.device)
-        operator = train_students(job.plans, problem, inputs, steps, lr, device, on_step)
-    else:
-        squares = _mean_squares(training, job.seed)
-        operator = operators_after(problem, job.plans, squares, lr, steps)
-    seconds = time.perf_counter() - started
+        return train_by_steps(job, problem, inputs, lr, pick_device(training.device), on_step)
+    squares = partial(_mean_squares, training, job.seed)
+    return train_in_closed_form(job, problem, inputs, lr, squares)
 
+
+def train_by_steps(
+    job: Job,
+    problem: Problem,
+    inputs: Inputs,
+    lr: float,
+    device: torch.device,
+    on_step: Callable[[], object] = lambda: None,
+) -> Students:
+    """The students of one job by the engine ``sgd``.
+
+    Args:
+        on_step: Called after every gradient step, ``job.sequential_steps`` times.
+
+    Raises:
+        FloatingPointError: a student stopped being finite.
+    """
+    started = time.perf_counter()
+    steps = job.steps_per_merge
+    operator = train_students(job.plans, problem, inputs, steps, lr, device, on_step)
+    seconds = time.perf_counter() - started
+    return _students(job, problem, inputs, lr, "sgd", operator, seconds)
+
+
+def train_in_closed_form(
+    job: Job, problem: Problem, inputs: Inputs, lr: float, squares: Callable[[], Array]
+) -> Students:
+    """The students of one job by the engine ``closed_form``.
+
+    Args:
+        squares: Gives the mean squares of the batches, ``mean_squares(inputs)``; all jobs of a seed
+            have the same.
+    """
+    started = time.perf_counter()
+    operator = operators_after(problem, job.plans, squares(), lr, job.steps_per_merge)
+    seconds = time.perf_counter() - started
+    return _students(job, problem, inputs, lr, "closed_form", operator, seconds)
+
+
+def _students(
+    job: Job,
+    problem: Problem,
+    inputs: Inputs,
+    lr: float,
+    engine: Engine,
+    operator: Array,
+    seconds: float,
+) -> Students:
+    """What an engine trained, (d,), beside what such training runs give."""
+    steps = job.steps_per_merge
     simulated = simulate_operators(job.plans, problem, inputs, lr, steps, SIMULATED_RUNS, job.seed)
     return Students(
-        engine=training.engine,
+        engine=engine,
         merges=job.num_merges,
         rounds=job.num_rounds,
         gradient_steps=job.gradient_steps,

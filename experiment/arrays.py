@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -66,17 +66,26 @@ def read_rows(given: Path, hint: str) -> tuple[Tensor, tuple[int, ...]]:
             found = _as_tensor(_member(path, name))
         else:
             found = _tensor(path, name)
-        if found.dtype not in DTYPES:
-            raise ValueError(
-                f"its numbers are {_name(found.dtype)}, must be float16, bfloat16, float32 or "
-                "float64"
-            )
-        if found.ndim < 2 or found.numel() == 0:
-            raise ValueError(
-                f"its shape is {tuple(found.shape)}, must be (N, ...): N rows of at least one "
-                "coordinate"
-            )
-        return found.reshape(len(found), -1), tuple(found.shape[1:])
+        return rows_of(found)
+
+
+def rows_of(array: ArrayLike | Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """An array in memory as rows (N, d) of its own type on the CPU, and the shape of a row.
+
+    Raises:
+        ValueError: it is not made of floating-point rows.
+    """
+    found = array.detach().cpu() if isinstance(array, Tensor) else _as_tensor(np.asarray(array))
+    if found.dtype not in DTYPES:
+        raise ValueError(
+            f"its numbers are {_name(found.dtype)}, must be float16, bfloat16, float32 or float64"
+        )
+    if found.ndim < 2 or found.numel() == 0:
+        raise ValueError(
+            f"its shape is {tuple(found.shape)}, must be (N, ...): N rows of at least one "
+            "coordinate"
+        )
+    return found.reshape(len(found), -1), tuple(found.shape[1:])
 
 
 def _member(path: Path, name: str | None) -> NDArray[np.generic]:

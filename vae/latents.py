@@ -204,27 +204,41 @@ def _is_ours(path: Path) -> bool:
 def _latents_of_array(path: Path, log: Callable[[str], object], full: bool) -> Latents:
     codes, shape = read_rows(path, HINT)
     count, width = codes.shape
-    full = full and width <= MOST_FULL
     sizes = " x ".join(map(str, shape))
     log(
         f"{path.name}: {count:,} latents of {sizes}{f' = {width:,}' if len(shape) > 1 else ''} "
         f"coordinates, {str(codes.dtype).removeprefix('torch.')}{_memory(width)}"
     )
     with reading(path, "latents", HINT):
-        if count < 2:
-            raise ValueError("1 row has no variance: at least 2 are needed, some hundreds for use")
-        with np.errstate(over="ignore", invalid="ignore"):  # told below
-            found = streamed_moments(row_chunks(codes, refuse_non_finite=True), full)
-        if not found.variances.any():
-            raise ValueError(f"all {count:,} rows are equal, so no coordinate varies")
-        if not np.isfinite(found.variances).all():
-            raise ValueError("its numbers are too large: their squares are not finite")
+        return latents_of_rows(codes, fingerprint(path), full)
+
+
+def latents_of_rows(codes: Tensor, data_fingerprint: str = "", full: bool = True) -> Latents:
+    """Latents of an unknown encoder, with their moments.
+
+    Args:
+        codes: (N, d), of any floating type.
+        full: Whether the covariance is asked for, where d is at most ``MOST_FULL``.
+
+    Raises:
+        ValueError: a number is not finite or too large, or the rows are all equal.
+    """
+    count, width = codes.shape
+    if count < 2:
+        raise ValueError("1 row has no variance: at least 2 are needed, some hundreds for use")
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        chunks = row_chunks(codes, refuse_non_finite=True)
+        found = streamed_moments(chunks, full and width <= MOST_FULL)
+    if not found.variances.any():
+        raise ValueError(f"all {count:,} rows are equal, so no coordinate varies")
+    if not np.isfinite(found.variances).all():
+        raise ValueError("its numbers are too large: their squares are not finite")
     return Latents(
         mean=torch.from_numpy(found.mean),
         covariance=None if found.covariance is None else torch.from_numpy(found.covariance),
         count=count,
         vae_sha256=None,
-        data_fingerprint=fingerprint(path),
+        data_fingerprint=data_fingerprint,
         codes=codes,
         diagonal=torch.from_numpy(found.variances),
     )
