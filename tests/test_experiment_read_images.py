@@ -12,14 +12,16 @@ from tests.damage import READER, damaged, outcome
 from vae.cache import _decode
 from vae.images import find_images
 
+FORMATS = {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}
+
 
 def image_bytes(suffix):
     stream = io.BytesIO()
-    draw_image(0, (30, 40)).save(stream, suffix.upper().replace("JPG", "JPEG"))
+    draw_image(0, (30, 40)).save(stream, FORMATS.get(suffix, suffix.upper()))
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif", "gif", "jp2", "tga"])
 @READER
 @given(data=st.data())
 def test_a_damaged_image_is_decoded_or_the_reason_is_given(suffix, tmp_path, data):

@@ -1,11 +1,27 @@
+import contextlib
+import os
+import shutil
+import socket
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import draw_image
-from vae.images import assign_splits, crop_to_square, find_images, read_partition
+from vae.cache import load_images
+from vae.check_data import check_data
+from vae.config import CheckConfig
+from vae.images import (
+    UNREADABLE,
+    assign_splits,
+    crop_to_square,
+    find_images,
+    image_suffixes,
+    read_image,
+    read_partition,
+)
 
 
 def test_the_crop_is_the_centred_square_of_148_of_178_pixels():
@@ -110,3 +126,187 @@ def test_the_hold_out_is_about_5_percent_and_keeps_copies_of_a_photo_together():
     assert abs(splits.mean() - 0.05) < 5 * np.sqrt(0.05 * 0.95 / 20_000)
     elsewhere = tuple(f"half/{name[:-4]}.png" for name in names)
     assert (assign_splits(elsewhere, None) == splits).all()
+
+
+def faces(folder, count, suffix="jpg", first=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(first, first + count):
+        draw_image(i, (40, 50)).save(folder / f"{i + 1:06d}.{suffix}")
+
+
+def left_out(data):
+    return {kind.kind: kind.count for kind in find_images(data).left_out}
+
+
+def test_formats_that_pillow_reads_are_read_and_the_others_are_counted_by_ending(tmp_path, capsys):
+    read = [
+        suffix
+        for suffix in ("jpg", "tif", "gif", "webp", "bmp", "jfif", "avif", "png")
+        if f".{suffix}" in image_suffixes()
+    ]
+    for i, suffix in enumerate(read):
+        faces(tmp_path, 2, suffix, first=2 * i)
+    for name in ("a.heic", "b.HEIC", "c.txt", "no_ending", "d.npy"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(find_images(tmp_path).names) == 2 * len(read)
+    assert left_out(tmp_path) == {
+        ".heic files, which are not read": 2,
+        ".npy files, which are not read": 1,
+        ".txt files, which are not read": 1,
+        "files without an ending, which are not read": 1,
+    }
+    check_data(CheckConfig(tmp_path))
+    out = capsys.readouterr().out
+    assert f"images:  {2 * len(read)} in" in out
+    assert "unused:  2 .heic files, which are not read (a.heic)\n" in out
+
+
+def test_hidden_files_and_those_of_systems_are_no_images(tmp_path):
+    faces(tmp_path, 3)
+    for name in (".000001.jpg", "__MACOSX/a/b.jpg", "Thumbs.db", ".git/x.png", "sub/.DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert len(find_images(tmp_path).names) == 3
+    assert left_out(tmp_path) == {"hidden files and files of the system": 5}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("x/1.jpg", "__MACOSX/x/._1.jpg", "x/.DS_Store", "x/notes.txt"):
+            archive.writestr(name, b"")
+    assert find_images(tmp_path / "a.zip").names == ("x/1.jpg",)
+    assert left_out(tmp_path / "a.zip") == {
+        "hidden files and files of the system": 2,
+        ".txt files, which are not read": 1,
+    }
+
+
+def test_what_links_lead_to_counts_once(tmp_path):
+    data = tmp_path / "data"
+    faces(data / "real", 4)
+    faces(tmp_path / "outside", 3, first=10)
+    (data / "again").symlink_to(data / "real")
+    (data / "a").symlink_to(tmp_path / "outside")
+    (data / "b").symlink_to(tmp_path / "outside")
+    (data / "real" / "loop").symlink_to(data)
+    (data / "one.jpg").symlink_to(data / "real" / "000001.jpg")
+    names = find_images(data).names
+    assert names == (
+        *(f"a/{i:06d}.jpg" for i in range(11, 14)),
+        *(f"real/{i:06d}.jpg" for i in range(1, 5)),
+    )
+    assert left_out(data) == {
+        "links to a folder that is read already": 3,
+        "links to a file that is read already": 1,
+    }
+
+
+def test_links_that_lead_nowhere_are_unreadable_images_or_told(tmp_path, capsys):
+    data = tmp_path / "data"
+    faces(data, 149)
+    (data / "dangling.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (data / "circle.txt").symlink_to(data / "circle.txt")
+    images = load_images(data, tmp_path / "cache", 32)
+    assert (len(images.images), images.unreadable) == (149, 1)
+    assert images.unreadable_list.read_text().startswith("dangling.jpg\t")
+    assert left_out(data) == {"links that lead nowhere": 1}
+    check_data(CheckConfig(data))
+    out = capsys.readouterr().out
+    assert "damaged: 1 of 150 opened\n         1 like dangling.jpg: No such file" in out
+
+
+def test_a_pipe_or_socket_named_like_an_image_is_not_opened(tmp_path):
+    faces(tmp_path, 2)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s.jpg"))
+    assert len(find_images(tmp_path).names) == 2
+    assert left_out(tmp_path) == {"pipes, sockets and devices": 2}
+
+
+def test_names_that_are_not_utf8_work_and_are_shown(tmp_path, capsys):
+    faces(tmp_path / "data", 2)
+    odd = os.fsencode(tmp_path / "data") + b"/caf\xe9.jpg"
+    shutil.copy(tmp_path / "data" / "000001.jpg", odd)
+    shutil.copy(tmp_path / "data" / "000001.jpg", odd[:-3] + b"xyz")
+    images = load_images(tmp_path / "data", tmp_path / "cache", 32)
+    assert len(images.images) == 3
+    assert (images.images[2] == images.images[0]).all()
+    check_data(CheckConfig(tmp_path / "data"))
+    assert "1 .xyz files, which are not read (caf\\xe9.xyz)" in capsys.readouterr().out
+    Path(os.fsdecode(odd)).write_bytes(b"no image")
+    with pytest.raises(ValueError, match="1 of 3 images cannot be read"):
+        load_images(tmp_path / "data", tmp_path / "cache", 32)
+    (listed,) = (tmp_path / "cache").glob("*.unreadable.txt")
+    assert listed.read_text(encoding="utf-8").startswith("caf\\xe9.jpg\t")
+
+
+def test_of_a_zip_and_images_beside_it_the_larger_is_used_and_the_other_told(tmp_path):
+    faces(tmp_path / "all", 5)
+    data = tmp_path / "data"
+    faces(data / "previews", 2)
+    with zipfile.ZipFile(data / "img_align_celeba.zip", "w") as archive:
+        for path in (tmp_path / "all").iterdir():
+            archive.write(path, f"img/{path.name}")
+    (data / "readme.md").write_text("hello")
+    assert find_images(data).root.name == "img_align_celeba.zip"
+    assert left_out(data) == {
+        "images beside the zip, which has more": 2,
+        ".md files, which are not read": 1,
+    }
+    faces(data / "img_align_celeba", 5)
+    assert find_images(data).root == data
+    assert left_out(data)["zips beside the images, which are as many"] == 1
+
+
+@pytest.mark.parametrize("listed", ["{}.jpg", "{}.png", "{}", "img_align_celeba/{}.JPG"])
+def test_a_partition_is_matched_without_endings(tmp_path, listed):
+    path = tmp_path / "list_eval_partition.txt"
+    path.write_text("".join(f"{listed.format(f'face.{i}')} {i}\n" for i in range(3)))
+    names = tuple(f"deep/face.{i}.{suffix}" for i, suffix in enumerate(("png", "tif", "jpg")))
+    assert assign_splits(names, path).tolist() == [0, 1, 2]
+
+
+def test_a_list_that_gives_one_image_two_splits_is_refused(tmp_path):
+    path = tmp_path / "list_eval_partition.txt"
+    path.write_text("a.jpg 0\na.png 0\nb.jpg 0\nb.png 2\n")
+    with pytest.raises(ValueError, match=r"gives b two splits, train and test"):
+        assign_splits(("a.jpg",), path)
+
+
+def test_two_lists_that_contradict_each_other_are_refused_by_name(tmp_path):
+    faces(tmp_path / "img", 3)
+    (tmp_path / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 1\n000003.jpg 2\n")
+    other = tmp_path / "img" / "list_eval_partition.csv"
+    other.write_text("image_id,partition\n000001.jpg,0\n000002.jpg,1\n")
+    source = find_images(tmp_path)
+    assert source.partition == tmp_path / "list_eval_partition.txt"  # the longer of two that agree
+    other.write_text("image_id,partition\n000001.jpg,0\n000002.jpg,2\n000003.jpg,2\n")
+    with pytest.raises(ValueError, match="contradict each other: 000002 is") as refused:
+        find_images(tmp_path)
+    assert str(other) in str(refused.value)
+    assert str(tmp_path / "list_eval_partition.txt") in str(refused.value)
+
+
+def test_check_data_decodes_what_it_opens_and_tells_each_kind_of_damage_once(tmp_path, capsys):
+    faces(tmp_path, 20)
+    for i in range(1, 6):
+        path = tmp_path / f"{i:06d}.jpg"
+        path.write_bytes(path.read_bytes()[: 700 + i])
+    (tmp_path / "000007.jpg").write_bytes(b"")
+    (tmp_path / "000008.jpg").write_bytes(b"<html>not found</html>")
+    Image.new("RGB", (2, 2)).save(tmp_path / "000009.jpg")
+    check_data(CheckConfig(tmp_path))
+    out = capsys.readouterr().out
+    told = out.partition("damaged: 8 of 20 opened\n")[2].splitlines()[:-1]
+    assert [line.split()[:3] for line in told] == [
+        ["5", "like", "000001.jpg:"],
+        ["2", "like", "000007.jpg:"],
+        ["1", "like", "000009.jpg:"],
+    ]
+    assert "Error" not in out
+
+
+@pytest.mark.parametrize("suffix", sorted({s for s in image_suffixes() if s != ".pdf"}))
+def test_nonsense_of_any_ending_is_unreadable_and_no_crash(tmp_path, suffix):
+    for i, data in enumerate((b"", b"\0" * 300, b"P6 3 3 255\n", bytes(range(256)) * 4)):
+        (tmp_path / f"{i}{suffix}").write_bytes(data)
+        with contextlib.suppress(*UNREADABLE):
+            assert read_image(tmp_path, f"{i}{suffix}").mode == "RGB"

@@ -228,5 +228,5 @@ def test_a_state_that_carries_code_or_is_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_state_of_another_image_size_is_refused(whole):
-    with pytest.raises(ValueError, match=r"preprocessed as .*_32px_v1, this run prepares .*_64px"):
+    with pytest.raises(ValueError, match=r"preprocessed as .*_32px_v2, this run prepares .*_64px"):
         load_state(whole, image_size=64)

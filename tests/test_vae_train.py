@@ -80,7 +80,7 @@ def test_another_image_size_is_named_by_the_weights_and_read_back(image_folder, 
     decoded = load_vae(tmp_path / "run/vae.safetensors").decode(latents.codes[:2])
     assert decoded.shape == (2, 3, size, size)
     facts = json.loads((tmp_path / "run/config.json").read_text())["facts"]
-    assert facts["preprocessing"].endswith(f"_{size}px_v1")
+    assert facts["preprocessing"].endswith(f"_{size}px_v2")
     assert facts["ms_ssim"]["window"] == {32: 3, 128: 7}[size]
     with pytest.raises(ValueError, match=f"config.image_size is {size} there, 64 here"):
         pretrain_vae(config(image_folder, tmp_path / "run", epochs=1))

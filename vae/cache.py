@@ -7,9 +7,6 @@ import json
 import math
 import os
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from experiment.progress import tqdm
 from experiment.read import field, integer, read_json, reading, short_repr
@@ -29,27 +25,19 @@ from vae.config import DEFAULT_CACHE
 from vae.images import (
     DEFAULT_IMAGE_SIZE,
     SPLITS,
+    UNREADABLE,
     ImageSource,
+    LeftOut,
     assign_splits,
     crop_to_square,
     find_images,
-    open_image,
+    printable,
+    read_image,
 )
 
 MAX_UNREADABLE = 0.01  # share of the images; with more unreadable images the data set is refused
 _CHUNK = 64  # images per task of a worker process
 _SAVE_EVERY = 512  # images between two writes of the progress file
-# What Pillow and zipfile raise for damaged input. Any other exception is a bug of ours.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +50,14 @@ class ImageSet:
     fingerprint: str  # SHA-256 of all pixels, in order
     unreadable: int  # number of unreadable images
     unreadable_list: Path  # file that names them, if any
+    left_out: tuple[LeftOut, ...]  # other files of the data, by kind
+
+    def describe_left_out(self) -> str:
+        """What is not used of the data, as the end of a line; empty if everything is used."""
+        parts = [str(kind) for kind in self.left_out]
+        if self.unreadable:
+            parts.insert(0, f"{self.unreadable} unreadable images, see {self.unreadable_list}")
+        return f"; left out: {', '.join(parts)}" if parts else ""
 
     def split(self, name: str) -> NDArray[np.uint8]:
         """The images of one of SPLITS, copied into memory, (n, S, S, 3)."""
@@ -112,6 +108,7 @@ def load_images(
         fingerprint=digest,
         unreadable=len(skipped),
         unreadable_list=_unreadable_list(pixels),
+        left_out=source.left_out,
     )
 
 
@@ -232,7 +229,7 @@ def _decode_all(
 
 
 def _write_list(path: Path, unreadable: dict[str, str]) -> None:
-    write_text(path, "".join(f"{name}\t{why}\n" for name, why in unreadable.items()))
+    write_text(path, "".join(f"{printable(name)}\t{why}\n" for name, why in unreadable.items()))
 
 
 def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path: Path) -> None:
@@ -248,7 +245,6 @@ def _refuse_if_broken(source: ImageSource, unreadable: dict[str, str], list_path
 def _decode(root: Path, image_size: int, name: str) -> bytes | str:
     """The pixels of one image, or the reason why it cannot be read."""
     try:
-        with open_image(root, name) as image:
-            return crop_to_square(image, image_size).tobytes()
+        return crop_to_square(read_image(root, name), image_size).tobytes()
     except UNREADABLE as error:
         return f"{type(error).__name__}: {error}".replace("\n", " ")

@@ -18,7 +18,7 @@ from experiment.tensors import (
     write_checkpoint,
     write_tensors,
 )
-from vae.images import DEFAULT_IMAGE_SIZE, preprocessing_id
+from vae.images import DEFAULT_IMAGE_SIZE, known_preprocessing, preprocessing_id
 from vae.loss import VaeLoss
 from vae.model import VAE
 
@@ -64,7 +64,7 @@ def load_vae(path: Path) -> VAE:
     with reading(path, "weights of a VAE", hint):
         # Older weights, of 64 pixels always, do not name the size.
         size = metadata_integer({"image_size": str(DEFAULT_IMAGE_SIZE)} | metadata, "image_size")
-        if metadata.get("preprocessing") != preprocessing_id(size):
+        if metadata.get("preprocessing") not in known_preprocessing(size):
             raise ValueError(
                 f"made for images preprocessed as {metadata.get('preprocessing')}, "
                 f"this version prepares {preprocessing_id(size)}"
@@ -129,7 +129,7 @@ def load_state(run: Path, image_size: int) -> TrainingState | None:
         content = read_checkpoint(path)
         if (found := field(content, "format", str)) != STATE_FORMAT:
             raise ValueError(f"holds {short_repr(found)}, this version reads {STATE_FORMAT}")
-        if (found := field(content, "preprocessing", str)) != preprocessing_id(image_size):
+        if (found := field(content, "preprocessing", str)) not in known_preprocessing(image_size):
             raise ValueError(
                 f"trained on images preprocessed as {found}, this run prepares "
                 f"{preprocessing_id(image_size)}"

@@ -72,6 +72,10 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
     inputs = {"data": data.fingerprint}
     inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
     open_run(config.out, "compare_vaes", config, inputs, str(device))
+    print(
+        f"{len(held_out)} images to reconstruct, {len(data.images)} to encode"
+        f"{data.describe_left_out()}"
+    )
 
     # Evenly spread, because neighbours in CelebA are often the same person.
     places = np.linspace(0, len(held_out) - 1, min(config.columns, len(held_out))).astype(int)

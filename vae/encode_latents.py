@@ -35,6 +35,7 @@ def encode_latents(config: EncodeConfig) -> Latents:
     data = load_images(config.data, config.cache, model.image_size)
     inputs = {"data": data.fingerprint, "vae": sha256(weights)}
     open_run(config.out, "encode_latents", config, inputs, str(device))
+    print(f"{len(data.images)} images to encode{data.describe_left_out()}")
 
     parts = config.out / PARTS
     if (config.out / LATENTS_FILE).exists():

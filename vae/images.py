@@ -5,34 +5,72 @@ import functools
 import hashlib
 import io
 import os
+import stat
 import struct
+import warnings
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import zlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiment.read import TEXT, reading, short_repr
+from experiment.read import TEXT, error_text, reading, short_repr
+from vae.pixels import as_shown
 
 IMAGE_SIZES = (32, 48, 64, 96, 128)  # pixels, height and width; the network halves them to 2 or 3
 DEFAULT_IMAGE_SIZE = 64  # as in [OM] and the embedded model
 # What zipfile raises when its list of members is damaged.
 BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError)
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+# What Pillow only identifies, or hands to another program such as Ghostscript.
+NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
+# What Pillow and zipfile raise for damaged input.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
+SYSTEM_FILES = frozenset({"__MACOSX", "Thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found"})
 CELEBA_ZIP = "img_align_celeba.zip"
 MOST_MEMBER_BYTES = 64 << 20  # upper limit for an unpacked member of a zip
 PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
 SPLITS = ("train", "validation", "test")  # numbered 0, 1, 2 as in CelebA's partition file
 HOLDOUT = 0.05  # share held out for validation if there is no partition file
 CROP = 148 / 178  # side of the centred square, as a share of the image's width
+_SQUARE = "centre-square-148/178-width_bilinear-antialias"
+LEAST_SIDE = 8  # pixels of that square; fewer show no face
 
 
 def preprocessing_id(image_size: int) -> str:
     """Identifier of the preprocessing; weights and caches record it."""
-    return f"centre-square-148/178-width_bilinear-antialias_{image_size}px_v1"
+    return f"{_SQUARE}_{image_size}px_v2"
+
+
+def known_preprocessing(image_size: int) -> tuple[str, ...]:
+    """Identifiers under which weights may have been made.
+
+    Version 1 knew fewer kinds of images, and has the same pixels for plain JPEGs, such as CelebA's.
+    """
+    return (preprocessing_id(image_size), f"{_SQUARE}_{image_size}px_v1")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files of one kind that are not used, for one reason."""
+
+    kind: str  # in the plural, with the reason
+    count: int
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.kind} ({printable(self.example)})"
 
 
 @dataclass(frozen=True)
@@ -44,22 +82,44 @@ class ImageSource:
     sizes: tuple[int, ...]  # bytes
     mtimes: tuple[int, ...]  # ns; of a zip: the time of the zip first, then 0 for each member
     partition: Path | None  # CelebA's official partition file, if present
+    left_out: tuple[LeftOut, ...] = ()  # every other file that was found there, by kind
 
     def fingerprint(self, image_size: int = DEFAULT_IMAGE_SIZE) -> str:
         """SHA-256 over the names, sizes and times of all images and over the preprocessing."""
         preprocessing = preprocessing_id(image_size)
-        digest = hashlib.sha256(f"{preprocessing}\n{self.root.resolve()}\n".encode())
+        digest = hashlib.sha256(f"{preprocessing}\n".encode())
+        digest.update(os.fsencode(self.root.resolve()) + b"\n")
         rows = zip(self.names, self.sizes, self.mtimes, strict=True)
-        digest.update("\n".join(f"{name}\t{size}\t{mtime}" for name, size, mtime in rows).encode())
+        digest.update(
+            os.fsencode("\n".join(f"{name}\t{size}\t{mtime}" for name, size, mtime in rows))
+        )
         return digest.hexdigest()
 
 
+def printable(name: str) -> str:
+    """A file's name as text. A byte that is not UTF-8 is shown as ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """Endings, in lower case, of the formats that the installed Pillow decodes by itself."""
+    Image.init()
+    decoded = {*Image.OPEN, "MPO"} - NOT_DECODED  # the reader of JPEG opens MPO
+    return frozenset(
+        suffix for suffix, name in Image.registered_extensions().items() if name in decoded
+    )
+
+
 def find_images(data: Path) -> ImageSource:
-    """All images under ``data``, searched recursively, else its ``img_align_celeba.zip``.
+    """All images under ``data``, searched recursively, or in its ``img_align_celeba.zip``.
+
+    If there is a zip beside images, the one of both that has more images is used.
 
     Raises:
         FileNotFoundError: ``data`` is missing.
-        ValueError: it holds no image, or the zip cannot be read.
+        OSError: a folder in it cannot be listed.
+        ValueError: it holds no image, the zip cannot be read, or two partition files differ.
     """
     hint = (
         "expected a folder of images (CelebA: img_align_celeba/*.jpg or img_align_celeba.zip); "
@@ -72,39 +132,136 @@ def find_images(data: Path) -> ImageSource:
             raise ValueError(f"{data}: neither a folder nor a zip; {hint}")
         return _from_zip(data, partition=None)
 
-    images: list[tuple[str, int, int]] = []
-    archive: Path | None = None
-    partition: Path | None = None
-    for entry, relative in _walk(data, prefix=""):
-        if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-            status = entry.stat()
-            images.append((relative, status.st_size, status.st_mtime_ns))
-        elif entry.name == CELEBA_ZIP:
-            archive = Path(entry.path)
-        elif entry.name in PARTITION_FILES:
-            partition = Path(entry.path)
-    if not images and archive:
-        return _from_zip(archive, partition)
-    if not images:
-        raise ValueError(f"{data}: no image found; {hint}")
-    names, sizes, mtimes = zip(*sorted(images), strict=True)
-    return ImageSource(data, names, sizes, mtimes, partition)
+    found = _Found()
+    _search(data, found)
+    partition = _choose_partition(found.partitions)
+    archives = sorted(found.archives)
+    packed = _from_zip(archives[0], partition) if archives else None
+    if packed and len(packed.names) > len(found.images):
+        for name in sorted(found.images):
+            found.leave_out("images beside the zip, which has more", name)
+        for path in archives[1:]:
+            found.leave_out("more zips", path.name)
+        return replace(packed, left_out=(*packed.left_out, *found.kinds()))
+    for path in archives:
+        found.leave_out("zips beside the images, which are as many", path.name)
+    if not found.images:
+        counted = "; ".join(str(kind) for kind in found.kinds())
+        raise ValueError(f"{data}: no image found{counted and f', but {counted}'}; {hint}")
+    names, sizes, mtimes = zip(
+        *sorted((name, *facts) for name, facts in found.images.items()), strict=True
+    )
+    return ImageSource(data, names, sizes, mtimes, partition, found.kinds())
 
 
-def _walk(folder: Path | str, prefix: str) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """All files below ``folder`` with their relative names, except hidden files.
+@dataclass
+class _Found:
+    """What a search has come upon so far."""
 
-    Symbolic links are followed, because data sets are often linked.
+    images: dict[str, tuple[int, int]] = field(default_factory=dict)  # name -> bytes, ns
+    archives: list[Path] = field(default_factory=list)
+    partitions: list[Path] = field(default_factory=list)
+    others: dict[str, list[str]] = field(default_factory=dict)  # kind -> names
+    seen: set[tuple[int, int]] = field(default_factory=set)  # device and inode
+
+    def leave_out(self, kind: str, name: str) -> None:
+        self.others.setdefault(kind, []).append(name)
+
+    def kinds(self) -> tuple[LeftOut, ...]:
+        """What is left out, the largest kind first."""
+        kinds = [LeftOut(kind, len(names), min(names)) for kind, names in self.others.items()]
+        return tuple(sorted(kinds, key=lambda kind: (-kind.count, kind.kind)))
+
+    def is_new(self, status: os.stat_result) -> bool:
+        """Whether the file or folder was not met before, under any name."""
+        before = len(self.seen)
+        self.seen.add((status.st_dev, status.st_ino))
+        return len(self.seen) > before
+
+
+def _search(data: Path, found: _Found) -> None:
+    """Note every file below ``data``.
+
+    Symbolic links are followed, because data sets are often linked, but after everything else:
+    what is also there without a link, or through an earlier one, counts once.
     """
-    # scandir distinguishes files from folders without a stat: it lists 200,000 images per second.
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
+    links: list[tuple[str, str]] = []  # path, relative name
+    folders = [(str(data), "")]
+    while folders or links:
+        if not folders:
+            _follow(*links.pop(0), found, folders)
+            continue
+        folder, prefix = folders.pop()
+        try:
+            if not found.is_new(os.stat(folder)):
+                found.leave_out("links to a folder that is read already", prefix.rstrip("/"))
                 continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise OSError(
+                f"{printable(folder)}: cannot be listed ({error_text(error)}); make it readable, "
+                "or move it out of the data"
+            ) from error
+        for entry in entries:
+            name = prefix + entry.name
+            if _is_aside(entry.name):
+                found.leave_out("hidden files and files of the system", name)
+            elif entry.is_symlink():
+                links.append((entry.path, name))
+            elif entry.is_dir():
+                folders.append((entry.path, f"{name}/"))
             else:
-                yield entry, prefix + entry.name
+                _note(entry.path, name, entry.stat(), found)
+
+
+def _follow(path: str, name: str, found: _Found, folders: list[tuple[str, str]]) -> None:
+    """Note what a symbolic link leads to."""
+    try:
+        status = os.stat(path)
+    except OSError:  # it leads nowhere, or in a circle
+        if _suffix(name) in image_suffixes():
+            found.images[name] = (0, 0)  # counted among the unreadable images
+        else:
+            found.leave_out("links that lead nowhere", name)
+        return
+    if stat.S_ISDIR(status.st_mode):
+        folders.append((path, f"{name}/"))
+    elif (status.st_dev, status.st_ino) in found.seen:
+        found.leave_out("links to a file that is read already", name)
+    else:
+        _note(path, name, status, found)
+
+
+def _note(path: str, name: str, status: os.stat_result, found: _Found) -> None:
+    """Note a file by its ending."""
+    found.is_new(status)
+    suffix, last = _suffix(name), name.rpartition("/")[2]
+    if not stat.S_ISREG(status.st_mode):
+        found.leave_out("pipes, sockets and devices", name)
+    elif suffix in image_suffixes():
+        found.images[name] = (status.st_size, status.st_mtime_ns)
+    elif last == CELEBA_ZIP:
+        found.archives.append(Path(path))
+    elif last in PARTITION_FILES:
+        found.partitions.append(Path(path))
+    else:
+        found.leave_out(_not_read(suffix), name)
+
+
+def _suffix(name: str) -> str:
+    # String operations: pathlib takes a second for all of CelebA.
+    return os.path.splitext(name)[1].lower()
+
+
+def _not_read(suffix: str) -> str:
+    if not suffix:
+        return "files without an ending, which are not read"
+    return f"{printable(suffix)} files, which are not read"
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a file or folder is hidden, or made by a file manager or an archiver."""
+    return (name.startswith(".") and name.strip(".") != "") or name in SYSTEM_FILES
 
 
 def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
@@ -112,24 +269,66 @@ def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
         reading(archive, "a readable zip", "download it again", also=BAD_ZIP),
         zipfile.ZipFile(archive) as opened,
     ):
-        members = [
-            (info.filename, info.file_size)
-            for info in opened.infolist()
-            if PurePosixPath(info.filename).suffix.lower() in IMAGE_SUFFIXES
-            and not PurePosixPath(info.filename).name.startswith(".")
-        ]
-    if not members:
-        raise ValueError(f"{archive}: no image in the zip; data/README.md says which zip to get")
-    names, sizes = zip(*sorted(members), strict=True)
+        infos = [info for info in opened.infolist() if not info.is_dir()]
+    found = _Found()
+    for info in infos:
+        name = info.filename
+        suffix = _suffix(name)
+        if any(_is_aside(part) for part in name.split("/")):
+            found.leave_out("hidden files and files of the system", name)
+        elif name in found.images:
+            found.leave_out("members of the zip with the name of another", name)
+        elif suffix in image_suffixes():
+            found.images[name] = (info.file_size, 0)
+        elif name.rpartition("/")[2] in PARTITION_FILES:
+            found.leave_out("partition files in the zip, read only beside it", name)
+        else:
+            found.leave_out(_not_read(suffix), name)
+    if not found.images:
+        counted = "; ".join(str(kind) for kind in found.kinds())
+        raise ValueError(
+            f"{archive}: no image in the zip{counted and f', but {counted}'}; "
+            "data/README.md says which zip to get"
+        )
+    names, sizes = zip(
+        *sorted((name, size) for name, (size, _) in found.images.items()), strict=True
+    )
     mtimes = (archive.stat().st_mtime_ns, *[0] * (len(names) - 1))
-    return ImageSource(archive, names, sizes, mtimes, partition)
+    return ImageSource(archive, names, sizes, mtimes, partition, found.kinds())
 
 
 def open_image(root: Path, name: str) -> Image.Image:
-    """Open one image: a file below the folder ``root``, or a member of the zip ``root``."""
+    """Open one image: a file below the folder ``root``, or a member of the zip ``root``.
+
+    Raises:
+        OSError: it is in a format that only other programs decode.
+    """
     if root.suffix.lower() == ".zip" and root.is_file():
-        return Image.open(io.BytesIO(_read_member(_open_zip(root), name)))
-    return Image.open(root / name)
+        image = Image.open(io.BytesIO(_read_member(_open_zip(root), name)))
+    else:
+        image = Image.open(root / name)
+    if image.format in NOT_DECODED:
+        image.close()
+        raise OSError(f"holds {image.format}, which is not decoded")
+    return image
+
+
+def read_image(root: Path, name: str) -> Image.Image:
+    """One image as a viewer shows it, in mode RGB, by the rules of ``vae.pixels``.
+
+    Raises:
+        UNREADABLE: it is damaged, or its pixels have no meaning by those rules.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata and large images; errors are raised
+        try:
+            with open_image(root, name) as image:
+                return as_shown(image)
+        except (*UNREADABLE, MemoryError):
+            raise
+        # Decoders of rare formats raise AttributeError, KeyError and more for damaged files.
+        except Exception as error:
+            raise OSError(f"cannot be decoded ({error_text(error)})") from error
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -159,46 +358,94 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 def crop_to_square(image: Image.Image, image_size: int = DEFAULT_IMAGE_SIZE) -> NDArray[np.uint8]:
     """Crop the centred square of 148/178 of the width and resize it with antialiasing.
 
+    The image is taken as a viewer shows it (``vae.pixels``), so its width is that of the upright
+    picture.
+
     Returns:
         RGB, (S, S, 3) for S = ``image_size``. An image that is lower than the square is cropped
             to its full height.
+
+    Raises:
+        ValueError: the square has fewer than 8 pixels per side.
     """
-    width, height = image.size
+    shown = as_shown(image)
+    width, height = shown.size
     side = min(CROP * width, height)
+    if side < LEAST_SIDE:
+        raise ValueError(f"{width}x{height} pixels are too few to show a face")
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side)
-    square = image.convert("RGB").resize(
-        (image_size, image_size), Image.Resampling.BILINEAR, box=box
-    )
-    return np.asarray(square)
+    return np.asarray(shown.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box))
 
 
 def assign_splits(names: tuple[str, ...], partition: Path | None) -> NDArray[np.uint8]:
     """Split of every image, (N,): 0 train, 1 validation, 2 test.
 
-    CelebA's official partition if its file is given. Otherwise a fixed 5 % is validation, chosen by
+    CelebA's official partition if its file is given, matched without folder and ending, so that
+    ``000001.png`` is the ``000001.jpg`` of the list. Otherwise a fixed 5 % is validation, chosen by
     the file name without folder and suffix, so two sizes of one photo belong to the same split.
 
     Raises:
-        ValueError: the partition file is malformed or lacks an image.
+        ValueError: the partition file is malformed, lacks an image, or contradicts itself.
     """
     if partition is None:
         return np.array([_is_held_out(name) for name in names], dtype=np.uint8)
-    official = read_partition(partition)
-    file_names = [name.rpartition("/")[2] for name in names]
-    missing = next((name for name in file_names if name not in official), None)
-    if missing is not None:
+    official = _by_stem(partition)
+    stems = [_stem(name) for name in names]
+    missing = [name for name, stem in zip(names, stems, strict=True) if stem not in official]
+    if missing:
         raise ValueError(
-            f"{partition}: no split for {missing}; "
+            f"{partition}: no split for {printable(missing[0].rpartition('/')[2])}"
+            f"{f' and {len(missing) - 1} more' if missing[1:] else ''}; "
             "remove the partition file to use a fixed 5 % hold-out"
         )
-    return np.array([official[name] for name in file_names], dtype=np.uint8)
+    return np.array([official[stem] for stem in stems], dtype=np.uint8)
+
+
+def _stem(name: str) -> str:
+    """The name of an image without folder and ending; other endings belong to the name."""
+    last = name.rpartition("/")[2]
+    stem, suffix = os.path.splitext(last)
+    return stem if suffix.lower() in image_suffixes() else last
+
+
+def _by_stem(partition: Path) -> dict[str, int]:
+    """The splits of a partition file by the names without folder and ending."""
+    splits: dict[str, int] = {}
+    for name, split in read_partition(partition).items():
+        if splits.setdefault(_stem(name), split) != split:
+            raise ValueError(
+                f"{partition}: gives {_stem(name)} two splits, {SPLITS[splits[_stem(name)]]} and "
+                f"{SPLITS[split]}, under two endings; keep one"
+            )
+    return splits
+
+
+def _choose_partition(found: list[Path]) -> Path | None:
+    """The one partition file, or the longest of several that agree.
+
+    Raises:
+        ValueError: two of them contradict each other, or each names images that the other lacks.
+    """
+    if len(found) < 2:
+        return found[0] if found else None
+    lists = {path: _by_stem(path) for path in sorted(found)}
+    longest = max(lists, key=lambda path: len(lists[path]))
+    for path, splits in lists.items():
+        for stem, split in splits.items():
+            other = lists[longest].get(stem)
+            if other != split:
+                said = "none" if other is None else SPLITS[other]
+                raise ValueError(
+                    f"{path} and {longest} contradict each other: {stem} is {SPLITS[split]} in the "
+                    f"first and {said} in the second; remove one of them"
+                )
+    return longest
 
 
 def _is_held_out(name: str) -> bool:
-    # String operations: pathlib takes a second for all of CelebA.
     stem = os.path.splitext(name.rpartition("/")[2])[0]
-    digest = hashlib.sha256(stem.encode()).digest()
+    digest = hashlib.sha256(os.fsencode(stem)).digest()
     return int.from_bytes(digest[:4], "big") < HOLDOUT * 2**32
 
 

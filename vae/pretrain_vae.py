@@ -51,11 +51,10 @@ def pretrain_vae(config: PretrainConfig) -> bool:
                 # A job queue may resume the run on another kind of processor.
                 facts = read_run(config.out)["facts"]
                 bf16 = facts["convolutions"] == "bf16"
-            if data.unreadable:
-                print(f"left out {data.unreadable} unreadable images, see {data.unreadable_list}")
             print(
                 f"{len(training)} images to train on, {len(validation)} to validate, "
                 f"on {world.size} x {world.device}, convolutions in {facts['convolutions']}"
+                f"{data.describe_left_out()}"
             )
         bf16 = world.agree(bf16)
         saved = world.agree(load_state(config.out, config.image_size) if world.is_main else None)
