@@ -65,6 +65,8 @@ def _stored_as(image: Image.Image) -> str:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation. A damaged EXIF block has none, as in viewers."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 1  # Pillow has turned it; some versions leave the tag there
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # Pillow raises many kinds of exceptions for odd blocks
