@@ -94,11 +94,14 @@ def read_json_lines(path: Path, drop_cut_off: bool) -> list[dict[str, Any]]:
     return found
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with exactly these columns, each with its line number."""
+def read_table(
+    path: Path, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with exactly these columns, or any, each with its line number."""
     with path.open(newline="", encoding=TEXT) as file:
         rows = csv.reader(file, strict=True)
         header = next(rows, [])
+        columns = header if columns is None else columns
         if header != list(columns):
             raise ValueError(
                 f"the first line must be {','.join(columns)}, got {short_repr(','.join(header))}"

@@ -53,3 +53,20 @@ class DecodeConfig:
         if self.student_steps is not None:
             refuse_below(self, 1, "student_steps")
             refuse_repeats(self, "student_steps")
+
+
+@dataclass(frozen=True)
+class CompareRunsConfig:
+    """Put runs of one command side by side."""
+
+    runs: tuple[Path, ...]
+    """Run folders of one command, two or more: compare_strategies, plan_merges, simulate_students,
+    study_convergence, distill_neural, compare_samplers, compare_operators, pretrain_vae or
+    train_noise_estimator."""
+    out: Path
+    """Run folder for the table and the figure."""
+
+    def __post_init__(self) -> None:
+        if len(self.runs) < 2:
+            raise ValueError(f"--runs must name at least two run folders, got {len(self.runs)}")
+        refuse_repeats(self, "runs")

@@ -28,6 +28,7 @@ COMMANDS = (
     "compare_vaes",
     "train_noise_estimator",
     "compare_operators",
+    "compare_runs",
     "doctor",
     "write_cli_reference",
 )

@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import runpy
+import shutil
 import signal
 import sys
 import time
@@ -82,13 +83,15 @@ COMMANDS = {
         "--estimator {made}/train_noise_estimator --out {out} --num-steps 3 --steps-per-merge 2 "
         "--seeds 2 --batch-size 8 --noises 16 --columns 2 --device cpu"
     ),
+    "compare_runs": "--runs {made}/simulate_students {made}/simulated_again --out {out}",
     "plot_theory": "--out {out}",
     "plot_mixture": "--out {out} --num-steps 4 --separations 1 3 --gates 1 2",
     "plot_samplers": "--out {out}",
     "doctor": "--device cpu --cache {made}/cache",
     "write_cli_reference": "--file {made}/cli.md",
 }
-# What each reads, below the path that its flag gives: "" where that is the file itself.
+# What each reads, below the path that its flag gives: "" where that is the file itself. A command
+# that reads other files than the rest by the same flag stands before it.
 READS = {
     "--data": ("",),
     "--vae": ("vae.safetensors",),
@@ -99,7 +102,13 @@ READS = {
     "--plan": ("",),
     "--schedule": ("",),
     "--compare": ("",),
+    "compare_runs --runs": ("config.json", "results.csv"),
 }
+
+
+def read_by(command: str, flag: str) -> tuple[str, ...]:
+    """What a command reads below the path that the flag gives."""
+    return READS.get(f"{command} {flag}", READS.get(flag, ()))
 
 
 def arguments(name: str, made: Path, out: Path) -> list[str]:
@@ -246,6 +255,8 @@ def make_everything(made: Path) -> dict[str, float]:
         started = time.monotonic()
         _must(name, arguments(name, made, made / name), made)
         seconds[name] = time.monotonic() - started
+        if name == "simulate_students":
+            shutil.copytree(made / name, made / "simulated_again")
         if name == "plan_merges":
             os.link(made / name / "plans.json", made / "plans.json")
     return seconds

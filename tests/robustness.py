@@ -27,13 +27,13 @@ from experiment.folder import only_writer
 from scripts.commands import config_of
 from tests.commands import (
     COMMANDS,
-    READS,
     Limits,
     Outcome,
     arguments,
     finish,
     make_everything,
     numbers,
+    read_by,
     run,
     start,
 )
@@ -114,11 +114,11 @@ class Sweep:
     def inputs(self, command: str) -> Iterator[Trial]:
         args = COMMANDS[command].split()
         for flag, value in itertools.pairwise(args):
-            for inside in READS.get(flag, ()) if flag.startswith("--") else ():
+            for inside in read_by(command, flag):
                 path = Path(value.format(made=self.made))
                 for fault, damage in DAMAGES.items():
                     yield self._with_damage(command, flag, path, inside, fault, damage)
-            if flag in READS:
+            if read_by(command, flag):
                 yield self._not_there(command, flag, Path(value.format(made=self.made)))
 
     def _not_there(self, command: str, flag: str, path: Path) -> Trial:
