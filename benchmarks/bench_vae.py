@@ -38,11 +38,13 @@ from vae.model import VAE
 from vae.parallel import World
 from vae.pretrain_vae import pretrain_vae
 from vae.train import (
+    compile_loss,
     convolves_in_bf16,
     epoch_batches,
     loss_of_batch,
     start_or_resume,
     train_steps,
+    wants_compilation,
 )
 
 BATCH_SIZE = 128
@@ -147,7 +149,9 @@ def wait_for(device: torch.device) -> None:
 def our_speed(images: Tensor, config: PretrainConfig, world: World, num_steps: int) -> Speed:
     """Ours, step by step as ``vae.train.train`` takes them."""
     _, network, optimizer = start_or_resume(config, world, None)
-    loss_of = loss_of_batch(config, world, convolves_in_bf16(config, world.device))
+    loss_of = loss_of_batch(config, convolves_in_bf16(config, world.device))
+    if wants_compilation(config, world):
+        loss_of = compile_loss(loss_of, network, config, world, BATCH_SIZE) or loss_of
     count = len(images)
     source = batch_source(images, torch.arange(count), world.device, config.images, world.size)
     clock = Clock()

@@ -10,40 +10,48 @@ import torch
 def pick_device(name: str) -> torch.device:
     """``auto`` is CUDA if it works, else the CPU. Other names are torch's own.
 
-    A CUDA device with a number becomes the current one, where streams and graphs are made.
+    A CUDA device with a number becomes the current one, where streams and graphs are made. On CUDA
+    float32 convolutions are from now on what they are called: cuDNN would round their inputs to
+    TF32, and latents and plans would differ from a CPU's in the third digit.
 
     Raises:
         ValueError: torch does not know the device, or it does not compute on this machine.
     """
-    if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        device = torch.device("cuda")
+    device = _working_gpu_or_cpu() if name == "auto" else _working_device(name)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def _working_gpu_or_cpu() -> torch.device:
+    if torch.cuda.is_available():
         try:
-            _compute(device)
+            return _compute(torch.device("cuda"))
         except RuntimeError as error:
             print(f"the GPU is not used: {_first_line(error)}", file=sys.stderr)
-            return torch.device("cpu")
-        return device
+    return torch.device("cpu")
+
+
+def _working_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
-        _compute(device)
+        return _compute(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"--device {name}: not available here ({_first_line(error)}); try cpu or auto"
         ) from error
-    return device
 
 
-def _compute(device: torch.device) -> None:
+def _compute(device: torch.device) -> torch.device:
     """Run a kernel and wait for it: an installed torch may hold no kernels for a GPU that it sees.
 
     Raises:
         RuntimeError: it did not run.
     """
     (torch.zeros(1, device=device) + 1.0).cpu()
+    return device
 
 
 def _first_line(error: BaseException) -> str:

@@ -120,6 +120,13 @@ def open_run(
     return False
 
 
+def add_facts(out: Path, facts: dict[str, object]) -> None:
+    """Add facts to the record of a run that show only when it works."""
+    found = read_run(out)
+    if found["facts"] | facts != found["facts"]:
+        write_json(out / CONFIG, found | {"facts": found["facts"] | facts})
+
+
 def _remove_leftovers(out: Path) -> None:
     """Remove temporary files of a run that was killed while it wrote them."""
     for leftover in out.rglob(".*.tmp"):

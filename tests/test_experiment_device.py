@@ -14,9 +14,10 @@ from experiment.folder import provenance
 from scripts import health
 
 
-def fails(device: torch.device) -> None:
+def fails(device: torch.device) -> torch.device:
     if device.type == "cuda":
         raise RuntimeError("CUDA error: no kernel image is available\nand a page of advice")
+    return device
 
 
 @pytest.fixture
@@ -53,12 +54,23 @@ def test_a_device_that_is_not_here_is_refused(name):
 def test_a_numbered_gpu_becomes_the_current_one_before_anything_runs_there(monkeypatch):
     done: list[object] = []
     monkeypatch.setattr(torch.cuda, "set_device", done.append)
-    monkeypatch.setattr(experiment.device, "_compute", done.append)
+    monkeypatch.setattr(experiment.device, "_compute", lambda device: done.append(device) or device)
     assert pick_device("cuda:1") == torch.device("cuda:1")
     assert done == [torch.device("cuda:1")] * 2
     done.clear()
     pick_device("cuda")  # a worker's current device stays
     assert done == [torch.device("cuda")]
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_float32_convolutions_on_a_gpu_are_not_rounded_to_tf32(monkeypatch, name):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pick_device("cpu")
+    assert torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(experiment.device, "_compute", lambda device: device)
+    assert pick_device(name) == torch.device("cuda")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(

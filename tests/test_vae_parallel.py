@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+import vae.parallel
 from tests.conftest import draw_image
 from vae.cache import load_images
 from vae.checkpoint import load_state
@@ -33,7 +34,7 @@ def a_model_and_batch() -> tuple[VAE, torch.Tensor, torch.Tensor]:
     return VAE(32).double(), torch.rand(8, 3, 32, 32).double(), torch.randn(8, 128).double()
 
 
-def one_of_two(rank: int, port: int, out: str) -> None:
+def one_of_two(rank: int, port: int, out: str, compiled: bool) -> None:
     os.environ |= {
         "WORLD_SIZE": "2",
         "RANK": str(rank),
@@ -44,17 +45,23 @@ def one_of_two(rank: int, port: int, out: str) -> None:
     with join_world("cpu") as world:
         model, images, eps = a_model_and_batch()
         own = world.share(len(images))
-        found = gradients(model, distribute(model, world), images[own], eps[own])
+        network = distribute(model, world)
+        if compiled:  # without code generation, which takes a minute
+            network = torch.compile(network, backend="aot_eager")
+        found = gradients(model, network, images[own], eps[own])
         if world.is_main:
             torch.save(found, out)
 
 
-def test_two_processes_find_the_gradients_and_batch_statistics_of_the_global_batch(tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_two_processes_find_the_gradients_and_batch_statistics_of_the_global_batch(
+    tmp_path, compiled
+):
     """In float64, where only a wrong formula could differ by more than 1e-12."""
     model, images, eps = a_model_and_batch()
     expected = gradients(model, model, images, eps)
     port = 29_000 + os.getpid() % 1000
-    mp.spawn(one_of_two, (port, str(tmp_path / "found.pt")), nprocs=2)
+    mp.spawn(one_of_two, (port, str(tmp_path / "found.pt"), compiled), nprocs=2)
     found = torch.load(tmp_path / "found.pt")
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -105,6 +112,20 @@ def test_torchrun_trains_as_one_process_does_and_the_first_alone_writes(tmp_path
     one, two = (load_state(tmp_path / run, 32).model for run in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=2e-6, msg=name)
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_a_process_computes_on_its_own_gpu_alone(monkeypatch, name):
+    touched = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(vae.parallel, "pick_device", touched.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    vae.parallel._device_of_rank(name)
+    assert touched == ["cuda:1"]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="process 3 of this machine finds 2 GPUs"):
+        vae.parallel._device_of_rank(name)
 
 
 def test_a_batch_that_does_not_divide_is_refused():

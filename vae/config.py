@@ -49,7 +49,7 @@ class PretrainConfig:
     )
     """Training images lie on the device or are streamed from the cache. auto streams large sets."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile. auto: on for one CUDA device, off on the CPU, where it gains nothing."""
+    """torch.compile. auto: on for CUDA, off on the CPU, where it gains nothing."""
     max_minutes: float | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Save and stop after this many minutes (for job queues). The same command resumes."""
     save_seconds: float = field(default=60.0, metadata=CHANGES_NO_NUMBER)

@@ -1,6 +1,5 @@
 """Multi-scale structural similarity, exact and fast: sums of shifted images, no convolution."""
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -23,7 +22,6 @@ class Scales:
     weights: tuple[float, ...]  # finest scale first
 
 
-@functools.cache
 def scales_for(image_size: int) -> Scales:
     """Five scales if the coarsest has room for 2 x 2 windows of 3 taps, else four.
 
@@ -45,7 +43,6 @@ def scales_for(image_size: int) -> Scales:
     raise ValueError(f"images of {image_size} pixels do not halve into four scales of 4 or more")
 
 
-@functools.cache
 def gaussian_taps(window: int) -> tuple[float, ...]:
     """Samples of the Gaussian around its centre, with sum 1."""
     places = [tap - window // 2 for tap in range(window)]

@@ -72,15 +72,31 @@ def join_world(device_name: str) -> Iterator[World]:
     if size == 1:
         yield World(pick_device(device_name))
         return
-    device = pick_device(device_name)
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
+    device = _device_of_rank(device_name)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(device, dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def _device_of_rank(name: str) -> torch.device:
+    """This process's own GPU, or the CPU. No process touches the GPU of another one.
+
+    Raises:
+        ValueError: the machine has fewer GPUs than processes, or the device is not available.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not name.startswith("cuda"):
+        return pick_device(name)
+    rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if rank >= count:
+        raise ValueError(
+            f"process {rank + 1} of this machine finds {count} GPUs; give torchrun a "
+            "--nproc-per-node that is no larger"
+        )
+    return pick_device(f"cuda:{rank}")
 
 
 def distribute(model: nn.Module, world: World) -> nn.Module:
@@ -89,15 +105,21 @@ def distribute(model: nn.Module, world: World) -> nn.Module:
     The result equals that of one process with the global batch, up to the order of sums. Batch norm
     layers are replaced in ``model``, in place; they keep their names and tensors.
     """
-    if world.size == 1:
-        return model
-    if world.device.type == "cuda":
+    return model if world.size == 1 else wrap(model, world.device)
+
+
+def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+    """``distribute`` for any number of processes, one too."""
+    if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # replaces the children of ``model``
-        devices = [world.device.index]
+        devices = [device.index]
     else:
         _replace_batch_norms(model)
         devices = None
-    return DistributedDataParallel(model, device_ids=devices)
+    # Global batch norm keeps the buffers of all processes equal, so nothing broadcasts them.
+    return DistributedDataParallel(
+        model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
 
 
 class _Mean(torch.autograd.Function):

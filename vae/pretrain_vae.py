@@ -51,6 +51,10 @@ def pretrain_vae(config: PretrainConfig) -> bool:
                 # A job queue may resume the run on another kind of processor.
                 facts = read_run(config.out)["facts"]
                 bf16 = facts["convolutions"] == "bf16"
+            if world.size > 1 and world.device.type == "cuda":
+                share = min(config.batch_size, len(training)) // world.size
+                few = "; below 128 a GPU waits for launches: give a larger --batch-size"
+                print(f"{share} images per process and step{few if share < 128 else ''}")
             print(
                 f"{len(training)} images to train on, {len(validation)} to validate, "
                 f"on {world.size} x {world.device}, convolutions in {facts['convolutions']}"

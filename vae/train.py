@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
-import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from experiment.device import has_fast_bf16
-from experiment.folder import FIGURES
+from experiment.folder import FIGURES, add_facts
 from experiment.metrics import METRICS, diverged, keep_rows, open_tensorboard
 from experiment.progress import tqdm
 from experiment.tensors import restore_optimizer
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 DIMENSIONS = "latent_dimensions.jsonl"  # KL and variance of every latent coordinate, per epoch
 NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
 WARMUP_SHARE = 0.05  # of all gradient steps
+WARM_UP_STEPS = 3  # of a compiled step: it compiles, records its CUDA graphs, and replays them
 
 LossOfBatch = Callable[[nn.Module, Tensor, Tensor], VaeLoss]
 """(network, images (B, 3, S, S), noise of the posterior (B, 128)) -> loss."""
@@ -68,7 +68,12 @@ def train(
         FloatingPointError: the loss is not finite. Earlier checkpoints are kept.
     """
     model, network, optimizer = start_or_resume(config, world, saved)
-    loss_of = loss_of_batch(config, world, bf16)
+    loss_of = loss_of_batch(config, bf16)
+    if wants_compilation(config, world):
+        compiled = compile_loss(loss_of, network, config, world, min(config.batch_size, len(rows)))
+        if world.is_main:
+            add_facts(config.out, {"compiled": compiled is not None})
+        loss_of = compiled or loss_of
     source = batch_source(images, rows, world.device, config.images, world.size)
     first, losses, best = 0, NO_LOSSES, 0.0
     if saved:
@@ -102,8 +107,8 @@ def train(
                     last_saved = time.monotonic()
                 if reason:
                     return reason
-            speed = len(recent) * size / (time.perf_counter() - started)
-            losses = join_losses(losses, recent, epoch)
+            taken, losses = len(recent), join_losses(losses, recent, epoch)  # waits for the device
+            speed = taken * size / (time.perf_counter() - started)
             if world.is_main:
                 quality = end_epoch(config, model, held_out, epoch, losses, speed, writer)
                 if quality.ms_ssim > best:
@@ -148,26 +153,66 @@ def convolves_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
     return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
 
 
-def loss_of_batch(config: PretrainConfig, world: World, bf16: bool) -> LossOfBatch:
-    """Forward pass in mixed precision and loss in float32, compiled if the config says so.
-
-    ``auto`` compiles on one CUDA device only: compilation is untried with several processes.
-    """
+def loss_of_batch(config: PretrainConfig, bf16: bool) -> LossOfBatch:
+    """Forward pass in mixed precision, and loss in float32."""
 
     def loss(network: nn.Module, images: Tensor, eps: Tensor) -> VaeLoss:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             reconstruction, mu, log_var = network(images, eps)
         return vae_loss(reconstruction.float(), images, mu, log_var, config.beta, config.l1)
 
-    one_gpu = world.size == 1 and world.device.type == "cuda"
-    if not (config.compile == "on" or (config.compile == "auto" and one_gpu)):
+    return loss
+
+
+def wants_compilation(config: PretrainConfig, world: World) -> bool:
+    """Whether gradient steps are to be compiled; ``auto`` compiles on CUDA."""
+    return config.compile == "on" or (config.compile == "auto" and world.device.type == "cuda")
+
+
+def compile_loss(
+    loss_of: LossOfBatch, network: nn.Module, config: PretrainConfig, world: World, batch_size: int
+) -> LossOfBatch | None:
+    """The compiled loss, tried on black images with its gradient; None where compilation fails.
+
+    On one CUDA device a compiled step is replayed as CUDA graphs: at the usual batch size its
+    launches take longer than its work. The network is left as it was.
+
+    Raises:
+        ValueError: compilation fails in one of several processes, which then wait for each other.
+    """
+    if world.is_main:
+        print("compiling the gradient step; the first time this takes minutes")
+    # Inductor advises TF32; gradient steps have no float32 matrix products worth it.
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
+    graphs = world.size == 1 and world.device.type == "cuda"
+    compiled = torch.compile(loss_of, mode="reduce-overhead" if graphs else None)
+
+    def take(network: nn.Module, images: Tensor, eps: Tensor) -> VaeLoss:
+        if graphs:  # the step before is over, so its memory may be used again
+            torch.compiler.cudagraph_mark_step_begin()
+        loss: VaeLoss = compiled(network, images, eps)
         return loss
-    if not shutil.which(os.environ.get("CXX", "c++")):
-        print("no C++ compiler here, so nothing is compiled: training runs, but slower")
-        return loss
-    torch._dynamo.config.suppress_errors = True  # code that does not compile runs uncompiled
-    compiled: LossOfBatch = torch.compile(loss)
-    return compiled
+
+    own, size = world.share(batch_size), config.image_size
+    draws = draw((config.seed, 0, 0), batch_size, size, 0, world.device).part(own)
+    black = torch.zeros(len(draws.eps), size, size, 3, dtype=torch.uint8, device=world.device)
+    before = [buffer.clone() for buffer in network.buffers()]
+    network.train()
+    try:
+        for _ in range(WARM_UP_STEPS):
+            take(network, augment(black, draws), draws.eps).total.backward()
+            network.zero_grad()
+    except Exception as error:  # compilers fail in many ways: no C compiler, no headers, old GPUs
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if world.size > 1:
+            raise ValueError(f"--compile {config.compile}: {reason}; give --compile off") from error
+        print(f"not compiled, so training is slower: {reason}")
+        network.zero_grad()
+        return None
+    finally:
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)
+    return take
 
 
 def epoch_batches(
@@ -217,8 +262,8 @@ def train_steps(
     for images, draws, rate in batches:
         for group in optimizer.param_groups:
             group["lr"] = rate
+        optimizer.zero_grad()  # first, as replayed graphs write the gradients where they were
         loss = loss_of(network, augment(images, draws), draws.eps)
-        optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
         yield world.mean(torch.stack(loss).detach())
