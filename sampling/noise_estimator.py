@@ -120,8 +120,8 @@ class NoiseEstimator(nn.Module):
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Estimate:
         """Estimate at one noise level, the form that samplers call."""
-        level = x_t.new_tensor([[alpha], [sigma]])
-        estimate: Estimate = self(x_t, level[:1], level[1:])
+        # Filled on the device: copying numbers there would wait for it at every step of a sampler.
+        estimate: Estimate = self(x_t, x_t.new_full((1, 1), alpha), x_t.new_full((1, 1), sigma))
         return estimate
 
 

@@ -78,11 +78,28 @@ def train_updates(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        average.update_parameters(model)
+        update_average(average, model, update, config.ema_decay)
 
         losses.append(loss.detach())
         bar.update()
     return torch.stack(losses).cpu()
+
+
+@torch.no_grad()
+def update_average(
+    average: AveragedModel, model: NoiseEstimator, update: int, decay: float
+) -> None:
+    """average <- decay * average + (1 - decay) * model, in place; the first update copies the model.
+
+    ``average.update_parameters`` computes the same, but reads its count back from the device and
+    copies the buffers, so every update would wait. Buffers do not change in training.
+    """
+    averages, parameters = list(average.module.parameters()), list(model.parameters())
+    if update == 0:
+        torch._foreach_copy_(averages, parameters)
+    else:
+        torch._foreach_lerp_(averages, parameters, 1.0 - decay)
+    average.n_averaged += 1  # on the CPU; a checkpoint holds it
 
 
 @torch.no_grad()

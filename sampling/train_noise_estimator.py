@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from diffusion.covariance import eigenbasis
 from experiment.device import pick_device
@@ -64,7 +64,7 @@ def train_noise_estimator(config: TrainConfig) -> None:
     mean, covariance = moments(training.cpu())
     data = eigenbasis(mean.numpy(), covariance.numpy())
     model = NoiseEstimator(data, config.width, config.depth, config.dropout).to(device)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    average = AveragedModel(model)  # its tensors and their names; see update_average
     averaged = cast(NoiseEstimator, average.module)  # typed as any module
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
