@@ -89,12 +89,13 @@ def train_updates(
 def update_average(
     average: AveragedModel, model: NoiseEstimator, update: int, decay: float
 ) -> None:
-    """average <- decay * average + (1 - decay) * model, in place; the first update copies the model.
+    """average <- decay * average + (1 - decay) * model, in place; the first update is a copy.
 
     ``average.update_parameters`` computes the same, but reads its count back from the device and
     copies the buffers, so every update would wait. Buffers do not change in training.
     """
-    averages, parameters = list(average.module.parameters()), list(model.parameters())
+    averages: list[Tensor] = list(average.module.parameters())
+    parameters: list[Tensor] = list(model.parameters())
     if update == 0:
         torch._foreach_copy_(averages, parameters)
     else:
