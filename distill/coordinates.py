@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffusion.gaussianity import (
     MOST_OFF_DIAGONAL,
@@ -87,6 +88,20 @@ def choose_coordinates(
         non_normal=shape,
     )
     return Coordinates(mean, variances, rotation, gaussianity)
+
+
+def centred_rows(latents: Latents, rotation: Rotation | None) -> Tensor:
+    """The codes minus their mean in the planned coordinates, (N, d) float32."""
+    assert latents.codes is not None
+    mean = latents.mean.numpy()
+    centred = torch.empty(latents.codes.shape)
+    done = 0
+    for rows in row_chunks(latents.codes):
+        moved = rows - mean
+        moved = moved if rotation is None else rotation.into(moved)
+        centred[done : done + len(rows)] = torch.from_numpy(moved)
+        done += len(rows)
+    return centred
 
 
 def _sample(latents: Latents, mean: Array) -> Array | None:

@@ -74,11 +74,9 @@ def do_jobs(
         FloatingPointError: a student stopped being finite.
     """
     if executor is None:
-        threads = torch.get_num_threads()
         for job in jobs:
-            torch.set_num_threads(THREADS)
-            students = do_job(training, job, on_step)
-            torch.set_num_threads(threads)
+            with one_thread():
+                students = do_job(training, job, on_step)
             yield job, students
         return
     longest_first = sorted(jobs, key=lambda job: job.sequential_steps, reverse=True)
@@ -91,6 +89,17 @@ def do_jobs(
             "a worker process ended early, perhaps because memory ran out; finished students are "
             "kept, and the same command again trains the rest (with --workers 1, in one process)"
         ) from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Train as workers do, with ``THREADS``; then as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _do_in_worker(training: Training, job: Job) -> Students:

@@ -64,10 +64,11 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
         from distill.coordinates import choose_coordinates, save_rotation
         from vae.latents import latents_fingerprint, load_latents
 
+        latents = load_latents(config.latents, log)
         fingerprints["latents"] = latents_fingerprint(config.latents)
         rotation_file = config.out / ROTATION_FILE
         coordinates = choose_coordinates(
-            load_latents(config.latents, log),
+            latents,
             config.rotate,
             log,
             kept=(rotation_file, fingerprints["latents"]),
