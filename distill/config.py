@@ -42,6 +42,7 @@ Rotate = Literal["auto", "on", "off"]
 ROTATION_FILE = "rotation.safetensors"  # in the run folder of rotated latents
 Engine = Literal["sgd", "closed_form"]
 SyntheticEngine = Literal["sgd", "simulated"]
+JointSolver = Literal["greedy", "beam", "pareto"]
 Strategy = Literal[
     "vanilla", "progressive", "sequential_consistency", "sequential_boot", "per_dimension"
 ]
@@ -204,6 +205,13 @@ class PlanConfig(StudentConfig):
     --train-time at most per merge (denoiser only)."""
     student_steps: tuple[int, ...] = field(default=(1,), metadata=ADDED_LATER)
     """Steps K of the student. Each is distilled from an equal share of the teacher's steps."""
+    solvers: tuple[JointSolver, ...] = field(
+        default=("greedy", "beam", "pareto"), metadata=CHANGES_NO_NUMBER
+    )
+    """Solvers that look for one plan for all coordinates. --solvers alone runs none."""
+    time_limit: float | None = field(default=None, metadata=CHANGES_NO_NUMBER)
+    """Seconds per solver, after which it gives its best plan so far. Without it, a solver that
+    would take more than a minute is left out."""
 
     def __post_init__(self) -> None:
         if (self.variances is None) == (self.latents is None):
@@ -212,7 +220,7 @@ class PlanConfig(StudentConfig):
             raise ValueError(f"--rotate {self.rotate} needs --latents")
         refuse_below(self, 1, "num_steps", "student_steps")
         refuse_repeats(self, "student_steps")
-        refuse_not_positive(self, "train_time")
+        refuse_not_positive(self, "train_time", "time_limit")
         _ = self.students  # refuses flags that do not go together
 
     @property

@@ -17,13 +17,17 @@ from experiment.flags import refuse_above
 from experiment.folder import open_run
 from experiment.write import sha256, write_json
 from planner.budget import Budget, k_suffix, operator_under
+from planner.effort import MOST_SECONDS, Effort
+from planner.joint import SOLVERS
 from planner.per_dimension import few_step_plans
-from planner.plan_all import MOST_NUMBERS, plan_every_strategy
-from planner.plan_set import PlanSet, to_json
+from planner.plan_all import plan_every_strategy
+from planner.plan_set import PlanSet, read_plans, to_json
 from planner.problem import MergeProblem, Problem, make_problem
 from planner.value import w2_squared
 
 DEFAULT_STEPS = 32
+SPLITS_PER_SECOND = 4e9
+"""Of the search for each coordinate's plan, on one core of an AMD EPYC."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,9 @@ def plans_name(student_steps: int) -> str:
 
 def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]:
     """Plan every strategy for each K, and write ``plans.json``, ``plans_K2.json``, ...
+
+    The files are written after every solver. The same command again keeps their plans, and plans
+    what is missing.
 
     Args:
         log: Called with one line per decision of the planner; see ``plan_every_strategy``.
@@ -84,14 +91,40 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
     if coordinates is not None and coordinates.rotation is not None:
         save_rotation(rotation_file, coordinates, fingerprints["latents"])
 
-    plan = partial(plan_every_strategy, problem, budget, full_search=config.full_search, log=log)
+    solvers = [solver for solver in SOLVERS if solver in config.solvers]
     found = []
     for steps in config.student_steps:
-        plan_set = plan(student_steps=steps)
-        write_json(config.out / plans_name(steps), to_json(plan_set))
+        path = config.out / plans_name(steps)
+        plan_set = plan_every_strategy(
+            problem,
+            budget,
+            full_search=config.full_search,
+            log=log,
+            student_steps=steps,
+            effort=Effort(solvers, config.time_limit),
+            known=_known(path, problem, log),
+            save=partial(_save, path),
+        )
         free = _free_w2_squared(problem, budget, steps, log)
         found.append(Planned(plan_set, free, gaussianity))
     return found
+
+
+def _known(path: Path, problem: Problem, log: Callable[[str], None]) -> PlanSet | None:
+    """The plans of an earlier run of this command, which may have been interrupted."""
+    if not path.exists():
+        return None
+    try:
+        found = read_plans(path)
+    except ValueError as error:
+        log(f"planned again, because {error}")
+        return None
+    # The variances of rotated latents are computed again, perhaps by another version of LAPACK.
+    return found if np.array_equal(found.variances, problem.variances) else None
+
+
+def _save(path: Path, plan_set: PlanSet) -> None:
+    write_json(path, to_json(plan_set))
 
 
 def _free_w2_squared(
@@ -102,8 +135,12 @@ def _free_w2_squared(
     if student_steps == 1 or budget.kind == "total" or not isinstance(trained, MergeProblem):
         return None
     num_steps, width = trained.operators.shape
-    if (num_steps**3 - num_steps) / 6 * width > MOST_NUMBERS:
-        log(f"the best free division into {student_steps} blocks is left out: too many steps")
+    seconds = (num_steps**3 - num_steps) / 6 * width / SPLITS_PER_SECOND
+    if seconds > MOST_SECONDS:
+        log(
+            f"the best free division into {student_steps} blocks is left out: it would take about "
+            f"{seconds:.0f} s"
+        )
         return None
     blocks = few_step_plans(trained, student_steps)
     step_by_step = [plan for plans in zip(*blocks, strict=True) for plan in plans]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from diffusion.schedule import NoiseSchedule, Prediction
 from neural.ranking import ROUNDING
 from planner.denoiser import joint_chain
+from planner.effort import MOST_PARETO_WIDTH
 from planner.few_step import equal_shares, plans_by_share, shifted
 from planner.joint import joint_blocks
 from planner.parametrisation import Kind, Parametrisation
 from planner.plan import Plan, Plans
-from planner.plan_all import MOST_PARETO_WIDTH
 from planner.problem import DenoiserProblem, Problem, make_problem
 from planner.strategies import CANONICAL
 

@@ -20,9 +20,11 @@ from planner.fronts import (
     nearest_to,
     single_front,
 )
+from planner.greedy import greedy_fronts
 from planner.plan import Plan, Plans, merge, merges, step
 from planner.problem import MergeProblem
 from planner.value import plan_operator, product_operator, w2_rounding, w2_squared
+from planner.watch import Watch
 
 Array = NDArray[np.float64]
 
@@ -36,11 +38,14 @@ SPREAD = 2.0
 """Standard deviation of the heights of the waves in ``directions``."""
 
 
-def beam_blocks(problem: MergeProblem, num_operators: int) -> Plans:
+def beam_blocks(problem: MergeProblem, num_operators: int, watch: Watch) -> Plans:
     """Plans of K = ``num_operators`` blocks, noisiest first, never worse than Algorithm 1's.
 
     Each round takes its directions from the best plan so far. The rounds end when one gains
-    nothing.
+    nothing, or when the time of ``watch`` is up.
+
+    Raises:
+        TimeoutError: the time was up before the first plan, that of Algorithm 1.
     """
     surrogate = problem.surrogate
 
@@ -50,17 +55,19 @@ def beam_blocks(problem: MergeProblem, num_operators: int) -> Plans:
     def loss(blocks: Plans) -> float:
         return float(w2_squared(operator_of(blocks), surrogate))
 
-    keep = nearest_to(surrogate)
-    fronts = interval_fronts(problem, keep)
-    greedy = best_blocks(fronts, num_operators, surrogate, keep)
-    best = improve(greedy, problem, fronts)
+    fronts = greedy_fronts(problem, watch)
+    greedy = best_blocks(fronts, num_operators, surrogate, nearest_to(surrogate))
+    best = improve(greedy, problem, fronts, watch)
     for _ in range(ROUNDS):
         keep = best_along(
             directions(operator_of(best), surrogate, problem.direction, problem.variances)
         )
-        fronts = interval_fronts(problem, keep)
+        try:
+            fronts = interval_fronts(problem, keep, watch=watch)
+        except TimeoutError:
+            break
         found = best_blocks(fronts, num_operators, surrogate, keep)
-        rivals = [improve(blocks, problem, fronts) for blocks in (best, found)]
+        rivals = [improve(blocks, problem, fronts, watch) for blocks in (best, found)]
         winner = min(rivals, key=loss)
         if loss(winner) >= loss(best) * (1.0 - LEAST_GAIN):
             break
@@ -110,28 +117,35 @@ def best_along(weights: Array) -> Keep:
     return keep
 
 
-def improve(blocks: Plans, problem: MergeProblem, fronts: Fronts) -> Plans:
+def improve(
+    blocks: Plans, problem: MergeProblem, fronts: Fronts, watch: Watch | None = None
+) -> Plans:
     """Plan every block again, wholes before parts, out of kept candidates, until no block gains.
 
     Args:
         blocks: Plans that tile all steps, noisiest first; the student is their product.
         fronts: The fronts of all blocks of steps; new parts are taken from them.
+        watch: Ends the improvement when its time is up.
     """
+    watch = watch or Watch()
     while True:
         before = blocks
         for k, plan in enumerate(blocks):
             others = product_operator(
                 blocks[:k] + blocks[k + 1 :], problem.operators, problem.shrinkage
             )
-            blocks = (*blocks[:k], _improve_one(plan, others, problem, fronts), *blocks[k + 1 :])
+            better = _improve_one(plan, others, problem, fronts, watch)
+            blocks = (*blocks[:k], better, *blocks[k + 1 :])
         if all(new is old for new, old in zip(blocks, before, strict=True)):
             return blocks
 
 
-def _improve_one(plan: Plan, others: Array, problem: MergeProblem, fronts: Fronts) -> Plan:
+def _improve_one(
+    plan: Plan, others: Array, problem: MergeProblem, fronts: Fronts, watch: Watch
+) -> Plan:
     """One pass over the merges of ``plan``; the student is its operator times ``others``, (d,)."""
     waiting = [plan] if plan.parts else []
-    while waiting:
+    while waiting and not watch.time_is_up():
         old = waiting.pop()
         new = _replanned(plan, old, others, problem, fronts)
         changed = _replace(plan, old, new)
@@ -172,7 +186,10 @@ def _replanned(
     direct = (1.0 - g) * steps.prod(axis=0) + g * steps[-1]
     sides = [(m, fronts[a, m], fronts[m + 1, b]) for m in range(a, b)]
     best = join(block, sides, g, nearest_to(error, slope), single_front(direct))
-    return build({**fronts, block: best}, block, 0)
+    m, left, right = best.origins[0].tolist()
+    if m == 0:
+        return merge(*(step(t) for t in range(b, a - 1, -1)))
+    return merge(build(fronts, (m + 1, b), right), build(fronts, (a, m), left))
 
 
 def _values(plan: Plan, problem: MergeProblem) -> dict[Block, Array]:

@@ -28,6 +28,7 @@ from planner.joint import MEMORY_LIMIT
 from planner.plan import Plan, Plans, merge, share_equal, step
 from planner.problem import DenoiserProblem
 from planner.value import w2_squared
+from planner.watch import Watch
 
 Array = NDArray[np.float64]
 
@@ -136,7 +137,12 @@ def _best_chains(
     return values, cuts
 
 
-def joint_chain(problem: DenoiserProblem, solver: str, memory_limit: int = MEMORY_LIMIT) -> Plan:
+def joint_chain(
+    problem: DenoiserProblem,
+    solver: str,
+    memory_limit: int = MEMORY_LIMIT,
+    watch: Watch | None = None,
+) -> Plan:
     """One plan for all coordinates.
 
     Args:
@@ -144,20 +150,26 @@ def joint_chain(problem: DenoiserProblem, solver: str, memory_limit: int = MEMOR
             heuristic for d >= 2. ``pareto``: each keeps all candidates that no other dominates,
             which is exact. ``beam``: each keeps a few candidates, best in several directions.
         memory_limit: Bytes that the candidates of one E[u] may take in ``pareto``.
+        watch: Shows the progress. When its time is up, ``beam`` gives its best plan so far.
 
     Raises:
         ValueError: candidates past ``memory_limit``.
+        TimeoutError: the time of ``watch`` was up before the first plan.
     """
+    watch = watch or Watch(solver)
     target = problem.problem.composite
     if solver == "pareto":
-        return _best_joint_chain(problem, undominated(np.ones_like(target)), memory_limit)
-    best = _best_joint_chain(problem, None)
+        return _best_joint_chain(problem, undominated(np.ones_like(target)), watch, memory_limit)
+    best = _best_joint_chain(problem, None, watch)
     if solver == "greedy":
         return best
     for _ in range(BEAM_ROUNDS):
         operator = problem.student_operator(best)
         weights = directions(operator, target, np.ones_like(target), problem.problem.variances)
-        found = _best_joint_chain(problem, best_along(weights))
+        try:
+            found = _best_joint_chain(problem, best_along(weights), watch)
+        except TimeoutError:
+            break
         if w2_squared(problem.student_operator(found), target) >= w2_squared(operator, target):
             break
         best = found
@@ -165,7 +177,7 @@ def joint_chain(problem: DenoiserProblem, solver: str, memory_limit: int = MEMOR
 
 
 def _best_joint_chain(
-    problem: DenoiserProblem, keep: Keep | None, memory_limit: int | None = None
+    problem: DenoiserProblem, keep: Keep | None, watch: Watch, memory_limit: int | None = None
 ) -> Plan:
     """The chain nearest to the composite among those that the kept candidates form.
 
@@ -176,7 +188,7 @@ def _best_joint_chain(
     composites = np.cumprod(operators[::-1], axis=0)[::-1]  # row u: of the jump x_T -> x_u
     values = {num_steps - 1: operators[-1:]}
     origins: dict[int, list[tuple[int, int]]] = {}
-    for u in range(num_steps - 2, -1, -1):
+    for u in watch.rounds(range(num_steps - 2, -1, -1), "step"):
         runs = np.cumprod(operators[u:-1], axis=0)  # row m - u - 1: of the steps from m to u
         cuts = range(num_steps - 1, u, -1)  # the direct merge comes first
         size = sum(values[m].nbytes for m in cuts)

@@ -18,9 +18,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from experiment.progress import tqdm
 from planner.plan import Plan, Plans, merge, step
 from planner.problem import MergeProblem
+from planner.watch import Watch
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -133,22 +133,27 @@ def _undominated(gains: Array) -> NDArray[np.bool_]:
     return stays
 
 
-def interval_fronts(problem: MergeProblem, keep: Keep, memory_limit: int | None = None) -> Fronts:
+def interval_fronts(
+    problem: MergeProblem,
+    keep: Keep,
+    memory_limit: int | None = None,
+    watch: Watch | None = None,
+) -> Fronts:
     """The front of every block, shorter blocks first.
 
     Args:
         memory_limit: Bytes that the candidates of one block may take. Candidates are pruned in
             between, so the limit bounds the time rather than the memory.
+        watch: Shows the progress and ends the search when its time is up.
 
     Raises:
         ValueError: a block has more candidates than ``memory_limit`` allows.
+        TimeoutError: the time of ``watch`` is up.
     """
     operators, num_steps = problem.operators, problem.num_steps
     fronts = {(t, t): single_front(operators[t - 1]) for t in range(1, num_steps + 1)}
     products = operators.copy()  # row a - 1: the product of the block that starts at a
-    # Most searches end at once; the delay keeps the bar away from them.
-    lengths = tqdm(range(2, num_steps + 1), "plan", unit="block length", delay=2.0, leave=False)
-    for length in lengths:
+    for length in (watch or Watch()).rounds(range(2, num_steps + 1), "block length"):
         for a in range(1, num_steps - length + 2):
             b = a + length - 1
             products[a - 1] *= operators[b - 1]

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from planner.beam import beam_blocks
 from planner.fronts import best_blocks, interval_fronts, nearest_to, undominated
+from planner.greedy import greedy_fronts, greedy_plan
 from planner.per_dimension import check_num_operators, few_step_plans, optimal_values
 from planner.plan import Plans
 from planner.problem import MergeProblem
 from planner.value import product_operator, w2_rounding, w2_squared
+from planner.watch import Watch
 
 Array = NDArray[np.float64]
 
@@ -27,6 +29,7 @@ def joint_blocks(
     solver: str,
     num_operators: int = 1,
     memory_limit: int = MEMORY_LIMIT,
+    watch: Watch | None = None,
 ) -> Plans:
     """Plans of K blocks that tile all steps, noisiest first, each for all coordinates at once.
 
@@ -40,9 +43,11 @@ def joint_blocks(
             bounded number of candidates and improves the plan it finds.
         num_operators: K, the number of operators that the student keeps.
         memory_limit: Bytes that the candidates of one block may take in ``pareto``.
+        watch: Shows the progress. When its time is up, ``beam`` gives its best plans so far.
 
     Raises:
         ValueError: an unknown solver, K outside 1..T, or candidates past ``memory_limit``.
+        TimeoutError: the time of ``watch`` was up before the first plan.
     """
     check_num_operators(num_operators, problem.num_steps)
     if solver not in SOLVERS:
@@ -50,12 +55,16 @@ def joint_blocks(
     if len(problem.variances) == 1:  # all solvers are exact there, and the scalar search is fast
         (blocks,) = few_step_plans(problem, num_operators)
         return blocks
+    watch = watch or Watch(solver)
     if solver == "beam":
-        return beam_blocks(problem, num_operators)
-    exact = solver == "pareto"
-    keep = undominated(problem.direction) if exact else nearest_to(problem.surrogate)
-    limit = memory_limit if exact else None
-    fronts = interval_fronts(problem, keep, limit)
+        return beam_blocks(problem, num_operators, watch)
+    if solver == "greedy":
+        if num_operators == 1:
+            return (greedy_plan(problem, watch),)
+        fronts, keep = greedy_fronts(problem, watch), nearest_to(problem.surrogate)
+    else:
+        keep = undominated(problem.direction)
+        fronts = interval_fronts(problem, keep, memory_limit, watch)
     return best_blocks(fronts, num_operators, problem.surrogate, keep)
 
 

@@ -1,13 +1,13 @@
 """Plans of every strategy for one problem: canonical, joint, and one per coordinate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from planner.beam import WIDTH
 from planner.budget import Budget, operator_under
 from planner.denoiser import best_chains, is_boot_optimal, is_vanilla_optimal_in_total, joint_chain
-from planner.joint import SOLVERS, joint_blocks, meets
+from planner.effort import ALL_SOLVERS, STRATEGIES, Effort, refuse_solver
+from planner.joint import joint_blocks, meets
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
 from planner.plan_few_steps import plan_few_steps
@@ -16,11 +16,7 @@ from planner.problem import Decay, DenoiserProblem, Problem
 from planner.strategies import CANONICAL
 from planner.total_budget import MOST_STEPS, plans_under_total
 from planner.value import w2_squared
-
-MOST_NUMBERS = 2e10
-"""Candidates of a solver times d, above which it is left out; it would take some ten minutes."""
-MOST_PARETO_WIDTH = 6
-"""Coordinates above which the exact joint solver is left out: hardly a candidate is dominated."""
+from planner.watch import Watch
 
 
 def plan_every_strategy(
@@ -30,6 +26,9 @@ def plan_every_strategy(
     full_search: bool = False,
     log: Callable[[str], object] = lambda line: None,
     student_steps: int = 1,
+    effort: Effort = ALL_SOLVERS,
+    known: PlanSet | None = None,
+    save: Callable[[PlanSet], object] = lambda plan_set: None,
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans, with the operators that their students end with.
 
@@ -39,31 +38,40 @@ def plan_every_strategy(
     strategy but the canonical ones is then vanilla, which is optimal (``planner.denoiser``). This
     is for students of one step; ``planner.plan_few_steps`` says what is exact for more.
 
+    The slow solvers come last.
+
     Args:
         decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
         full_search: Search coordinates even where theory knows the answer.
         log: Called with one line per decision: how the coordinates are planned, and which solvers
             are left out and why.
         student_steps: K, the steps of the student, which share the teacher's steps equally.
+        effort: Which joint solvers run, and for how long.
+        known: Plans for this problem from before. Those of solvers that finished are kept.
+        save: Called with all plans so far after every solver.
 
     Raises:
         ValueError: ``student_steps`` is not in 1..T.
     """
-    plan_share = partial(_plan_one_step, decay=decay, full_search=full_search)
+    plan_share = partial(plan_one_step, decay=decay, full_search=full_search)
     if student_steps == 1:
-        return plan_share(problem, budget, log=log, solvers=SOLVERS)
-    return plan_few_steps(problem, budget, student_steps, plan_share, decay, log)
+        return plan_share(problem, budget, log=log, effort=effort, known=known, save=save)
+    return plan_few_steps(
+        problem, budget, student_steps, plan_share, decay, log, effort, known, save
+    )
 
 
-def _plan_one_step(
+def plan_one_step(
     problem: Problem,
     budget: Budget,
     decay: Decay | None,
     full_search: bool,
     log: Callable[[str], object],
-    solvers: Sequence[str],
+    effort: Effort,
+    known: PlanSet | None,
+    save: Callable[[PlanSet], object],
 ) -> PlanSet:
-    """The plans of every strategy for a student of one step, with these joint solvers."""
+    """The plans of every strategy for a student of one step; see ``plan_every_strategy``."""
     num_steps, width = problem.operators.shape
     target = problem.target
 
@@ -71,30 +79,48 @@ def _plan_one_step(
         operator = operator_under(budget, plans, problem, decay)
         return StrategyPlans(plans, operator, float(w2_squared(operator, target)), optimal=False)
 
-    found = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
-    bound = None
+    found = dict(known.strategies) if known else {}
+
+    def so_far() -> PlanSet:
+        own, exact = found.get(PER_DIMENSION), found.get("pareto")
+        bound = own.w2_squared if own else None
+        least = exact.w2_squared if exact else bound
+
+        def proven(plans: StrategyPlans) -> bool:
+            return least is not None and meets(plans.w2_squared, least, target)
+
+        return PlanSet(
+            num_steps=num_steps,
+            train_time=budget.train_time,
+            budget=budget.kind,
+            variances=problem.variances,
+            target=target,
+            lower_bound=bound,
+            strategies={
+                name: replace(found[name], optimal=proven(found[name]))
+                for name in STRATEGIES
+                if name in found
+            },
+            parametrisation=problem.parametrisation,
+        )
+
+    canonical = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
+    found |= canonical
+    save(so_far())
     if reason := _unknown(problem, budget, decay):
         log(f"canonical strategies only, no lower bound: {reason}")
-    else:
-        own = valued(_own_plans(problem, budget, decay, full_search, log))
-        found |= _joint_plans(problem, budget, decay, valued, found, own, solvers, log)
-        found[PER_DIMENSION] = own
-        bound = own.w2_squared
-    least = found["pareto"].w2_squared if "pareto" in found else bound
-
-    def proven(plans: StrategyPlans) -> bool:
-        return least is not None and meets(plans.w2_squared, least, target)
-
-    return PlanSet(
-        num_steps=num_steps,
-        train_time=budget.train_time,
-        budget=budget.kind,
-        variances=problem.variances,
-        target=target,
-        lower_bound=bound,
-        strategies={name: replace(each, optimal=proven(each)) for name, each in found.items()},
-        parametrisation=problem.parametrisation,
-    )
+        return so_far()
+    if PER_DIMENSION not in found:
+        found[PER_DIMENSION] = valued(_own_plans(problem, budget, decay, full_search, log))
+        save(so_far())
+    for solver in effort.solvers:
+        if solver in found and found[solver].finished:
+            continue
+        planned = _joint_plan(solver, problem, budget, decay, valued, found, effort, log)
+        if planned is not None:
+            found[solver] = planned
+            save(so_far())
+    return so_far()
 
 
 def _unknown(problem: Problem, budget: Budget, decay: Decay | None) -> str:
@@ -111,44 +137,55 @@ def _unknown(problem: Problem, budget: Budget, decay: Decay | None) -> str:
     return f"planning for a total budget takes at most {MOST_STEPS} steps, not {problem.num_steps}"
 
 
-def _joint_plans(
+def _joint_plan(
+    solver: str,
     problem: Problem,
     budget: Budget,
     decay: Decay | None,
     valued: Callable[[Plans], StrategyPlans],
-    canonical: dict[str, StrategyPlans],
-    own: StrategyPlans,
-    solvers: Sequence[str],
+    found: dict[str, StrategyPlans],
+    effort: Effort,
     log: Callable[[str], object],
-) -> dict[str, StrategyPlans]:
-    """Solver -> one plan for all coordinates; solvers that would take too long are left out."""
+) -> StrategyPlans | None:
+    """One plan for all coordinates, or None if the solver is left out or found none in its time.
+
+    Args:
+        found: The plans so far, per-dimension plans among them.
+    """
     num_steps, width = problem.operators.shape
-    shared = problem.parametrisation.kind == "denoiser" and len(distinct(own.plans)) == 1
-    found = {}
-    for solver in solvers:
-        if width == 1 or shared:  # every solver would find the optimal plan again
-            found[solver] = own
-            continue
-        try:
-            _refuse(solver, problem, budget)
-            rivals = []
+    own = found[PER_DIMENSION]
+    watch = Watch(solver, effort.time_limit)
+    rivals = []
+    try:
+        if width == 1 or (
+            problem.parametrisation.kind == "denoiser" and len(distinct(own.plans)) == 1
+        ):
+            rivals = [own]  # every solver would find the optimal plan again
+        else:
+            refuse_solver(solver, problem, budget, effort)
             for count in budget.merge_counts(num_steps):
                 trained = problem.trained(budget.time_of_one(count), decay)
                 if isinstance(trained, DenoiserProblem):
-                    plan = joint_chain(trained, solver)
+                    plan = joint_chain(trained, solver, watch=watch)
                 else:
-                    (plan,) = joint_blocks(trained, solver)
+                    (plan,) = joint_blocks(trained, solver, watch=watch)
                 rivals.append(valued((plan,) * width))
-        except ValueError as error:
+    except (ValueError, TimeoutError) as error:
+        if not rivals:
             log(f"{solver} is left out: {error}")
-            continue
-        found[solver] = min(rivals, key=_w2_squared)
-    if budget.kind == "total" and "beam" in found:
+            return None
+    best = min(rivals, key=_w2_squared)
+    if budget.kind == "total" and solver == "beam":
         # The beam planned for a few numbers of merges only. Another strategy may be better.
-        own_plans = (valued((plan,) * width) for plan in distinct(own.plans))
-        rivals = [*canonical.values(), *found.values(), *own_plans]
-        found["beam"] = min(rivals, key=_w2_squared)
-    return found
+        others = [found[name] for name in (*CANONICAL, "greedy") if name in found]
+        own_plans = [valued((plan,) * width) for plan in distinct(own.plans)]
+        best = min([*others, best, *own_plans], key=_w2_squared)
+    if watch.stopped:
+        log(
+            f"{solver} was stopped by its time limit; its best plan so far has W2² "
+            f"{best.w2_squared:.6e}, and no joint plan has less than {own.w2_squared:.6e}"
+        )
+    return replace(best, finished=not watch.stopped)
 
 
 def _w2_squared(plans: StrategyPlans) -> float:
@@ -193,26 +230,3 @@ def _own_chains(
         return (CANONICAL["sequential_boot"](num_steps),) * width
     log(f"{width} coordinates are searched, in O(T**2) each")
     return best_chains(trained)
-
-
-def _refuse(solver: str, problem: Problem, budget: Budget) -> None:
-    """Refuse a joint solver that cannot plan for the budget or would take some ten minutes.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    num_steps, width = problem.operators.shape
-    kept = WIDTH if solver == "beam" else 1
-    if problem.parametrisation.kind == "operator":
-        numbers = (num_steps**3 - num_steps) / 6 * kept**2 * width
-    else:
-        numbers = (num_steps**2 - num_steps) / 2 * kept * width
-    if numbers > MOST_NUMBERS:
-        raise ValueError(
-            f"num_steps = {num_steps} and {width} coordinates are {numbers:.1e} numbers to "
-            f"compare, more than {MOST_NUMBERS:.0e}"
-        )
-    if solver == "pareto" and budget.kind == "total":
-        raise ValueError("its fronts do not count merges, which a total budget depends on")
-    if solver == "pareto" and width > MOST_PARETO_WIDTH:
-        raise ValueError(f"{width} coordinates are more than {MOST_PARETO_WIDTH}")

@@ -28,8 +28,9 @@ from typing import Protocol
 import numpy as np
 
 from planner.budget import Budget, operator_under
+from planner.effort import STRATEGIES, Effort
 from planner.few_step import equal_shares, plans_by_share, shifted
-from planner.joint import SOLVERS, meets
+from planner.joint import meets
 from planner.plan import Plans, map_distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, Problem
@@ -43,10 +44,17 @@ SOLVERS_IN_TOTAL = ("greedy", "beam")
 
 
 class PlanShare(Protocol):
-    """Plans every strategy for a student of one step."""
+    """Plans every strategy for a student of one step; see ``planner.plan_all.plan_one_step``."""
 
     def __call__(
-        self, problem: Problem, budget: Budget, *, log: Log, solvers: Sequence[str]
+        self,
+        problem: Problem,
+        budget: Budget,
+        *,
+        log: Log,
+        effort: Effort,
+        known: PlanSet | None,
+        save: Callable[[PlanSet], object],
     ) -> PlanSet:
         """The plans of all strategies, with these joint solvers."""
 
@@ -58,6 +66,9 @@ def plan_few_steps(
     plan_share: PlanShare,
     decay: Decay | None,
     log: Log,
+    effort: Effort,
+    known: PlanSet | None,
+    save: Callable[[PlanSet], object],
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans; see the module for what is exact.
 
@@ -66,82 +77,137 @@ def plan_few_steps(
         plan_share: Plans the problem of one share, at the learning rate of ``decay``.
         decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
         log: Called with one line per decision, as by ``plan_share``.
+        effort: Which joint solvers run. The shares divide the time limit equally.
+        known: Plans for this problem from before. Those of solvers that finished are kept.
+        save: Called with all plans so far after every solver.
 
     Raises:
         ValueError: ``student_steps`` is not in 1..T.
     """
     num_steps, width = problem.operators.shape
+    found = dict(known.strategies) if known else {}
 
     def valued(plans: Plans) -> StrategyPlans:
         operator = operator_under(budget, plans, problem, decay)
         error = float(w2_squared(operator, problem.target))
         return StrategyPlans(plans, operator, error, optimal=False)
 
+    def so_far() -> PlanSet:
+        own = found.get(PER_DIMENSION)
+        bound = own.w2_squared if own and budget.kind == "per_merge" else None
+
+        def proven(plans: StrategyPlans) -> bool:
+            return bound is not None and meets(plans.w2_squared, bound, problem.target)
+
+        return PlanSet(
+            num_steps=num_steps,
+            train_time=budget.train_time,
+            budget=budget.kind,
+            variances=problem.variances,
+            target=problem.target,
+            lower_bound=bound,
+            strategies={
+                name: replace(found[name], optimal=proven(found[name]))
+                for name in STRATEGIES
+                if name in found
+            },
+            parametrisation=problem.parametrisation,
+            student_steps=student_steps,
+        )
+
+    def is_known(names: Sequence[str]) -> bool:
+        return all(name in found and found[name].finished for name in names)
+
     canonical = {
         name: valued(_for_all(plans_by_share(make, num_steps, student_steps), width))
         for name, make in CANONICAL.items()
     }
-    bound = None
-    if budget.kind == "per_merge":
-        planned = _plan_shares(problem, budget, student_steps, plan_share, SOLVERS, log)
-        found = canonical | {
-            name: valued(plans) for name, plans in planned.items() if name not in CANONICAL
-        }
-        bound = found[PER_DIMENSION].w2_squared
-    else:
+    found |= canonical
+    save(so_far())
+    shares: Sequence[PlanSet | None] = [None] * student_steps
+    if budget.kind == "total":
         log(
             f"K = {student_steps} steps share a total budget: plans are the best of the canonical "
             "ones and of those for several numbers of merges; none is proven optimal, and no lower "
             "bound is known"
         )
-        rivals = []
-        for count in budget.merge_counts(num_steps - student_steps + 1):
-            one = Budget(budget.time_of_one(count))
-            planned = _plan_shares(
-                problem, one, student_steps, plan_share, SOLVERS_IN_TOTAL, lambda line: None
-            )
-            rivals.append({name: valued(plans) for name, plans in planned.items()})
-        found = canonical | _best_in_total(problem, canonical, rivals, valued)
+        solvers = [solver for solver in SOLVERS_IN_TOTAL if solver in effort.solvers]
+        if not is_known([*solvers, PER_DIMENSION]):
+            counts = budget.merge_counts(num_steps - student_steps + 1)
+            each = _divided(replace(effort, solvers=solvers), len(counts))
+            rivals = []
+            for count in counts:
+                one = Budget(budget.time_of_one(count))
+                planned = _plan_shares(problem, one, shares, plan_share, each, lambda line: None)
+                rivals.append(_of_student(planned, problem.num_steps, valued))
+            found |= _best_in_total(problem, canonical, rivals, valued)
+            save(so_far())
+        return so_far()
 
-    def proven(plans: StrategyPlans) -> bool:
-        return bound is not None and meets(plans.w2_squared, bound, problem.target)
+    for solvers in ([], *([solver] for solver in effort.solvers)):
+        if not is_known(solvers or [PER_DIMENSION]):
+            one_solver = replace(effort, solvers=solvers)
+            planned = _plan_shares(problem, budget, shares, plan_share, one_solver, log)
+            of_student = _of_student(planned, problem.num_steps, valued)
+            names = [name for name in (*solvers, PER_DIMENSION) if name in of_student]
+            found |= {name: of_student[name] for name in names}
+            save(so_far())
+            shares = planned
+    return so_far()
 
-    return PlanSet(
-        num_steps=num_steps,
-        train_time=budget.train_time,
-        budget=budget.kind,
-        variances=problem.variances,
-        target=problem.target,
-        lower_bound=bound,
-        strategies={name: replace(each, optimal=proven(each)) for name, each in found.items()},
-        parametrisation=problem.parametrisation,
-        student_steps=student_steps,
-    )
+
+def _divided(effort: Effort, parts: int) -> Effort:
+    """The same effort, with the time limit of one of equal ``parts``."""
+    limit = effort.time_limit
+    return replace(effort, time_limit=None if limit is None else limit / parts)
 
 
 def _plan_shares(
     problem: Problem,
     budget: Budget,
-    student_steps: int,
+    known: Sequence[PlanSet | None],
     plan_share: PlanShare,
-    solvers: Sequence[str],
+    effort: Effort,
     log: Log,
-) -> dict[str, Plans]:
-    """Strategy -> its plans, every share planned by itself.
+) -> list[PlanSet]:
+    """The plans of every share by itself, in the share's own times, noisiest first.
+
+    Args:
+        known: For each share its plans from before.
+    """
+    student_steps = len(known)
+    planned = []
+    for number, (start, stop) in enumerate(equal_shares(problem.num_steps, student_steps), 1):
+        planned.append(
+            plan_share(
+                problem.section(start, stop),
+                budget,
+                log=partial(_tell, log, f"step {number} of {student_steps}: "),
+                effort=_divided(effort, student_steps),
+                known=known[number - 1],
+                save=lambda plan_set: None,
+            )
+        )
+    return planned
+
+
+def _of_student(
+    planned: Sequence[PlanSet], num_steps: int, valued: Callable[[Plans], StrategyPlans]
+) -> dict[str, StrategyPlans]:
+    """Strategy -> its plans for the whole student, from those of the shares.
 
     A strategy that is left out of one share is left out.
     """
-    planned = []
-    for number, (start, stop) in enumerate(equal_shares(problem.num_steps, student_steps), 1):
-        tell = partial(_tell, log, f"step {number} of {student_steps}: ")
-        plans = plan_share(problem.section(start, stop), budget, log=tell, solvers=solvers).plans
-        shift = partial(shifted, by=stop)
-        planned.append({name: map_distinct(shift, own) for name, own in plans.items()})
-    return {
-        name: tuple(plan for own in planned for plan in own[name])
-        for name in planned[0]
-        if all(name in own for own in planned)
-    }
+    shares = equal_shares(num_steps, len(planned))
+    found = {}
+    for name in STRATEGIES:
+        if all(name in own.strategies for own in planned):
+            plans: Plans = ()
+            for own, (_, stop) in zip(planned, shares, strict=True):
+                plans += tuple(map_distinct(partial(shifted, by=stop), own.strategies[name].plans))
+            finished = all(own.strategies[name].finished for own in planned)
+            found[name] = replace(valued(plans), finished=finished)
+    return found
 
 
 def _tell(log: Log, prefix: str, line: str) -> None:
@@ -162,20 +228,23 @@ def _best_in_total(
         rivals: For each number of merges, strategy -> plans, valued under the total budget.
     """
     known = list(canonical.values())
-    found = {}
-    greedy = [planned["greedy"] for planned in rivals if "greedy" in planned]
     joint = [p for planned in rivals for name, p in planned.items() if name != PER_DIMENSION]
-    if greedy:
-        found["greedy"] = min(known + greedy, key=_w2_squared)
-    if any("beam" in planned for planned in rivals):
-        found["beam"] = min(known + joint, key=_w2_squared)
-    own = known + [planned[PER_DIMENSION] for planned in rivals]
-    gaps = np.abs(np.stack([each.operator for each in own]) - problem.target)
+    found = {}
+    for solver in SOLVERS_IN_TOTAL:
+        own = [planned[solver] for planned in rivals if solver in planned]
+        if own:
+            best = min(known + (joint if solver == "beam" else own), key=_w2_squared)
+            finished = len(own) == len(rivals) and all(plans.finished for plans in own)
+            found[solver] = replace(best, finished=finished)
+    per_dimension = known + [planned[PER_DIMENSION] for planned in rivals]
+    gaps = np.abs(np.stack([each.operator for each in per_dimension]) - problem.target)
     nearest = gaps.argmin(axis=0)  # (d,)
     width = len(nearest)
-    plans = own[0].plans
     found[PER_DIMENSION] = valued(
-        tuple(own[nearest[place % width]].plans[place] for place in range(len(plans)))
+        tuple(
+            per_dimension[nearest[place % width]].plans[place]
+            for place in range(len(per_dimension[0].plans))
+        )
     )
     return found
 

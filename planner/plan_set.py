@@ -55,6 +55,8 @@ class StrategyPlans:
     """Squared distance of the student to the target."""
     optimal: bool
     """Proven optimal, among the plans that the strategy may choose from."""
+    finished: bool = True
+    """Whether the solver came to its end; else these are its best plans within its time limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
 
     The keys parametrisation, loss, prediction and law are there for denoisers only, and their
     target is called composite. So a reader that knows operators only refuses such a file. The key
-    student_steps is there for K > 1 only.
+    student_steps is there for K > 1 only, and finished only for plans of a solver that was stopped.
     """
     chosen, steps = plan_set.parametrisation, plan_set.student_steps
     made = {} if chosen == OPERATOR else asdict(chosen)
@@ -108,6 +110,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
                 "w2_squared": found.w2_squared,
                 "operator": found.operator.tolist(),
                 "optimal": found.optimal,
+                **({} if found.finished else {"finished": False}),
                 "merges": _merges_of_steps(name, found.plans, steps),
             }
             for name, found in plan_set.strategies.items()
@@ -179,8 +182,13 @@ def _strategy(
                 f"{name}: {len(row)} plans and {len(operator)} operators for {width} variances"
             )
         plans += row
-    optimal = field(found, "optimal", bool)
-    return StrategyPlans(plans, operator, number(found, "w2_squared", least=0.0), optimal)
+    return StrategyPlans(
+        plans,
+        operator,
+        number(found, "w2_squared", least=0.0),
+        optimal=field(found, "optimal", bool),
+        finished="finished" not in expect(found, dict, name) or field(found, "finished", bool),
+    )
 
 
 def _plans_of_step(name: str, listed: list[Any], share: tuple[int, int], width: int) -> Plans:

@@ -16,7 +16,7 @@ from planner.budget import k_suffix
 from planner.joint import meets
 from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
-from planner.plan_set import PER_DIMENSION, PlanSet
+from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from report.gaussianity import assumption_text
 from report.plan_figures import draw_few_step_arcs, draw_plan_arcs
 from report.student_steps import draw_student_steps, errors_table
@@ -92,7 +92,8 @@ def draw_arcs_of(plan_set: PlanSet) -> Figure:
 def _text(planned: Planned, rows: list[PlanRow]) -> str:
     plan_set = planned.plan_set
     lines = [
-        [label(row.strategy), f"{row.w2_squared:.6e}", "yes" if row.optimal else ""] for row in rows
+        [label(row.strategy), f"{row.w2_squared:.6e}", _proven(plan_set.strategies[row.strategy])]
+        for row in rows
     ]
     target = plan_set.parametrisation.target
     table = markdown_table(["strategy", f"W2² to the {target}", "proven optimal"], lines)
@@ -102,6 +103,12 @@ def _text(planned: Planned, rows: list[PlanRow]) -> str:
         f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, {students}"
         f"{_trained(plan_set)}.{_bound(plan_set)}{_free(planned)}\n\n{table}"
     )
+
+
+def _proven(found: StrategyPlans) -> str:
+    if found.optimal:
+        return "yes"
+    return "" if found.finished else "no: stopped by the time limit"
 
 
 def _bound(plan_set: PlanSet) -> str:

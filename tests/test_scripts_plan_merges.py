@@ -1,5 +1,10 @@
+import contextlib
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -8,8 +13,9 @@ import torch
 from diffusion.schedule import cosine_schedule
 from distill.config import PlanConfig
 from planner.parametrisation import Parametrisation
-from planner.plan_set import read_plans, read_plans_for
+from planner.plan_set import read_plans, read_plans_for, to_json
 from planner.problem import make_problem
+from planner.strategies import CANONICAL
 from scripts.cli import main
 from scripts.plan_merges import run
 from tests.brute_force import every_algorithm_1_plan
@@ -134,12 +140,51 @@ def test_the_summary_says_what_a_free_division_of_the_steps_would_gain(
         assert "free division" not in capsys.readouterr().out
 
 
+def test_an_interruption_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path):
+    """The beam takes seconds for 120 steps, all other plans far less."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "scripts.plan_merges", "--variances", "0.9", "1.1"]
+    command += ["--num-steps", "120", "--out", str(out), "--solvers", "greedy", "beam"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        with contextlib.suppress(FileNotFoundError):
+            if "greedy" in read_plans(out / "plans.json").strategies:
+                break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command resumes the run" in complaint
+    kept = read_plans(out / "plans.json")
+    assert list(kept.strategies) == [*CANONICAL, "greedy", "per_dimension"]
+    # Another choice of solvers finishes the same folder with the plans that are there.
+    again = [*command[:-1], "--time-limit", "1e-9"]
+    said = subprocess.run(again, capture_output=True, text=True, check=True).stdout
+    assert "| joint plan (greedy) |" in said
+    assert to_json(read_plans(out / "plans.json")) == to_json(kept)
+    assert (out / "summary.md").exists()
+
+
+def test_a_damaged_file_of_an_earlier_run_is_written_again(monkeypatch, capsys, tmp_path):
+    out = tmp_path / "run"
+    flags = ("--variances", 0.9, 1.06, "--num-steps", 6, "--out", out)
+    call(monkeypatch, *flags)
+    whole = (out / "plans.json").read_bytes()
+    (out / "plans.json").write_bytes(whole[:500])
+    capsys.readouterr()
+    call(monkeypatch, *flags)
+    assert capsys.readouterr().out.startswith(f"planned again, because {out / 'plans.json'}: ")
+    assert (out / "plans.json").read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--variances", "1", "--student-steps", "2", "2"], "--student-steps must be one or more"),
         (["--variances", "1", "--student-steps", "0"], "--student-steps must be at least 1, got 0"),
         (["--variances", "1", "--student-steps", "33"], "--student-steps must be at most 32, got"),
+        (["--variances", "1", "--time-limit", "0"], "--time-limit must be positive, got 0.0"),
+        (["--variances", "1", "--solvers", "best"], "best"),
         (["--variances", "1", "--law", "constant_speed"], "needs the parametrisation denoiser"),
         (["--variances", "1", "--loss", "x_0"], "need the parametrisation denoiser"),
         (
