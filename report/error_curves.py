@@ -198,4 +198,5 @@ def _predicted(
         return sgd_shrinkage(weight * problem.second_moments[jump.start - 1], lr, steps[:, None])
 
     operators = [problem.operator_of(plan, shrinkage_of) for plan in plans]
-    return w2_squared(np.prod(operators, axis=0), target)
+    # Where nothing is merged, no shrinkage gives the operators the axis of the stages.
+    return np.broadcast_to(w2_squared(np.prod(operators, axis=0), target), steps.shape)

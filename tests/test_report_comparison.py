@@ -186,3 +186,16 @@ def test_grids_show_the_students_of_the_asked_numbers_of_steps(finished, tmp_pat
     assert all(name.endswith("_K2.png") for name in names)
     with pytest.raises(ValueError, match=r"--student-steps 3: .* has students of K = 1, 2; give"):
         decode_grids(replace(config, out=tmp_path / "three", student_steps=(3,)))
+
+
+@pytest.mark.parametrize("flags", [{"num_steps": 1}, {"num_steps": 3, "student_steps": (3,)}])
+def test_where_nothing_is_left_to_merge_all_is_drawn(model_run, tmp_path, flags):
+    """A teacher of one step, and a student of as many steps as its teacher."""
+    flags = {"steps_per_merge": (2, 40), "budgets": ("total",), "num_images": 2} | flags
+    config = small_comparison(tmp_path / "run", model_run, **flags)
+    comparison = compare_strategies(config)
+    rows = tabulate(comparison, config.num_images, config.seed)
+    text, files = write_report(config.out, comparison, rows, config.seed)
+    assert all(row.merges == 0 and row.w2_squared_to_composite < 1e-25 for row in rows)
+    assert files[-1].is_file()
+    assert "equally good" in text
