@@ -21,9 +21,9 @@ from neural.distill_neural import PLANNED, NeuralRow, distill_neural, stages_of
 from neural.ranking import CONSTANT_GUESS, NO_RANKING, finite, named_by, regret, tally
 from neural.student_plans import ComputeBudget
 from planner.strategies import CANONICAL
+from report.markdown import markdown_table
 from report.neural import report_neural
 from report.neural_figures import BUDGET_NAMES
-from report.summary import markdown_table
 from scripts.cli import main
 
 PROTOCOL = Path(__file__).with_name("neural_protocol.json")

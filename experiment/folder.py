@@ -29,6 +29,7 @@ _PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pillow")
 
 CONFIG = "config.json"
 SUMMARY = "summary.md"
+REPORT = "report.html"
 RESULTS = "results.csv"
 FIGURES = "figures"
 LOCK = ".lock"
@@ -288,13 +289,29 @@ def command_line(record: dict[str, Any]) -> str:
     return command if command.startswith("mergelab ") else f"python {command}"
 
 
+def _config_in_words(record: dict[str, Any]) -> str:
+    """The values of the config; what was not given is left out, or is the embedded model."""
+    words = []
+    for name, value in record["config"].items():
+        if value is None:
+            if name not in record["inputs"]:
+                continue
+            value = "of the embedded model"
+        elif isinstance(value, list):
+            value = " and ".join(map(str, value))
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        words.append(f"{name.replace('_', ' ')} {str(value).replace('_', ' ')}")
+    return ", ".join(words)
+
+
 def describe_run(out: Path) -> dict[str, str]:
     """The record in ``config.json`` as text for a reader: name -> value."""
     record = read_run(out)
     made = record["provenance"]
     return {
         "command": f"`{command_line(record)}`",
-        "config": ", ".join(f"{name} {value}" for name, value in record["config"].items()),
+        "config": _config_in_words(record),
         "inputs (SHA-256)": ", ".join(f"{k} {v[:16]}…" for k, v in record["inputs"].items())
         or "none",
         "commit": made["git_commit"] or "not a git checkout",

@@ -3,18 +3,27 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.comparison import Comparison
+from distill.comparison import Comparison, plans_path
 from distill.recommend import PIXEL_ROUNDING, write_recommendations
 from distill.results import STUDENT_ROUNDING, ResultRow, over_seeds
-from experiment.folder import command_line, describe_run, read_run
+from experiment.folder import (
+    CONFIG,
+    REPORT,
+    RESULTS,
+    SUMMARY,
+    command_line,
+    describe_run,
+    read_run,
+)
 from experiment.write import write_text
 from planner.budget import BudgetKind
 from planner.value import OPERATOR_ROUNDING
 from report.comparison_figures import draw_figures, errors_by_steps
+from report.markdown import Table
 from report.page import Page, markdown, write_page
 from report.student_steps import errors_table
 from report.style import k_label, stage_label
-from report.tables import Table, details, overview
+from report.tables import details, overview
 from report.verdict import (
     AS_GOOD_IN_W2_SQUARED,
     BUDGET_NAMES,
@@ -68,8 +77,6 @@ NOTES = (
     "faces.",
     "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
     "on the same batches. Strategies with equal plans and steps share one training.",
-    "[OM] is W. Gao and M. Li, Toward Theoretical Insights into Diffusion Trajectory Distillation "
-    "via Operator Merging, 2025, arXiv 2505.16024.",
 )
 
 
@@ -104,6 +111,7 @@ def write_report(
         for stage in comparison.plans
     ]
     facts = _facts(out, comparison, rows)
+    files = [out / name for name in ("recommendation.json", SUMMARY, REPORT)]
     page = Page(
         title=TITLE,
         subtitle=_subtitle(comparison, rows),
@@ -119,8 +127,11 @@ def write_report(
         details=tables,
         facts=facts,
         command=command_line(read_run(out)),
+        files=[
+            *(out / name for name in (RESULTS, "recommendation.json", SUMMARY, CONFIG)),
+            *(plans_path(out, stage) for stage in comparison.plans),
+        ],
     )
-    files = [out / name for name in ("recommendation.json", "summary.md", "report.html")]
     write_recommendations(files[0], num_steps, found, advice)
     write_text(files[1], markdown(page, out))
     write_page(files[2], page)

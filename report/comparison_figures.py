@@ -14,12 +14,11 @@ from planner.plan_set import PER_DIMENSION
 from planner.problem import Problem
 from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
-from report.decode_grids import draw_grids
+from report.decode_grids import draw_grids, grid_pictures
 from report.error_curves import draw_error_curves
-from report.faces import faces_caption
 from report.latents import draw_latents
 from report.page import Picture, Section
-from report.plan_figures import draw_few_step_arcs, draw_plan_arcs, draw_plan_kinds
+from report.plan_figures import ARCS, draw_few_step_arcs, draw_plan_arcs, draw_plan_kinds
 from report.student_steps import draw_student_steps
 from report.style import k_label, label, save_figure, stage_label
 from vae.latents import describe
@@ -66,17 +65,7 @@ def draw_figures(
     )
     draw_latents(latents.path, comparison.covariance.numpy(), facts)
     drawn = draw_grids(folder, comparison, comparison.plans, seed, first=0, columns=GRID_COLUMNS)
-    grids = [
-        Picture(
-            grid.path,
-            f"{stage_label(stage, num_steps).capitalize()}. {faces_caption(target, grid.top)} Rows "
-            "that share one plan are drawn once.",
-            f"Faces decoded after {stage_label(stage, num_steps)} beside heatmaps of their "
-            f"difference to the {target}'s faces; mean pixel L2: {_pixels(rows, stage)}",
-            is_photo=True,
-        )
-        for stage, grid in drawn.items()
-    ]
+    grids = grid_pictures(drawn, num_steps, target)
     return [
         Section("Error over training", curves),
         Section("Plans", plans),
@@ -146,16 +135,13 @@ def _draw_arcs(folder: Path, comparison: Comparison) -> list[Picture]:
     first: dict[tuple[int, str], Stage] = {}
     for stage in comparison.plans:
         first.setdefault((stage.student_steps, stage.budget), stage)
-    caption = (
-        "Each arc is a merge and spans the steps that it replaces. Earlier merges are lighter."
-    )
     pictures = []
     one_step = [stage for (steps, _), stage in first.items() if steps == 1]
     if one_step:
         plans = {stage_label(stage, num_steps): comparison.plans[stage] for stage in one_step}
         picture = Picture(
             folder / "plan_arcs.png",
-            caption,
+            ARCS,
             "Plans as arcs over the teacher's time axis: canonical strategies"
             + "".join(f", then those planned for {name}" for name in plans),
         )
@@ -166,7 +152,7 @@ def _draw_arcs(folder: Path, comparison: Comparison) -> list[Picture]:
             title = stage_label(stage, num_steps)
             picture = Picture(
                 folder / f"plan_arcs{k_suffix(steps)}_{budget}.png",
-                f"{caption} Plans for {title}; vertical lines part the steps of the student.",
+                f"{ARCS} Plans for {title}; vertical lines part the steps of the student.",
                 f"Plans as arcs over the teacher's time axis, for {title}",
             )
             save_figure(draw_few_step_arcs(comparison.plans[stage], title), picture.path)
@@ -197,10 +183,4 @@ def _count(kinds: NDArray[np.str_]) -> str:
     return ", ".join(
         f"{count} {label(kind) if kind in CANONICAL else kind}"
         for kind, count in counts.most_common()
-    )
-
-
-def _pixels(rows: Sequence[ResultRow], stage: Stage) -> str:
-    return ", ".join(
-        f"{label(row.strategy)} {row.pixel_l2:.3g}" for row in rows if row.stage == stage
     )

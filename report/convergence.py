@@ -11,10 +11,16 @@ from distill.study_convergence import ConvergenceRow
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from planner.budget import BUDGETS
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import AXIS_LABELS, STYLE, label, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 from report.synthetic import draw_errors_of, draw_legend, finish_log_axis
 
+CAPTION = (
+    "The student's error over gradient steps: rows are budgets, columns are variances. Points are "
+    "means over trials with their standard deviation, lines are the closed form."
+)
 SMALLEST_DRAWN = 1e-9  # smaller errors are drawn here; log axes have no 0
 
 
@@ -38,7 +44,7 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow], target: str) -
     table = markdown_table(["strategy", *(f"λ = {variance:g}" for variance in variances)], lines)
     length = f"{most:,} gradient steps per merge"
     text = f"Mean of the student's operator minus the {target}, after {length}:\n\n{table}"
-    write_summary(out, "Error against training", text, [figure], [out / RESULTS])
+    write_summary(out, "Error against training", text, [Picture(figure, CAPTION)], [out / RESULTS])
 
 
 def draw_convergence(path: Path, rows: Sequence[ConvergenceRow], target: str) -> None:

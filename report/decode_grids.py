@@ -1,6 +1,6 @@
 """The face grids of a comparison, one per budget and stage ([OM] Figs. 15-19)."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,12 @@ from experiment.write import sha256, write_rows
 from planner.budget import Stage
 from report.config import DecodeConfig
 from report.equals import Group, group_label
-from report.faces import DPI, draw_faces, top_of_scale
-from report.style import LABELS, save_figure, stage_in_file_name, stage_label
+from report.faces import DPI, draw_faces, faces_caption, top_of_scale
+from report.page import Picture
+from report.style import LABELS, label, save_figure, stage_in_file_name, stage_label
 from report.summary import write_summary
 
+FOLDED = 0.2  # of the run's largest mean pixel L2: grids below show little
 SCALED = 8  # faces of the run's noise bank that the colour scale of all its grids is taken from
 
 
@@ -95,8 +97,38 @@ def _draw_into(
     write_rows(out / RESULTS, rows, FaceRow)
     last = config.first + config.columns - 1
     text = f"Faces {config.first} to {last} of noise bank {seed}, from the comparison {config.run}."
-    pictures = [grid.path for grid in grids.values()]
+    target, num_steps = comparison.problem.parametrisation.target, comparison.problem.num_steps
+    pictures = grid_pictures(grids, num_steps, target)
     write_summary(out, "Faces of every strategy", text, pictures, [out / RESULTS])
+
+
+def grid_pictures(grids: Mapping[Stage, Grid], num_steps: int, target: str) -> list[Picture]:
+    """The grids with captions. Those that show little, next to the others, are folded."""
+    means = {
+        stage: {name: float(of.mean()) for name, of in grid.distances.items()}
+        for stage, grid in grids.items()
+    }
+    largest = max(max(of.values()) for of in means.values())
+    pictures = []
+    for stage, grid in grids.items():
+        name = stage_label(stage, num_steps)
+        most = max(means[stage].values())
+        mean_l2 = ", ".join(f"{label(of)} {mean:.3g}" for of, mean in means[stage].items())
+        pictures.append(
+            Picture(
+                grid.path,
+                f"{name.capitalize()}. {faces_caption(target, grid.top)} Strategies that share "
+                "one student share a row.",
+                f"Faces decoded after {name} beside heatmaps of their difference to the "
+                f"{target}'s faces; mean pixel L2: {mean_l2}",
+                is_photo=True,
+                folded=f"{name.capitalize()}: no face is far from the {target}'s (pixel L2 up to "
+                f"{most:.2g} on average)"
+                if most < FOLDED * largest
+                else "",
+            )
+        )
+    return pictures
 
 
 def draw_grids(

@@ -18,6 +18,7 @@ from distill.export_student import (
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from report.faces import DPI, draw_face_rows
+from report.page import Picture
 from report.style import BLACK, COLOURS, STYLE, label, legend_above, save_figure, stage_label
 from report.summary import write_summary
 
@@ -58,6 +59,10 @@ def report_export(out: Path, export: Export) -> None:
     operator, faces = (out / FIGURES / name for name in ("operator.png", "faces.png"))
     draw_operator(operator, export)
     save_figure(draw_face_rows(export.faces, "faces of the same noise"), faces, DPI)
+    pictures = [
+        Picture(operator, "The student's number for every latent coordinate, over its variance."),
+        Picture(faces, "Faces of the student and of its target.", is_photo=True),
+    ]
     case = export.case
     stage = stage_label(case.stage, problem.schedule.num_steps)
     text = (
@@ -74,9 +79,7 @@ def report_export(out: Path, export: Export) -> None:
         f"To draw images, in this folder:\n\n```python\n{USE}```\n\n"
         f"`{LOADER_FILE}`:\n\n```python\n{loader_text()}```"
     )
-    write_summary(
-        out, "An exported student", text, [operator, faces], [out / RESULTS, *export.files]
-    )
+    write_summary(out, "An exported student", text, pictures, [out / RESULTS, *export.files])
 
 
 def draw_operator(path: Path, export: Export) -> None:

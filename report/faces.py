@@ -19,6 +19,12 @@ PAGE = 7.2  # inches: the width of a page, which a figure fills if its cells all
 SMALLEST_CELL, LARGEST_CELL = 0.33, 0.72  # inches; numbers of 6 points fit above the smallest
 LINE = 0.12  # inches: a line of small letters
 GAP_X = 0.06  # between cells, relative to their side
+# Letters that are legible on light and dark pages, and no sheet of paper below them: photographs
+# cannot be inverted for dark pages as drawings can.
+INK = "#7a7a7a"
+SHEET = {"figure.facecolor": "none", "axes.facecolor": "none"} | dict.fromkeys(
+    ("text.color", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+)
 # Factors for exaggerated differences. The largest is taken that keeps them within the range.
 FACTORS = (100, 30, 10, 3)
 RANGE = 0.6  # of the pixels' 0 to 1
@@ -82,13 +88,13 @@ def draw_faces(
     whole = names_width + cells * cell
     gap_y = (LINE + 0.02) / cell  # numbers stand in the gaps between rows
     height = (len(faces) * (1 + gap_y) - gap_y) * cell
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | SHEET):
         figure = NotebookFigure(figsize=(whole, height))
         left = names_width
         for heading, shown in blocks:
             # Each grid is one image, because a hundred panels would take seconds to draw.
             panel = figure.add_axes((left / whole, 0.0, width * cell / whole, 1.0))
-            panel.imshow(mosaic(shown, 255, GAP_X, gap_y))
+            panel.imshow(mosaic(shown, 0, GAP_X, gap_y))
             panel.set_title(heading, fontsize=8, pad=4)
             panel.set_axis_off()
             left += (width + 0.35) * cell
@@ -134,8 +140,13 @@ def faces_caption(target_name: str, top: float) -> str:
 
 
 def to_uint8_rows(images: Tensor) -> NDArray[np.uint8]:
-    """Images (rows, B, 3, H, W) in [0, 1] as bytes (rows, B, H, W, 3)."""
-    return torch.stack([to_uint8(row) for row in images]).numpy()
+    """Images (rows, B, 3, H, W) in [0, 1] as opaque bytes (rows, B, H, W, 4)."""
+    return np.stack([_opaque(row) for row in images])
+
+
+def _opaque(images: Tensor) -> NDArray[np.uint8]:
+    """Images (B, 3, H, W) in [0, 1] as bytes (B, H, W, 4): what is not drawn is transparent."""
+    return np.pad(to_uint8(images).numpy(), ((0, 0),) * 3 + ((0, 1),), constant_values=255)
 
 
 def _longest_line(names: Iterable[str]) -> int:
@@ -168,7 +179,7 @@ def mosaic(cells: NDArray, blank: float, gap_x: float, gap_y: float) -> NDArray:
 
 def draw_face_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
     """One labelled row of faces (B, 3, H, W) in [0, 1] per name."""
-    faces = torch.stack([to_uint8(images) for images in rows.values()]).numpy()
+    faces = np.stack([_opaque(images) for images in rows.values()])
     names_width = 0.12 + 0.066 * _longest_line(rows)
     return _face_figure(faces, title, names_width, list(rows))
 
@@ -177,8 +188,8 @@ def draw_face_grid(images: Tensor, title: str) -> Figure:
     """Images (N, 3, H, W) in [0, 1] under a title, about as many rows as columns."""
     columns = max(1, round(len(images) ** 0.5))
     rows = -(-len(images) // columns)
-    faces = to_uint8(images).numpy()
-    cells = np.full((rows * columns, *faces.shape[1:]), 255, np.uint8)
+    faces = _opaque(images)
+    cells = np.zeros((rows * columns, *faces.shape[1:]), np.uint8)
     cells[: len(faces)] = faces
     return _face_figure(cells.reshape(rows, columns, *faces.shape[1:]), title, 0.0, [])
 
@@ -186,11 +197,11 @@ def draw_face_grid(images: Tensor, title: str) -> Figure:
 def _face_figure(
     faces: NDArray[np.uint8], title: str, names_width: float, names: Sequence[str]
 ) -> Figure:
-    """Faces (rows, columns, H, W, 3) with the names of the rows, if any, at their left."""
-    grid = mosaic(faces, 255, GAP_X, GAP_X)
+    """Faces (rows, columns, H, W, 4) with the names of the rows, if any, at their left."""
+    grid = mosaic(faces, 0, GAP_X, GAP_X)
     height, width = (LARGEST_CELL * length / faces.shape[2] for length in grid.shape[:2])
     left = names_width / (names_width + width)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | SHEET):
         figure = NotebookFigure(figsize=(names_width + width, height))
         panel = figure.add_axes((left, 0.0, 1.0 - left, 1.0))
         panel.imshow(grid)

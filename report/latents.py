@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import BLUE, STYLE, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 from vae.latents import LATENTS_FILE, Latents, describe
 
 # Printed name, key in what ``vae.latents.describe`` returns, format.
@@ -46,7 +48,8 @@ def report_latents(out: Path, latents: Latents) -> None:
     lines = [["images", f"{latents.count:,}"]]
     lines += [[name, shape.format(facts[field])] for name, field, shape in COVARIANCE_FACTS]
     files = [out / RESULTS, out / LATENTS_FILE]
-    write_summary(out, "Encoded latents", markdown_table(["", ""], lines), [figure], files)
+    picture = Picture(figure, "Covariance of the latents, sorted by variance, and the variances.")
+    write_summary(out, "Encoded latents", markdown_table(["", ""], lines), [picture], files)
 
 
 def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, float]) -> None:

@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from neural.mixture import PIECES, ROUNDING, FloorRow
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import COLOURS, STYLE, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 
 NOTE = (
     "Floor: least error found over students of {gates} gated affine pieces, over the variance of "
@@ -23,12 +25,24 @@ NOTE = (
 )
 
 
+CAPTION = (
+    "Floors over the number of teacher steps that one student replaces, over T and over the number "
+    "of its affine pieces; below, what later steps do to an early error."
+)
+
+
 def report_mixture(out: Path, rows: Sequence[FloorRow]) -> None:
     """Tabulate, draw and sum up the floors in the run folder ``out``."""
     write_rows(out / RESULTS, rows, FloorRow)
     figure = out / FIGURES / "floors.png"
     draw_floors(figure, rows)
-    write_summary(out, "Floors of mixture teachers", summary(rows), [figure], [out / RESULTS])
+    write_summary(
+        out,
+        "Floors of mixture teachers",
+        summary(rows),
+        [Picture(figure, CAPTION)],
+        [out / RESULTS],
+    )
 
 
 def summary(rows: Sequence[FloorRow]) -> str:

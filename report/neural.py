@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from pathlib import Path
 
-from experiment.folder import FIGURES, RESULTS, command_line, describe_run, read_run
+from experiment.folder import (
+    CONFIG,
+    FIGURES,
+    REPORT,
+    RESULTS,
+    SUMMARY,
+    command_line,
+    describe_run,
+    read_run,
+)
 from experiment.write import write_rows, write_text
 from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, stages_of
 from neural.ranking import (
@@ -18,11 +27,11 @@ from neural.ranking import (
     winner,
 )
 from neural.student_plans import ComputeBudget
+from report.markdown import Cell, Table
 from report.neural_figures import BUDGET_NAMES, draw_figures
 from report.page import Page, markdown, write_page
 from report.style import label
 from report.summary import list_files
-from report.tables import Cell, Table
 
 DEFINITIONS = (
     "Every student is compared with its teacher on shared noise. The error is the mean of |student "
@@ -66,8 +75,9 @@ def report_neural(out: Path, comparison: NeuralComparison) -> None:
         details=[("Rankings", ranking_table(rows)), ("Spreads and parts", spread_table(rows))],
         facts=describe_run(out) | {"command": command_line(read_run(out))},
         command=command_line(read_run(out)),
+        files=[out / name for name in (RESULTS, SUMMARY, CONFIG)],
     )
-    files = [out / "summary.md", out / "report.html"]
+    files = [out / name for name in (SUMMARY, REPORT)]
     write_text(files[0], markdown(page, out))
     write_page(files[1], page)
     tables = [f"{heading}:\n\n{table.markdown()}" for heading, table in page.overviews]

@@ -7,10 +7,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiment.folder import FIGURES, RESULTS
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import COLOURS, STYLE, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 from sampling.compare_operators import Operators
 
+CAPTION = (
+    "Left: the operator of every DDIM step for five eigenvalues of the latents' covariance. Right: "
+    "how much of the linear steps' error the noise estimator removes."
+)
 SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # the eigenvalues drawn, as quantiles
 
 
@@ -23,7 +29,13 @@ def report_operators(out: Path, found: Operators) -> None:
         "The share of a linear step's squared error that the noise estimator removes:\n\n"
         + markdown_table(["t", "full covariance", "planner's variances"], lines)
     )
-    write_summary(out, "How Gaussian latents are for a sampler", text, [figure], [out / RESULTS])
+    write_summary(
+        out,
+        "How Gaussian latents are for a sampler",
+        text,
+        [Picture(figure, CAPTION)],
+        [out / RESULTS],
+    )
 
 
 def draw_operators(path: Path, found: Operators) -> None:

@@ -54,6 +54,10 @@ def draw_arcs(panel: Axes, *plans: Plan) -> None:
     panel.tick_params(axis="x", length=0, labelsize=7, pad=1)
 
 
+ARCS = (
+    "Each arc is a merge and spans the teacher's steps that it replaces, from noise at the right "
+    "to data at the left. Earlier merges are fainter. Equal plans are drawn once."
+)
 COLUMNS = 4
 
 

@@ -18,10 +18,12 @@ from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from report.gaussianity import assumption_text
-from report.plan_figures import draw_few_step_arcs, draw_plan_arcs
+from report.markdown import Table
+from report.page import Picture
+from report.plan_figures import ARCS, draw_few_step_arcs, draw_plan_arcs
 from report.student_steps import draw_student_steps, errors_table
 from report.style import label, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 
 ERRORS = "w2_by_student_steps.png"
 
@@ -45,20 +47,29 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
     """
     rows = [_rows(each.plan_set) for each in planned]
     write_rows(out / RESULTS, [row for own in rows for row in own], PlanRow)
-    figures = [_draw_arcs(out / FIGURES, each.plan_set) for each in planned]
-    text = "\n\n".join(_text(each, own) for each, own in zip(planned, rows, strict=True))
+    pictures = [_draw_arcs(out / FIGURES, each.plan_set) for each in planned]
+    parts = [
+        part
+        for each, own in zip(planned, rows, strict=True)
+        for part in (_text(each), _table(each.plan_set, own))
+    ]
     sets = sorted((each.plan_set for each in planned), key=lambda plan_set: plan_set.student_steps)
     if len(sets) > 1:
-        figures.insert(0, out / FIGURES / ERRORS)
         errors, target = _errors(sets), sets[0].parametrisation.target
-        save_figure(draw_student_steps([{"": errors}], target, _trained(sets[0])), figures[0])
-        text += f"\n\n{markdown_table(*errors_table(errors, f'W2² to the {target}'))}"
+        picture = Picture(
+            out / FIGURES / ERRORS,
+            "Error of every strategy over K, the steps of the student. Strategies with equal "
+            "values are drawn once; errors that are rounding are left out.",
+        )
+        pictures.insert(0, picture)
+        save_figure(draw_student_steps([{"": errors}], target, _trained(sets[0])), picture.path)
+        parts.append(Table.of(*errors_table(errors, f"W2² to the {target}")))
     plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
     gaussianity = planned[0].gaussianity
     if gaussianity is not None:
-        text = f"{assumption_text(gaussianity)}\n\n{text}"
+        parts.insert(0, assumption_text(gaussianity))
         plans += [out / ROTATION_FILE] if gaussianity.rank is not None else []
-    write_summary(out, "Merge plans", text, figures, [out / RESULTS, *plans])
+    write_summary(out, "Merge plans", parts, pictures, [out / RESULTS, *plans])
 
 
 def _rows(plan_set: PlanSet) -> list[PlanRow]:
@@ -75,10 +86,12 @@ def _rows(plan_set: PlanSet) -> list[PlanRow]:
     return sorted(rows, key=lambda row: row.w2_squared)
 
 
-def _draw_arcs(folder: Path, plan_set: PlanSet) -> Path:
-    path = folder / f"plan_arcs{k_suffix(plan_set.student_steps)}.png"
+def _draw_arcs(folder: Path, plan_set: PlanSet) -> Picture:
+    steps = plan_set.student_steps
+    path = folder / f"plan_arcs{k_suffix(steps)}.png"
     save_figure(draw_arcs_of(plan_set), path)
-    return path
+    whose = "" if steps == 1 else f" Vertical lines part the K = {steps} steps of the student."
+    return Picture(path, f"{ARCS}{whose}")
 
 
 def draw_arcs_of(plan_set: PlanSet) -> Figure:
@@ -89,19 +102,22 @@ def draw_arcs_of(plan_set: PlanSet) -> Figure:
     return draw_few_step_arcs(plan_set, f"K = {steps}, {_trained(plan_set)}")
 
 
-def _text(planned: Planned, rows: list[PlanRow]) -> str:
-    plan_set = planned.plan_set
+def _table(plan_set: PlanSet, rows: Sequence[PlanRow]) -> Table:
     lines = [
         [label(row.strategy), f"{row.w2_squared:.6e}", _proven(plan_set.strategies[row.strategy])]
         for row in rows
     ]
     target = plan_set.parametrisation.target
-    table = markdown_table(["strategy", f"W2² to the {target}", "proven optimal"], lines)
+    return Table.of(["strategy", f"W2² to the {target}", "proven optimal"], lines)
+
+
+def _text(planned: Planned) -> str:
+    plan_set = planned.plan_set
     steps = plan_set.student_steps
     students = "" if steps == 1 else f"students of K = {steps} steps, "
     return (
         f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, {students}"
-        f"{_trained(plan_set)}.{_bound(plan_set)}{_free(planned)}\n\n{table}"
+        f"{_trained(plan_set)}.{_bound(plan_set)}{_free(planned)}"
     )
 
 

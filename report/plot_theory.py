@@ -8,6 +8,7 @@ from experiment.progress import tqdm
 from experiment.write import write_rows
 from planner.regimes import Sweep, sweep
 from report.config import TheoryConfig
+from report.page import Picture
 from report.summary import write_summary
 from report.theory_figures import (
     VARIANCES,
@@ -21,8 +22,40 @@ from report.theory_figures import (
 
 SWEEPS = [(num_steps, time) for num_steps in (64, 128, 256, 512) for time in (1.6, 3.2)]
 TEXT = (
-    "Figures of the theory, numbered as in [OM], each as PNG and SVG, one text column wide. "
-    "`results.csv` holds the sweeps over the variance."
+    "Figures of the theory, numbered as in [OM], each as PNG and SVG, one or two text columns "
+    "wide. The table of results holds the sweeps over the variance."
+)
+SINGLE = {
+    "fig_01_ellipse": (
+        draw_ellipse,
+        "[OM] Fig. 1. The geometry of a DDIM step: signal and noise of one coordinate are the "
+        "point v_t on an ellipse, and the step projects the point before it onto the line through "
+        "v_t. Variances below 1 make every step contract; above 1 some steps expand.",
+    ),
+    "fig_02_gap_and_plans": (
+        draw_gap_and_arcs,
+        "[OM] Fig. 2. How far each strategy is from the optimum, over the variance, and the "
+        "optimal plans of two variances.",
+    ),
+    "fig_13_pairs": (
+        draw_pairs,
+        "[OM] Fig. 13. Plans for two coordinates together, for ten pairs of variances: Algorithm 1 "
+        "and the optimum. One panel stands for both where they are equal.",
+    ),
+    "phase_diagram": (
+        draw_phases,
+        "The optimal strategy for every variance and training time, with the thresholds of the "
+        "theory. Right: the narrow range of variances above 1 in more detail.",
+    ),
+    "phases_by_parametrisation": (
+        draw_parametrisations,
+        "The optimal strategy for every variance and training time, for operators and for "
+        "denoisers under several losses.",
+    ),
+}
+SWEEP = (
+    "[OM] Figs. 7 to 12, T = {}, s = {:g}. Error of each strategy over the variance, and how far "
+    "it is above the optimum."
 )
 
 
@@ -46,25 +79,23 @@ def draw_theory(config: TheoryConfig) -> None:
     """
     open_run(config.out, "plot_theory", config, {}, "cpu")
     folder = config.out / FIGURES
-    single = {
-        "fig_01_ellipse": draw_ellipse,
-        "fig_02_gap_and_plans": draw_gap_and_arcs,
-        "fig_13_pairs": draw_pairs,
-        "phase_diagram": draw_phases,
-        "phases_by_parametrisation": draw_parametrisations,
-    }
+    pictures: list[Picture] = []
+    sweeps: list[Picture] = []
     rows: list[SweepRow] = []
-    with tqdm(total=len(single) + len(SWEEPS), unit="figure", desc="draw") as bar:
-        for name, draw in single.items():
+    with tqdm(total=len(SINGLE) + len(SWEEPS), unit="figure", desc="draw") as bar:
+        for name, (draw, caption) in SINGLE.items():
             draw(folder / name)
+            pictures.append(Picture(folder / f"{name}.png", caption))
             bar.update()
         for num_steps, time in SWEEPS:
             swept = sweep(cosine_schedule(num_steps), VARIANCES, time)
-            draw_w2_and_gap(folder / f"figs_07_to_12_T{num_steps:03d}_s{time:g}", swept)
+            name = f"figs_07_to_12_T{num_steps:03d}_s{time:g}"
+            draw_w2_and_gap(folder / name, swept)
+            sweeps.append(Picture(folder / f"{name}.png", SWEEP.format(num_steps, time)))
             rows += sweep_rows(swept)
             bar.update()
     write_rows(config.out / RESULTS, rows, SweepRow)
-    write_summary(config.out, "Theory", TEXT, sorted(folder.glob("*.png")), [config.out / RESULTS])
+    write_summary(config.out, "Theory", TEXT, [*pictures, *sweeps], [config.out / RESULTS])
 
 
 def sweep_rows(swept: Sweep) -> list[SweepRow]:

@@ -14,6 +14,7 @@ from diffusion.denoisers import Denoiser, mixture_denoiser
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, MARKOVIAN, SAMPLERS, dpmpp_2m, walk
 from experiment.seeds import walk_noise
+from report.markdown import Cell, Table
 from report.style import (
     SAMPLER_COLOURS,
     SAMPLER_LABELS,
@@ -22,7 +23,6 @@ from report.style import (
     legend_above,
     save_png_and_svg,
 )
-from report.summary import markdown_table
 from sampling.exact_samplers import (
     VARIANCE,
     alternating_grid,
@@ -121,10 +121,11 @@ def draw_marginals(stem: Path) -> list[Path]:
         return save_png_and_svg(figure, stem)
 
 
-def claims_table(claims: Sequence[Claim]) -> str:
-    """The claims as a Markdown table."""
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """The claims as a table."""
     header = ("[SCH] eq.", "claim", "as printed", "corrected", "measured")
-    return markdown_table(header, map(astuple, claims), "lllll")
+    lines = [tuple(map(Cell, astuple(claim))) for claim in claims]
+    return Table(header, tuple(lines), alignment="lllll")
 
 
 CENTRES = np.array([[1.6, 0.9], [-1.5, 1.0], [0.1, -1.7]])

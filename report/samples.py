@@ -8,6 +8,7 @@ from experiment.folder import FIGURES, RESULTS
 from experiment.seeds import bank_seeds
 from experiment.write import write_rows
 from report.faces import DPI, draw_face_grid
+from report.page import Picture
 from report.style import SAMPLER_LABELS, save_figure
 from report.summary import write_summary
 from sampling.config import SampleConfig
@@ -32,5 +33,9 @@ def report_samples(config: SampleConfig, images: Tensor) -> None:
     title = f"{SAMPLER_LABELS[config.sampler]}, {config.steps} steps"
     save_figure(draw_face_grid(images, title), figure, DPI)
     write_summary(
-        config.out, "New faces", text, [figure], [config.out / RESULTS, config.out / SAMPLES_FILE]
+        config.out,
+        "New faces",
+        text,
+        [Picture(figure, text, is_photo=True)],
+        [config.out / RESULTS, config.out / SAMPLES_FILE],
     )

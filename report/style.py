@@ -38,6 +38,7 @@ AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps
 # The palette of Okabe & Ito, which colour-blind readers can distinguish too.
 BLUE, ORANGE, RED, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 SKY, YELLOW, BLACK, PINK = "#56B4E9", "#F0E442", "#000000", "#CC79A7"
+BROWN = "#8C510A"  # for lines and points: yellow ones are hard to see on white
 COLOURS = {
     "vanilla": BLUE,
     "progressive": ORANGE,
@@ -45,7 +46,7 @@ COLOURS = {
     "sequential_boot": GREEN,
     "planned": BLACK,
     "greedy": SKY,
-    "beam": YELLOW,
+    "beam": BROWN,
     "pareto": BLACK,
     "per_dimension": PINK,
 }

@@ -1,60 +1,52 @@
 """``summary.md`` beside the results of every command, and the same words in the terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiment.folder import SUMMARY, describe_run
+from experiment.folder import REPORT, SUMMARY, command_line, describe_run, read_run
 from experiment.write import write_text
+from report.markdown import Table
+from report.page import Page, Picture, Section, markdown, write_page
 
-ALIGNMENTS = {"l": ":---", "r": "---:"}
+MOST_WITHOUT_PAGE = 2  # pictures
 
 
 def write_summary(
-    out: Path, title: str, text: str, figures: Sequence[Path], others: Sequence[Path] = ()
+    out: Path,
+    title: str,
+    parts: str | Sequence[str | Table],
+    pictures: Sequence[Picture],
+    others: Sequence[Path] = (),
 ) -> None:
     """Write ``summary.md`` in the run folder ``out``; print its text and the files of the run.
 
+    A command with more than two pictures gets the page ``report.html`` too.
+
     Args:
-        text: The results, in Markdown.
-        figures: Pictures in the run folder, shown below the text.
+        parts: The results. With more than two pictures these are plain paragraphs and tables, with
+            fewer any Markdown.
+        pictures: In the run folder, shown below the text.
         others: Further files to name: results first, then files for other commands.
     """
-    shown = [picture_line(path, path.stem.replace("_", " "), out) for path in figures]
-    write_text(out / SUMMARY, markdown_page(title, [text, *shown], describe_run(out)))
+    parts = [parts] if isinstance(parts, str) else parts
+    page = Page(
+        title=title,
+        parts=parts,
+        sections=[Section("Figures", pictures)],
+        facts=describe_run(out),
+        command=command_line(read_run(out)),
+        files=others,
+    )
+    files = [out / SUMMARY]
+    write_text(files[0], markdown(page, out))
+    if len(pictures) > MOST_WITHOUT_PAGE:
+        files.append(out / REPORT)
+        write_page(files[1], page)
+    text = "\n\n".join(part if isinstance(part, str) else part.markdown() for part in parts)
     print(f"\n{text}\n")
-    list_files([out / SUMMARY, *others, *figures])
-
-
-def markdown_page(title: str, parts: Iterable[str], facts: Mapping[str, str]) -> str:
-    """A page in Markdown that ends with the provenance of the run.
-
-    Args:
-        parts: Paragraphs, headings, tables and pictures.
-        facts: Name -> value, for the provenance.
-    """
-    lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    return "\n\n".join([f"# {title}", *parts, "## Provenance", lines]) + "\n"
-
-
-def picture_line(path: Path, alt: str, out: Path) -> str:
-    """A picture of the run folder ``out`` in Markdown."""
-    return f"![{alt}]({path.relative_to(out)})"
+    list_files([*files, *others, *(picture.path for picture in pictures)])
 
 
 def list_files(paths: Iterable[Path]) -> None:
     """Print the names of files, one per line."""
     print("\n".join(map(str, paths)))
-
-
-def markdown_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str | None = None
-) -> str:
-    """A table in Markdown.
-
-    Args:
-        alignment: One letter per column, l or r. Default: the first column to the left (names),
-            the others to the right (numbers).
-    """
-    alignment = alignment or "l" + "r" * (len(header) - 1)
-    lines = [header, [ALIGNMENTS[letter] for letter in alignment], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -15,8 +15,10 @@ from distill.published import ComparedCell
 from distill.simulate_students import SyntheticRow
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import COLOURS, STYLE, NotebookFigure, label, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 
 INCHES_PER_NAME = 1.45
 
@@ -84,6 +86,11 @@ def draw_legend(figure: Figure, panel: Axes) -> None:
     )
 
 
+CAPTION = (
+    "The student's error over T, one panel per variance: points are means over trials with their "
+    "standard deviation, lines are the closed form. Below: how far every mean is from its closed "
+    "form; the grey band holds deviations of up to five standard errors."
+)
 PANEL_COLUMNS = 3
 TOLERATED = 5.0  # standard errors
 NOTES = {
@@ -236,4 +243,6 @@ def report_tables(
         parts += [published_table(compared), published_verdict(compared)]
     figure = out / FIGURES / "errors.png"
     save_figure(draw_errors(rows, target), figure)
-    write_summary(out, f"Signed error to the {target}", "\n\n".join(parts), [figure], files)
+    write_summary(
+        out, f"Signed error to the {target}", "\n\n".join(parts), [Picture(figure, CAPTION)], files
+    )

@@ -1,41 +1,11 @@
 """The numbers of a comparison as tables, for the summary and for the page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from distill.recommend import lowest_of
 from distill.results import ResultRow
+from report.markdown import Cell, Table
 from report.style import label, stage_steps
-from report.summary import markdown_table
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A text, and whether its value is the best of its column."""
-
-    text: str
-    is_best: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A header, and lines with one cell per column. The first column holds names."""
-
-    header: tuple[str, ...]
-    lines: tuple[tuple[Cell, ...], ...]
-
-    @staticmethod
-    def of(header: Sequence[str], lines: Sequence[Sequence[str]]) -> "Table":
-        """A table of plain texts."""
-        return Table(tuple(header), tuple(tuple(map(Cell, line)) for line in lines))
-
-    def markdown(self) -> str:
-        """The table in Markdown, with the best values in bold."""
-        lines = [
-            [f"**{cell.text}**" if cell.is_best else cell.text for cell in line]
-            for line in self.lines
-        ]
-        return markdown_table(self.header, lines)
 
 
 def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
@@ -58,7 +28,7 @@ def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
             for text, name in (("{:.3e}", "w2_squared"), ("{:.3f}", "pixel_l2")):
                 line.append(Cell("–") if row is None else _cell(text, name, row, beside))
         lines.append(tuple(line))
-    return Table(tuple(header), tuple(lines))
+    return Table(tuple(header), tuple(lines), marks_equals=True)
 
 
 DETAILS = (
@@ -90,7 +60,7 @@ def details(stage: Sequence[ResultRow]) -> Table:
                 cell = Cell(f"{cell.text} [{low:.3f}, {high:.3f}]", cell.is_best)
             cells.append(cell)
         lines.append((Cell(label(row.strategy)), *cells, Cell(row.engine)))
-    return Table(header, tuple(lines))
+    return Table(header, tuple(lines), marks_equals=True)
 
 
 def _cell(text: str, name: str, row: ResultRow, stage: Sequence[ResultRow]) -> Cell:

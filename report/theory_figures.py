@@ -53,7 +53,7 @@ def draw_gap_and_arcs(stem: Path) -> list[Path]:
             draw_arcs(panel, plan)
             panel.set_title(f"optimal plan at $\\lambda$ = {variance:g}")
             panel.set_xticks([0, 8, 16, 24, 32])
-        arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); lighter merges come first", fontsize=8)
+        arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); fainter merges come first", fontsize=8)
         legend_above(figure, curves, "T = 32, s = 6.4", columns=2)
         return save_png_and_svg(figure, stem)
 
@@ -301,7 +301,7 @@ def draw_pairs(stem: Path) -> list[Path]:
             )
             row[0].yaxis.label.set_verticalalignment("center")
         figure.supxlabel(
-            f"step $t$ (0 data, {PAIR_STEPS} noise); lighter merges come first\n"
+            f"step $t$ (0 data, {PAIR_STEPS} noise); fainter merges come first\n"
             f"T = {PAIR_STEPS}, s = {TRAIN_TIME:g}",
             fontsize=8,
         )

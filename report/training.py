@@ -10,8 +10,10 @@ from matplotlib.ticker import MaxNLocator
 from experiment.folder import FIGURES
 from experiment.metrics import METRICS, read_metrics
 from report.latents import COVARIANCE_FACTS
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import COLOURS, STYLE, save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 from sampling.estimator_file import ESTIMATOR_FILE
 from vae.checkpoint import BEST_VAE_FILE, VAE_FILE
 
@@ -73,9 +75,17 @@ def report_pretraining(out: Path) -> None:
     rows = read_metrics(out, ["epoch", *shown, *names_of(VAE_PANELS)])
     course = out / FIGURES / "training.png"
     draw_training(course, rows, "epoch", VAE_PANELS)
-    last_picture = out / FIGURES / f"epoch_{len(rows):04d}.png"
+    pictures = [
+        Picture(course, "The training loss and the quality on held-out images, over the epochs."),
+        Picture(
+            out / FIGURES / f"epoch_{len(rows):04d}.png",
+            "Held-out photographs, their reconstructions, and samples, after the last epoch. "
+            "Photographs may not be published.",
+            is_photo=True,
+        ),
+    ]
     files = [out / name for name in (VAE_FILE, BEST_VAE_FILE, METRICS)]
-    write_summary(out, "Pretrained VAE", _text(rows), [course, last_picture], files)
+    write_summary(out, "Pretrained VAE", _text(rows), pictures, files)
 
 
 def _text(rows: Sequence[dict[str, float]]) -> str:
@@ -103,9 +113,10 @@ def report_estimator_training(out: Path) -> None:
     figure = out / FIGURES / "training.png"
     draw_training(figure, rows, "update", ESTIMATOR_PANELS)
     last = rows[-1]
+    picture = Picture(figure, "Squared error of the noise over the gradient steps.")
     text = (
         f"After {last['update']:,} gradient steps the squared error of the noise on held-out "
         f"latents is {last['held_out_loss']:.3f}. The exact denoiser of a Gaussian with the "
         f"training latents' moments has {last['held_out_loss_gaussian']:.3f}."
     )
-    write_summary(out, "Noise estimator", text, [figure], [out / ESTIMATOR_FILE, out / METRICS])
+    write_summary(out, "Noise estimator", text, [picture], [out / ESTIMATOR_FILE, out / METRICS])

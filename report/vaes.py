@@ -4,8 +4,10 @@ from pathlib import Path
 
 from experiment.folder import FIGURES, RESULTS
 from report.faces import DPI, draw_face_rows
+from report.markdown import markdown_table
+from report.page import Picture
 from report.style import save_figure
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 from vae.compare_vaes import ComparedVaes, VaeRow
 
 HEADER = (
@@ -30,7 +32,8 @@ def report_vaes(out: Path, compared: ComparedVaes, originals: bool) -> None:
     text = (
         "Reconstruction is measured on held-out images, the covariance on all images.\n\n" + table
     )
-    write_summary(out, "Trained VAEs compared", text, [figure], [out / RESULTS])
+    picture = Picture(figure, "The same held-out faces, reconstructed by every VAE.", is_photo=True)
+    write_summary(out, "Trained VAEs compared", text, [picture], [out / RESULTS])
 
 
 def _line(row: VaeRow) -> list[str]:

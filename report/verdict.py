@@ -14,8 +14,8 @@ from distill.recommend import (
 from distill.results import ResultRow
 from planner.budget import BUDGETS, Stage
 from planner.strategies import CANONICAL
+from report.markdown import Table
 from report.style import k_label, label, stage_steps
-from report.tables import Table
 
 BUDGET_NAMES = {
     "per_merge": "equal training per merge",

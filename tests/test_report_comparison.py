@@ -5,27 +5,29 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from distill.compare_strategies import compare_strategies
 from distill.comparison import open_comparison
-from distill.results import over_seeds, tabulate
-from experiment.folder import only_writer
+from distill.results import ResultRow, over_seeds, tabulate
+from experiment.folder import RESULTS, only_writer
+from experiment.write import write_rows
 from planner.budget import Stage
 from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.comparison import write_report
 from report.config import DecodeConfig
 from report.decode_grids import decode_grids
+from report.markdown import Cell, Table
 from report.page import Page, Picture, Section, write_page
-from report.tables import Cell, Table
 from report.verdict import claim_sentences
 from tests.chromium import CHROMIUM, run_chromium
 from tests.conftest import draw_image, make_model_run, small_comparison
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-# Whether pictures are drawn at all can only a script tell; the page itself has none.
+# Whether pictures are drawn at all can only a script tell.
 PROBE = """<script>addEventListener("load", () => {
   const all = [...document.images];
   document.title = `drawn ${all.filter(i => i.complete && i.naturalWidth > 1).length}`
@@ -43,6 +45,7 @@ def finished(tmp_path_factory) -> tuple[Path, list, str]:
     )
     comparison = compare_strategies(config)
     rows = tabulate(comparison, config.num_images, config.seed)
+    write_rows(config.out / RESULTS, rows, ResultRow)
     text, _ = write_report(config.out, comparison, rows, config.seed)
     return config.out, rows, text
 
@@ -97,8 +100,16 @@ def test_figures_summary_recommendation_and_page_say_what_was_measured(finished)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 16
     assert all(len(image["alt"]) > 40 for image in images)
-    assert not [tag for tag, _ in page.tags if tag == "script"]
-    assert not re.search(r"(src|href)=.(?!data:)", html)
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 1  # it sorts the tables
+    assert all(attributes["src"].startswith("data:") for attributes in images)
+    places = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for link in (attributes["href"] for _, attributes in page.tags if "href" in attributes):
+        assert (
+            link.startswith(("data:", "https://arxiv.org/"))
+            or (link[0] == "#" and link[1:] in places)
+            or (out / unquote(link)).is_file()
+        ), link
+    assert "None" not in page.text
     assert len(html) < 10e6
     assert "b" not in {tag for tag, _ in page.tags}  # the folder's name is text
 
@@ -145,16 +156,77 @@ def test_all_text_is_escaped(tmp_path):
         changes_heading=evil,
         changes=[evil],
         notes=[evil],
-        sections=[Section(evil, [Picture(tmp_path / "a.png", evil, evil)])],
+        parts=[evil, table],
+        sections=[Section(evil, [Picture(tmp_path / "a.png", evil, evil, folded=evil)])],
         details=[(evil, table)],
+        files=[tmp_path / "a.png"],
         facts={evil: evil},
         command=evil,
     )
     write_page(tmp_path / "page.html", page)
     read = Tags((tmp_path / "page.html").read_text())
-    assert "script" not in {tag for tag, _ in read.tags}
-    assert read.text.count(evil) == 20
+    assert [tag for tag, _ in read.tags].count("script") == 1  # our own
+    assert read.text.count(evil) == 25
     assert [attributes["alt"] for tag, attributes in read.tags if tag == "img"] == [evil]
+
+
+SORT = """<script>addEventListener("load", () => {
+  const table = document.querySelector(".numbers table");
+  const column = n => [...table.tBodies[0].rows].map(row => row.cells[n].textContent);
+  const press = n => table.tHead.rows[0].cells[n].querySelector("button").click();
+  const found = [];
+  for (const n of [1, 1, 0]) { press(n); found.push(column(n).join(" ")); }
+  document.title = found.join("|");
+});</script></body>"""
+
+
+@needs_chromium
+def test_a_click_on_a_header_sorts_its_table_by_number_or_by_name(tmp_path):
+    draw_image(0).save(tmp_path / "a.png")
+    lines = [["b", "1e-3"], ["a", "1,000"], ["c", "–"], ["d", "2"]]
+    page = Page(
+        title="t",
+        sections=[Section("s", [Picture(tmp_path / "a.png", "c")])],
+        facts={},
+        command="c",
+        details=[("d", Table.of(["name", "n"], lines))],
+    )
+    write_page(tmp_path / "page.html", page)
+    sorting = tmp_path / "sorting.html"
+    sorting.write_text((tmp_path / "page.html").read_text().replace("</body>", SORT))
+    shown = run_chromium(tmp_path, "--dump-dom", sorting.as_uri()).stdout
+    (title,) = re.findall("<title>(.*?)</title>", shown)
+    assert title == "1e-3 2 1,000 –|1,000 2 1e-3 –|a b c d"
+
+
+@needs_chromium
+def test_a_figure_opens_over_the_whole_window(tmp_path):
+    draw_image(0).save(tmp_path / "a_b.png")
+    picture = Picture(tmp_path / "a_b.png", "c")
+    page = Page(title="t", sections=[Section("s", [picture])], facts={}, command="c")
+    write_page(tmp_path / "page.html", page)
+    probe = """<script>addEventListener("load", () => {
+      const box = document.querySelector("figure").getBoundingClientRect();
+      const root = document.documentElement;
+      document.title = box.width === root.clientWidth && box.height === root.clientHeight;
+    });</script></body>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text((tmp_path / "page.html").read_text().replace("</body>", probe))
+    for place, opened in (("#large-a-b", "true"), ("#a-b", "false")):
+        shown = run_chromium(tmp_path, "--dump-dom", probed.as_uri() + place).stdout
+        assert f"<title>{opened}</title>" in shown
+
+
+def test_lines_with_the_same_numbers_name_the_first(tmp_path):
+    lines = [["a", "1", "2"], ["b", "1", "2"], ["c", "1", "3"], ["d", "1", "2"]]
+    plain = Table.of(["name", "x", "y"], lines)
+    assert [same for _, same in replace(plain, marks_equals=True).marked_lines] == [
+        "",
+        "a",
+        "",
+        "a",
+    ]
+    assert [same for _, same in plain.marked_lines] == [""] * 4
 
 
 def test_a_coordinates_kind_is_the_strategy_it_is_worth_as_much_as(finished):
