@@ -17,6 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from experiment.folder import CONFIG, FIGURES, RESULTS, command_line, open_run
 from experiment.write import sha256, write_text
 from report.config import CompareRunsConfig
+from report.markdown import markdown_table
+from report.page import Picture
 from report.run_results import KINDS, Kind, Run, read_runs
 from report.style import (
     BLUE,
@@ -28,7 +30,7 @@ from report.style import (
     STYLE,
     save_figure,
 )
-from report.summary import markdown_table, write_summary
+from report.summary import write_summary
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)  # of the runs, in turn
 DASHES = ("-", "--", ":", "-.")  # of the lines of a panel, in turn
@@ -59,7 +61,10 @@ def compare_runs(config: CompareRunsConfig) -> None:
     draw_runs(figure, runs, kind)
     commands = "\n".join(f"- {run.name}: `{command_line(run.record)}`" for run in runs)
     text = "\n\n".join([commands, difference_table(runs), value_table(runs, kind)])
-    write_summary(config.out, f"Runs of {job} compared", text, [figure], [config.out / RESULTS])
+    picture = Picture(
+        figure, "The results of every run: colours are runs, dashes are the lines of a panel."
+    )
+    write_summary(config.out, f"Runs of {job} compared", text, [picture], [config.out / RESULTS])
 
 
 def joint_csv(runs: Sequence[Run]) -> str:
