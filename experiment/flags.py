@@ -36,11 +36,15 @@ def refuse_above(config: object, most: int, *names: str) -> None:
 
 
 def refuse_bad_seeds(config: object, *names: str) -> None:
-    """Refuse fields that are not seeds of a noise bank or generator. None is allowed."""
+    """Refuse fields, or elements of tuples, that are no seeds of a noise bank or generator.
+
+    None is allowed.
+    """
     for name in names:
         value = getattr(config, name)
-        if value is not None and value not in SEEDS:
-            raise ValueError(f"{flag(name)} must be from 0 to {SEEDS.stop - 1}, got {value}")
+        for seed in value if isinstance(value, tuple) else (value,):
+            if seed is not None and seed not in SEEDS:
+                raise ValueError(f"{flag(name)} must be from 0 to {SEEDS.stop - 1}, got {seed}")
 
 
 def refuse_repeats(config: object, *names: str) -> None:

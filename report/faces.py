@@ -184,9 +184,13 @@ def draw_face_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
     return _face_figure(faces, title, names_width, list(rows))
 
 
-def draw_face_grid(images: Tensor, title: str) -> Figure:
-    """Images (N, 3, H, W) in [0, 1] under a title, about as many rows as columns."""
-    columns = max(1, round(len(images) ** 0.5))
+def draw_face_grid(images: Tensor, title: str, columns: int | None = None) -> Figure:
+    """Images (N, 3, H, W) in [0, 1] under a title, row by row.
+
+    Args:
+        columns: Images per row. Without it there are about as many rows as columns.
+    """
+    columns = columns or max(1, round(len(images) ** 0.5))
     rows = -(-len(images) // columns)
     faces = _opaque(images)
     cells = np.zeros((rows * columns, *faces.shape[1:]), np.uint8)

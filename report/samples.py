@@ -1,5 +1,6 @@
 """The report of sample_faces: a grid of the faces."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,6 +15,8 @@ from report.summary import write_summary
 from sampling.config import SampleConfig
 from sampling.sample_faces import SAMPLES_FILE
 
+MOST_IN_A_ROW = 8  # faces between two noises
+
 
 @dataclass(frozen=True)
 class SampleRow:
@@ -21,21 +24,38 @@ class SampleRow:
 
     face: int
     seed: int
+    to_seed: int | None = None  # seed of the other noise, where faces lie between two
+    weight: float | None = None  # of the other noise: 0 at the first face, 1 at the last
 
 
 def report_samples(config: SampleConfig, images: Tensor) -> None:
     """Draw sampled faces (N, 3, H, W) in [0, 1] and summarise how they were made."""
     figure = config.out / FIGURES / "faces.png"
-    seeds = bank_seeds(config.seed, len(images))
-    rows = [SampleRow(face, seed) for face, seed in enumerate(seeds)]
-    write_rows(config.out / RESULTS, rows, SampleRow)
+    write_rows(config.out / RESULTS, list(_rows(config, len(images))), SampleRow)
     text = f"{len(images)} faces by {config.sampler} in {config.steps} steps."
     title = f"{SAMPLER_LABELS[config.sampler]}, {config.steps} steps"
-    save_figure(draw_face_grid(images, title), figure, DPI)
-    write_summary(
-        config.out,
-        "New faces",
-        text,
-        [Picture(figure, text, is_photo=True)],
-        [config.out / RESULTS, config.out / SAMPLES_FILE],
-    )
+    columns = None
+    if config.interpolate is not None:
+        first, last = config.interpolate
+        text += (
+            f" Their noise lies on the arc of a great circle from noise {first} to noise {last} of "
+            f"bank {config.seed}: such points are distributed like noise, those of a straight line "
+            "are not."
+        )
+        title += f": from noise {first} to noise {last}"
+        columns = min(MOST_IN_A_ROW, len(images))
+    save_figure(draw_face_grid(images, title, columns), figure, DPI)
+    files, caption = [config.out / RESULTS, config.out / SAMPLES_FILE], text
+    if config.png is not None:
+        text += f" `{config.png}` has them as single images."
+    write_summary(config.out, "New faces", text, [Picture(figure, caption, is_photo=True)], files)
+
+
+def _rows(config: SampleConfig, count: int) -> Iterator[SampleRow]:
+    if config.interpolate is None:
+        for face, seed in enumerate(bank_seeds(config.seed, count)):
+            yield SampleRow(face, seed)
+        return
+    first, last = (bank_seeds(config.seed, 1, number)[0] for number in config.interpolate)
+    for face in range(count):
+        yield SampleRow(face, first, last, face / (count - 1))

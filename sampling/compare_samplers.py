@@ -12,11 +12,12 @@ from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
 from experiment.folder import RESULTS
 from experiment.progress import tqdm
-from experiment.read import finite_text, read_table, reading, short_repr
+from experiment.read import TEXT, finite_text, read_table, reading, short_repr
 from experiment.seeds import bank_seeds, seeded_noise
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from experiment.write import write_rows
 from sampling.config import CompareSamplersConfig
+from sampling.frechet import frechet_distance
 from sampling.inputs import Models, open_with_latents
 from sampling.sample_faces import (
     decode,
@@ -49,6 +50,9 @@ class CompareRow:
     # latents; None for samplers that add noise.
     to_flow: float | None
     milliseconds: float  # per sample
+    # Fréchet distance to the held-out latents, which are the encoder's features of held-out images;
+    # None where an earlier version measured the row, or a single sample was drawn.
+    frechet: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,11 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
     seeds = bank_seeds(config.seed, config.count)
     flow = exact_flow(models, config, seeds)
     directions = random_directions(NUM_DIRECTIONS, held_out.shape[1], config.seed)
+
+    def to_held_out(samples: Tensor) -> float | None:
+        enough = min(len(samples), len(held_out)) > 1  # for a covariance
+        return frechet_distance(samples, held_out) if enough else None
+
     rows = read_rows(table)
     if not rows:
         chosen = torch.Generator().manual_seed(config.seed)
@@ -82,7 +91,7 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
         gaussian = gaussian_latents(models, seeds)
         for name, found in (("gaussian", gaussian), ("flow", flow), ("training", some)):
             w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
-            rows.append(CompareRow(name, 0, w2, None, 0.0))
+            rows.append(CompareRow(name, 0, w2, None, 0.0, to_held_out(found)))
     done = {(row.name, row.steps) for row in rows}
     jobs = [(name, steps) for steps in STEPS for name in SAMPLERS if (name, steps) not in done]
     with tqdm(total=sum(steps for _, steps in jobs), unit="step", desc="compare") as bar:
@@ -93,7 +102,8 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
             seconds = time.perf_counter() - started
             w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
             to_flow = relative_distance(found, flow) if name in DETERMINISTIC else None
-            row = CompareRow(name, steps, w2, to_flow, 1e3 * seconds / len(seeds))
+            speed = 1e3 * seconds / len(seeds)
+            row = CompareRow(name, steps, w2, to_flow, speed, to_held_out(found))
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
@@ -165,7 +175,12 @@ def read_rows(path: Path) -> list[CompareRow]:
         return []
     found: dict[tuple[str, int], CompareRow] = {}
     with reading(path, "a whole table of samplers", MEASURE_AGAIN):
-        for line, row in read_table(path, [column.name for column in fields(CompareRow)]):
+        columns = [column.name for column in fields(CompareRow)]
+        former = columns[:-1]  # of version 0.1.0
+        with path.open(encoding=TEXT) as file:
+            if file.readline().rstrip("\n") == ",".join(former):
+                columns = former
+        for line, row in read_table(path, columns):
             key = (row["name"], int(row["steps"]))
             if key in found or key not in ROWS:
                 what = "a second row" if key in found else "a row that no comparison has"
@@ -175,6 +190,7 @@ def read_rows(path: Path) -> list[CompareRow]:
                 w2=finite_text(row["w2"], "w2", least=0.0),
                 to_flow=finite_text(row["to_flow"], "to_flow", 0.0) if row["to_flow"] else None,
                 milliseconds=finite_text(row["milliseconds"], "milliseconds", least=0.0),
+                frechet=finite_text(row["frechet"], "frechet", 0.0) if row.get("frechet") else None,
             )
         if found and not found.keys() >= REFERENCES:
             raise ValueError("lacks its first rows")

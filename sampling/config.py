@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
-from experiment.folder import CHANGES_NO_NUMBER
+from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 from experiment.write import recorded_as
 
 Sampler = Literal[
@@ -123,12 +123,23 @@ class SampleConfig(WalkConfig):
     """Schedule of --spacing t: cosine, linear_beta, or a JSON file {"alpha": [...], "sigma":
     [...]}."""
 
+    png: Path | None = field(default=None, metadata=ADDED_LATER)
+    """Folder for the faces as single images, 000000.png and so on, as clean-fid and
+    torch-fidelity read them."""
+    interpolate: tuple[int, int] | None = field(default=None, metadata=ADDED_LATER)
+    """Numbers of two noises: draw --count faces on the way from one to the other."""
+
     # Flags of version 0.1.0, whose values config.json keeps, so that its run folders still match.
     RETIRED_FLAGS: ClassVar = {"compare": False, "latents": None, "compare_count": 2_000}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_below(self, 1, "count")
+        refuse_bad_seeds(self, "interpolate")
+        if self.interpolate is not None and self.interpolate[0] == self.interpolate[1]:
+            raise ValueError(f"--interpolate needs two different noises, got {self.interpolate}")
+        if self.interpolate is not None and self.count < 2:
+            raise ValueError("--interpolate needs a --count of at least 2, the two ends")
 
 
 @dataclass(frozen=True, kw_only=True)

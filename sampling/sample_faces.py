@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
@@ -14,9 +15,10 @@ from experiment.folder import CONFIG, open_run, read_run
 from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
-from experiment.write import sha256
+from experiment.write import sha256, write_atomically
 from sampling.config import SampleConfig, WalkConfig
 from sampling.inputs import Models, load_models
+from sampling.interpolate import arc_noise
 from vae.model import VAE, to_uint8
 
 SAMPLES_KIND = "mergelab samples, format 1"
@@ -59,9 +61,25 @@ def sample_latents(update: Update, models: Models, grid: TimeGrid, seeds: Sequen
     found = []
     for first in range(0, len(seeds), BATCH):
         drawn = walk_noise(seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean))
-        x_start, noise = (part.to(models.device) for part in drawn)
-        found.append(sample(update, models.estimator.denoise, grid, x_start, noise).cpu())
+        found.append(_walk(update, models, grid, *drawn))
     return torch.cat(found)
+
+
+def _walk(update: Update, models: Models, grid: TimeGrid, x_start: Tensor, noise: Tensor) -> Tensor:
+    """The latents that initial noise (B, d) and the steps' noise (steps, B, d) lead to, (B, d)."""
+    x_start, noise = x_start.to(models.device), noise.to(models.device)
+    return sample(update, models.estimator.denoise, grid, x_start, noise).cpu()
+
+
+def _latents_between(
+    ends: tuple[int, int], config: SampleConfig, models: Models, grid: TimeGrid
+) -> Tensor:
+    """Latents of noise on the arc between the noises ``ends`` of the bank, (count, d)."""
+    seeds = [bank_seeds(config.seed, 1, number)[0] for number in ends]
+    _, x_start, noise = arc_noise(seeds, config.count, grid.num_steps, len(models.estimator.mean))
+    update = make_update(config)
+    parts = zip(x_start.split(BATCH), noise.split(BATCH, dim=1), strict=True)
+    return torch.cat([_walk(update, models, grid, *part) for part in parts])
 
 
 @torch.no_grad()
@@ -69,6 +87,46 @@ def decode(vae: VAE, latents: Tensor) -> Tensor:
     """Images (N, 3, 64, 64) in [0, 1], on the CPU."""
     device = next(vae.parameters()).device
     return torch.cat([vae.decode(batch.to(device)).cpu() for batch in latents.split(BATCH)])
+
+
+def refuse_other_files(folder: Path, count: int) -> None:
+    """Refuse a folder for single images that holds files which ``write_pngs`` would leave.
+
+    Raises:
+        ValueError: it is a file, or holds something else, which a reader would take for a face.
+    """
+    if not folder.exists():
+        return
+    ours = {png_name(number) for number in range(count)}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    if others:
+        raise ValueError(
+            f"--png {folder}: holds {others[0]}, which is none of these faces; give a new folder"
+        )
+
+
+def png_name(number: int) -> str:
+    """File name of a single image."""
+    return f"{number:06d}.png"
+
+
+def write_pngs(folder: Path, images: Tensor) -> None:
+    """Write images (N, 3, H, W) in [0, 1] as single files, each completely or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(to_uint8(images).numpy()):
+        image = Image.fromarray(pixels)
+        write_atomically(folder / png_name(number), partial(image.save, format="PNG"))
+
+
+def _latents_of_bank(config: SampleConfig, models: Models, grid: TimeGrid) -> Tensor:
+    """Latents of the first noises of the bank, (count, d)."""
+    update, seeds = make_update(config), bank_seeds(config.seed, config.count)
+    found = []
+    with tqdm(total=config.count, unit="face", desc="sample") as bar:
+        for first in range(0, config.count, BATCH):
+            found.append(sample_latents(update, models, grid, seeds[first : first + BATCH]))
+            bar.update(len(found[-1]))
+    return torch.cat(found)
 
 
 def refuse_former_comparison(out: Path) -> None:
@@ -96,16 +154,16 @@ def sample_faces(config: SampleConfig) -> Tensor:
     inputs = dict(models.inputs)
     if config.spacing == "t" and config.schedule not in SCHEDULES:
         inputs["schedule"] = sha256(Path(config.schedule))
+    if config.png is not None:
+        refuse_other_files(config.png, config.count)
     open_run(config.out, "sample_faces", config, inputs, str(models.device))
-    update = make_update(config)
-    seeds = bank_seeds(config.seed, config.count)
-    found = []
-    with tqdm(total=config.count, unit="face", desc="sample") as bar:
-        for first in range(0, config.count, BATCH):
-            found.append(sample_latents(update, models, grid, seeds[first : first + BATCH]))
-            bar.update(len(found[-1]))
-    latents = torch.cat(found)
+    if config.interpolate is None:
+        latents = _latents_of_bank(config, models, grid)
+    else:
+        latents = _latents_between(config.interpolate, config, models, grid)
     images = decode(models.vae, latents)
+    if config.png is not None:
+        write_pngs(config.png, images)
     tensors = {"latents": latents, "images": to_uint8(images)}
     metadata = {"kind": SAMPLES_KIND, "vae_sha256": models.inputs["vae"]}
     write_tensors(config.out / SAMPLES_FILE, tensors, metadata)

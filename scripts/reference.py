@@ -77,6 +77,8 @@ def values(hint: object) -> str:
         return " or ".join(values(part) for part in arguments if part is not type(None))
     if origin is tuple and arguments[1:] == (...,):
         return f"{values(arguments[0])} ..."
+    if origin is tuple:
+        return " ".join(map(values, arguments))
     if hint in PLACEHOLDERS:
         return PLACEHOLDERS[hint]
     raise TypeError(f"the reference does not know how to describe the type {hint}")

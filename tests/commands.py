@@ -60,7 +60,8 @@ COMMANDS = {
     ),
     "sample_faces": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae --out {out} "
-        "--steps 2 --count 3 --spacing t --schedule {made}/schedule.json --device cpu"
+        "--steps 2 --count 3 --spacing t --schedule {made}/schedule.json --png {out}/png "
+        "--device cpu"
     ),
     "compare_samplers": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "

@@ -53,7 +53,13 @@ NUMBERS = st.floats(0, 1e300)
 def test_rows_of_samplers_are_read_as_written(tmp_path, data):
     keys = sorted(REFERENCES) + data.draw(st.lists(st.sampled_from(sorted(ROWS)), unique=True))
     rows = [
-        CompareRow(*key, data.draw(NUMBERS), data.draw(st.none() | NUMBERS), data.draw(NUMBERS))
+        CompareRow(
+            *key,
+            data.draw(NUMBERS),
+            data.draw(st.none() | NUMBERS),
+            data.draw(NUMBERS),
+            data.draw(st.none() | NUMBERS),
+        )
         for key in dict.fromkeys(keys)
     ]
     write_rows(tmp_path / "compare.csv", rows, CompareRow)
