@@ -217,7 +217,7 @@ def test_an_untrained_estimators_steps_are_the_linear_ones(models, tmp_path, mon
 def test_a_grid_of_any_number_of_faces_holds_them_all():
     for count in (1, 7):
         images = torch.rand(count, 3, 64, 64)
-        drawn = draw_face_grid(images, "a title").axes[0].images[0].get_array()
+        drawn = draw_face_grid(images, "a title").axes[0].images[0].get_array()[..., :3]
         bytes_of = [(255 * image).round().byte().permute(1, 2, 0).numpy() for image in images]
         for image in bytes_of:  # every face stands in the grid as it is
             corner = image[0, 0]
