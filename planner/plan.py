@@ -11,9 +11,13 @@ Outline = tuple[tuple[int, ...], ...]
 """A plan as flat, hashable numbers: for each merge the times where its parts begin and end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Plan:
-    """The jump x_start -> x_stop: one teacher step, or a merge of the parts that tile it."""
+    """The jump x_start -> x_stop: one teacher step, or a merge of the parts that tile it.
+
+    Plans with the same merges are equal. A sequential plan is T levels deep, so its methods must
+    not recurse level by level, as those that ``dataclass`` writes do.
+    """
 
     start: int
     stop: int
@@ -41,8 +45,22 @@ class Plan:
     def _name(self) -> str:
         return f"x_{self.start} -> x_{self.stop}"
 
+    def __repr__(self) -> str:
+        count = num_merges(self)
+        what = f"{count} merge{'s' if count != 1 else ''}" if count else "a teacher step"
+        return f"<Plan {self._name}, {what}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return self is other or (
+            (self.start, self.stop) == (other.start, other.stop) and outline(self) == outline(other)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.start, outline(self)))
+
     def __reduce__(self) -> tuple[object, ...]:
-        # Pickle would recurse level by level, and a sequential plan is T levels deep.
         return from_outline, (self.start, outline(self))
 
 
@@ -122,8 +140,10 @@ def distinct(plans: Iterable[Plan]) -> list[Plan]:
 
 def share_equal(plans: Iterable[Plan]) -> Plans:
     """The same plans, with one object for all that are equal."""
+    given = tuple(plans)
     shared: dict[Outline, Plan] = {}
-    return tuple(shared.setdefault(outline(plan), plan) for plan in plans)
+    outlines = map_distinct(outline, given)
+    return tuple(shared.setdefault(key, plan) for key, plan in zip(outlines, given, strict=True))
 
 
 def map_distinct(function: Callable[[Plan], Value], plans: Sequence[Plan]) -> list[Value]:

@@ -4,6 +4,11 @@ The file counts steps as the papers do: the interval [a, b] of teacher steps is 
 x_b -> x_{a-1}, and the children of a merge stand in increasing order. Students of K > 1 steps have
 the key student_steps, and their merges are a list over the K steps, noisiest first, of what
 students of one step have.
+
+The entry per_dimension lists the merges of every coordinate. Where that makes more than MOST_LISTED
+merges, it lists different plans once, and ``plan_of`` numbers the plan of each coordinate (for
+K > 1 of each step and coordinate). Versions that do not know ``plan_of`` refuse such a file,
+because it has fewer plans than coordinates.
 """
 
 import re
@@ -29,13 +34,25 @@ from experiment.read import (
 from planner.budget import Budget, BudgetKind, budget_kind
 from planner.few_step import equal_shares
 from planner.parametrisation import OPERATOR, Parametrisation
-from planner.plan import Plan, Plans, merge, merges, share_equal, step
+from planner.plan import (
+    Plan,
+    Plans,
+    distinct,
+    map_distinct,
+    merge,
+    merges,
+    num_merges,
+    share_equal,
+    step,
+)
 from planner.problem import Problem, check_train_time
 
 Array = NDArray[np.float64]
 
 PER_DIMENSION = "per_dimension"
 """The only strategy whose file entry has one list of merges per coordinate and step."""
+MOST_LISTED = 1 << 15
+"""Merges of single coordinates that a file lists in full: some four megabytes."""
 PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
 # Files of students are named after strategies.
 _NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)
@@ -111,7 +128,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
                 "operator": found.operator.tolist(),
                 "optimal": found.optimal,
                 **({} if found.finished else {"finished": False}),
-                "merges": _merges_of_steps(name, found.plans, steps),
+                **_merges_of_steps(name, found.plans, steps),
             }
             for name, found in plan_set.strategies.items()
         },
@@ -174,9 +191,16 @@ def _strategy(
     if len(steps) != student_steps:
         raise ValueError(f"{name}: merges of {len(steps)} steps, not of {student_steps}")
     shares = equal_shares(num_steps, student_steps)
+    places: list[Any] = [None] * student_steps
+    if "plan_of" in expect(found, dict, name):
+        places = (
+            field(found, "plan_of", list) if student_steps > 1 else [field(found, "plan_of", list)]
+        )
+        if len(places) != student_steps:
+            raise ValueError(f"{name}: plan_of of {len(places)} steps, not of {student_steps}")
     plans: Plans = ()
-    for own, share in zip(steps, shares, strict=True):
-        row = _plans_of_step(name, expect(own, list, "merges"), share, width)
+    for own, share, place in zip(steps, shares, places, strict=True):
+        row = _plans_of_step(name, expect(own, list, "merges"), share, width, place)
         if not len(row) == len(operator) == width:
             raise ValueError(
                 f"{name}: {len(row)} plans and {len(operator)} operators for {width} variances"
@@ -191,11 +215,23 @@ def _strategy(
     )
 
 
-def _plans_of_step(name: str, listed: list[Any], share: tuple[int, int], width: int) -> Plans:
-    """One plan per coordinate, for one step of the student."""
-    if name == PER_DIMENSION:
-        return share_equal(_plan(expect(own, list, "merges"), *share) for own in listed)
-    return (_plan(listed, *share),) * width
+def _plans_of_step(
+    name: str, listed: list[Any], share: tuple[int, int], width: int, places: object
+) -> Plans:
+    """One plan per coordinate, for one step of the student.
+
+    Args:
+        places: For each coordinate the number of its plan in ``listed``; None if all are listed.
+    """
+    if name != PER_DIMENSION:
+        return (_plan(listed, *share),) * width
+    plans = share_equal(_plan(expect(own, list, "merges"), *share) for own in listed)
+    if places is None:
+        return plans
+    numbers = [expect(place, int, "plan_of") for place in expect(places, list, "plan_of")]
+    if not all(0 <= place < len(plans) for place in numbers):
+        raise ValueError(f"{name}: plan_of has numbers outside 0..{len(plans) - 1}")
+    return tuple(plans[place] for place in numbers)
 
 
 def refuse_unsafe_name(name: str) -> None:
@@ -265,14 +301,26 @@ def refuse_other_steps(path: Path, found: PlanSet, student_steps: int) -> None:
         )
 
 
-def _merges_of_steps(name: str, plans: Plans, student_steps: int) -> list[Any]:
+def _merges_of_steps(name: str, plans: Plans, student_steps: int) -> dict[str, Any]:
     width = len(plans) // student_steps
     rows = [plans[first : first + width] for first in range(0, len(plans), width)]
-    listed: list[Any] = [
-        [_merges(plan) for plan in row] if name == PER_DIMENSION else _merges(row[0])
-        for row in rows
-    ]
-    return listed if student_steps > 1 else listed[0]
+    if name != PER_DIMENSION:
+        return {"merges": _of_steps([_merges(row[0]) for row in rows])}
+    if sum(map_distinct(num_merges, plans)) <= MOST_LISTED:
+        return {"merges": _of_steps([[_merges(plan) for plan in row] for row in rows])}
+    shared = [share_equal(row) for row in rows]
+    places = [{id(plan): place for place, plan in enumerate(distinct(row))} for row in shared]
+    return {
+        "merges": _of_steps([[_merges(plan) for plan in distinct(row)] for row in shared]),
+        "plan_of": _of_steps(
+            [[of[id(plan)] for plan in row] for row, of in zip(shared, places, strict=True)]
+        ),
+    }
+
+
+def _of_steps(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
+    """One value per step of the student, or the only one."""
+    return values if len(values) > 1 else values[0]
 
 
 def _merges(plan: Plan) -> list[dict[str, Any]]:

@@ -22,17 +22,50 @@ from report.style import COLOURS, STYLE, YELLOW, NotebookFigure, label, save_fig
 LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
 
+MOST_STEPS = 80
+"""Steps of a time axis on which every arc and every step is drawn."""
+PLACES = 40
+"""Places of a longer time axis."""
+
+
+def grid_of(num_steps: int) -> int:
+    """Steps per place of a time axis of T = ``num_steps``."""
+    return 1 if num_steps <= MOST_STEPS else round(num_steps / PLACES)
+
+
+def distinct_arcs(plan: Plan, num_steps: int) -> set[tuple[int, int]]:
+    """(start, stop) of the merges to draw: the longest of those between the same two places.
+
+    Args:
+        num_steps: T of the time axis.
+    """
+    grid = grid_of(num_steps)
+    longest: dict[tuple[int, int], Plan] = {}
+    for jump in merges(plan):
+        place = (jump.start // grid, jump.stop // grid)
+        old = longest.get(place)
+        if old is None or jump.start - jump.stop > old.start - old.stop:
+            longest[place] = jump
+    return {(jump.start, jump.stop) for jump in longest.values()}
+
+
 def draw_arcs(panel: Axes, *plans: Plan) -> None:
     """Draw an arc from stop to start for every merge, in the execution order of each plan.
+
+    Of arcs that would lie on each other, one is drawn; see ``distinct_arcs``.
 
     Args:
         plans: One per step of the student, noisiest first; they tile the steps from T to 0.
     """
+    num_steps, longest = plans[0].start, max(plan.start - plan.stop for plan in plans)
     for plan in plans:
         jumps = list(merges(plan))
+        shown = distinct_arcs(plan, num_steps)
         # From light to dark. A single merge is dark, and a teacher step has none.
         shades = np.linspace(DARKEST, LIGHTEST, len(jumps))[::-1]
         for jump, shade in zip(jumps, shades, strict=True):
+            if (jump.start, jump.stop) not in shown:
+                continue
             width = jump.start - jump.stop
             panel.add_patch(
                 Arc(
@@ -44,9 +77,10 @@ def draw_arcs(panel: Axes, *plans: Plan) -> None:
                     linewidth=0.9,
                 )
             )
-    num_steps, longest = plans[0].start, max(plan.start - plan.stop for plan in plans)
-    panel.plot(np.arange(num_steps + 1), np.zeros(num_steps + 1), "|", color="0.35", markersize=3)
-    panel.set_xlim(-0.5, num_steps + 0.5)
+    marks = np.arange(0, num_steps + 1, grid_of(num_steps))
+    panel.plot(marks, np.zeros(len(marks)), "|", color="0.35", markersize=3)
+    margin = max(0.5, 0.005 * num_steps)
+    panel.set_xlim(-margin, num_steps + margin)
     panel.set_ylim(-0.04 * longest, 1.04 * longest)
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
@@ -82,7 +116,7 @@ def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64])
                 panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
             for panel in axes[len(panels) :]:
                 panel.set_visible(False)
-        parts[-1].supxlabel("diffusion step t (0 is data, T is noise)", fontsize=8)
+        parts[-1].supxlabel(_time_axis(next(iter(plans.values())).num_steps), fontsize=8)
     return figure
 
 
@@ -98,8 +132,13 @@ def draw_few_step_arcs(plan_set: PlanSet, title: str) -> Figure:
             for plan in plans[:-1]:
                 panel.axvline(plan.stop, color="0.85", linewidth=0.8, zorder=0)
             panel.set_title(f"{name}, {_count(*plans)}", fontsize=8, loc="left", pad=2)
-        panels[-1].set_xlabel("teacher's time t (0: data)", fontsize=8)
+        panels[-1].set_xlabel(_time_axis(plan_set.num_steps), fontsize=8)
     return figure
+
+
+def _time_axis(num_steps: int) -> str:
+    thinned = "; of arcs that would lie on each other, one is drawn"
+    return f"diffusion step t (0 is data, T is noise){thinned if grid_of(num_steps) > 1 else ''}"
 
 
 def _few_step_rows(plan_set: PlanSet) -> list[tuple[str, Plans]]:

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 
 from planner.plan import (
@@ -13,7 +16,7 @@ from planner.plan import (
     share_equal,
     step,
 )
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, sequential_boot, sequential_consistency
 from tests.brute_force import every_algorithm_1_plan, every_plan
 
 
@@ -104,3 +107,19 @@ def test_an_outline_gives_its_plan_back():
     for plan in every_plan(1, 5):
         assert from_outline(5, outline(plan)) == plan
         assert num_merges(plan) == len(outline(plan))
+
+
+def test_a_plan_of_thousands_of_levels_is_shown_in_one_line_compared_and_hashed():
+    """Python stops a recursion at some thousand levels; a sequential plan has T - 1 of them."""
+    for make in (sequential_boot, sequential_consistency):
+        plan, again, shorter = make(5000), make(5000), make(4999)
+        assert repr(plan) == "<Plan x_5000 -> x_0, 4999 merges>"
+        assert plan == again
+        assert hash(plan) == hash(again)
+        assert plan != shorter
+        assert pickle.loads(pickle.dumps(plan)) == plan
+        assert copy.deepcopy(plan) == plan
+    assert sequential_boot(5000) != sequential_consistency(5000)
+    assert step(3) != "x_3 -> x_2"
+    assert repr(step(3)) == "<Plan x_3 -> x_2, a teacher step>"
+    assert repr(merge(step(3), step(2))) == "<Plan x_3 -> x_1, 1 merge>"

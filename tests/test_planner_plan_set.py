@@ -1,4 +1,6 @@
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
+from experiment.write import write_json
 from planner.budget import Budget
+from planner.effort import Effort
 from planner.few_step import equal_shares, shifted
 from planner.parametrisation import Parametrisation
-from planner.plan import merge, step
+from planner.plan import distinct, merge, step
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import (
     PER_DIMENSION,
@@ -95,6 +99,55 @@ def test_only_denoisers_name_their_parametrisation_and_call_their_target_the_com
 def written(num_steps=4, variances=(0.5, 1.08), student_steps=1):
     problem = make_problem(cosine_schedule(num_steps), np.array(variances))
     return to_json(plan_every_strategy(problem, Budget(1.6), student_steps=student_steps))
+
+
+@pytest.mark.parametrize("student_steps", [1, 2])
+def test_long_lists_name_every_plan_once(monkeypatch, student_steps):
+    variances = np.array([0.5, 2.5, 0.6, 1.02, 0.7])
+    problem = make_problem(cosine_schedule(8), variances)
+    plan_set = plan_every_strategy(problem, Budget(1.6), student_steps=student_steps)
+    listed = to_json(plan_set)
+    monkeypatch.setattr("planner.plan_set.MOST_LISTED", 3)
+    short = json.loads(json.dumps(to_json(plan_set)))
+    own = short["strategies"]["per_dimension"]
+    merges, places = own["merges"], own["plan_of"]
+    for row, of in [(merges, places)] if student_steps == 1 else zip(merges, places, strict=True):
+        assert of[0] == of[2] == of[4] == 0
+        assert len(row) == len(set(of)) < len(variances)
+    assert short["strategies"]["vanilla"] == listed["strategies"]["vanilla"]
+    back = from_json(short)
+    assert back.plans == plan_set.plans
+    assert len(distinct(back.strategies["per_dimension"].plans)) < len(variances) * student_steps
+    monkeypatch.undo()
+    assert to_json(back) == listed
+    # What a version that does not know plan_of sees, and what damage may leave.
+    old = copy.deepcopy(short)
+    del old["strategies"]["per_dimension"]["plan_of"]
+    with pytest.raises(
+        ValueError, match=r"per_dimension: \d plans and 5 operators for 5 variances"
+    ):
+        from_json(old)
+    for wrong in (-1, len(variances), "0"):
+        spoilt = copy.deepcopy(short)
+        (
+            spoilt["strategies"]["per_dimension"]["plan_of"][0]
+            if student_steps > 1
+            else spoilt["strategies"]["per_dimension"]["plan_of"]
+        )[0:1] = [wrong]
+        with pytest.raises(ValueError, match="plan_of"):
+            from_json(spoilt)
+
+
+def test_four_thousand_coordinates_take_less_than_two_megabytes(tmp_path):
+    variances = np.random.default_rng(0).uniform(0.05, 2.0, 4096)
+    problem = make_problem(cosine_schedule(32), variances)
+    found = plan_every_strategy(problem, Budget(6.4), effort=Effort(()))
+    # Three joint solvers would add three operators.
+    joint = dict.fromkeys(("greedy", "beam", "pareto"), found.strategies["vanilla"])
+    write_json(
+        tmp_path / "plans.json", to_json(replace(found, strategies=found.strategies | joint))
+    )
+    assert (tmp_path / "plans.json").stat().st_size < 2_000_000
 
 
 def test_the_file_has_the_keys_that_were_promised():
