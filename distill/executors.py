@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import torch
 
 from distill.jobs import Job, Students, Training, do_job
+from experiment.surroundings import can_start_processes
 
 CONNECT_SECONDS = 10
 # A gradient step is too short for two threads to share. And with one thread the order of its
@@ -23,8 +24,11 @@ THREADS = 1
 
 
 def default_workers(training: Training) -> int:
-    """One process per GPU for gradient steps, or on the CPU one per core; else one."""
-    if training.engine == "closed_form":
+    """One process per GPU for gradient steps, or on the CPU one per core; else one.
+
+    One too where the system lets no pool of processes be made.
+    """
+    if training.engine == "closed_form" or not can_start_processes():
         return 1
     if training.device in ("auto", "cuda") and torch.cuda.is_available():
         return torch.cuda.device_count()
@@ -109,6 +113,8 @@ def _do_in_worker(training: Training, job: Job) -> Students:
 
 @contextmanager
 def _open_processes(workers: int, device: str) -> Iterator[Executor]:
+    if not can_start_processes():
+        raise OSError("/dev/shm: cannot be written, so no processes can be started; --workers 1")
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     numbers = context.SimpleQueue()
     for number in range(workers):

@@ -17,6 +17,17 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 TEXT = "utf-8-sig"  # UTF-8, with or without the byte order mark of spreadsheets
+# The first bytes of files that are given in place of others.
+_FORMATS = {
+    b"\x93NUMPY": "a NumPy file (.npy)",
+    b"PK\x03\x04": "a zip, such as a .npz of NumPy or a checkpoint of PyTorch",
+    b"\x80\x02": "a pickle, such as an old checkpoint of PyTorch",
+    b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x1f\x8b": "a file packed by gzip",
+    b"version https://git-lfs": "a pointer of git-lfs, not the file itself",
+}
 _SHOWN = 60  # characters of a value in a message
 _KINDS = {
     bool: "true or false",
@@ -57,8 +68,15 @@ def reading(
 
 def error_text(error: Exception) -> str:
     """The text of an error, as one line."""
+    if isinstance(error, UnicodeDecodeError):
+        return format_of(error.object[:32]) or f"byte {error.start} is not UTF-8 text"
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:300] or "damaged"
+
+
+def format_of(start: bytes) -> str:
+    """The name of a well-known binary format by a file's first bytes; empty for any other."""
+    return next((name for magic, name in _FORMATS.items() if start.startswith(magic)), "")
 
 
 def short_repr(value: object) -> str:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from experiment.read import field, reading, short_repr
+from experiment.read import field, format_of, reading, short_repr
 from experiment.write import write_atomically
 
 
@@ -63,6 +63,7 @@ def read_tensors(path: Path, kind: str, hint: str) -> tuple[dict[str, Tensor], d
         FileNotFoundError, OSError: the file is missing, or cannot be read.
         ValueError: it is truncated, not safetensors, or of another kind.
     """
+    _refuse_other_formats(path, kind, hint)
     # torch raises the last two for impossible sizes.
     damage = (SafetensorError, TypeError, RuntimeError)
     with (
@@ -76,6 +77,15 @@ def read_tensors(path: Path, kind: str, hint: str) -> tuple[dict[str, Tensor], d
         found = short_repr(metadata["kind"]) if "kind" in metadata else "something unnamed"
         raise ValueError(f"{path}: holds {found}, expected {kind}; give another file")
     return tensors, metadata
+
+
+def _refuse_other_formats(path: Path, kind: str, hint: str) -> None:
+    """Refuse a file of a well-known other format by the name of that format."""
+    with reading(path, kind, hint), path.open("rb") as file:
+        start = file.read(32)
+    name = format_of(start)
+    if name:
+        raise ValueError(f"{path}: is {name}, expected safetensors of {kind}; {hint}")
 
 
 def checked_tensor(

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
 
+# A byte of a file's name that is not UTF-8 is written as \\udce9: what we write is UTF-8 always.
+_NOT_UTF8 = "backslashreplace"
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, rename it there.
@@ -35,7 +38,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append a line of UTF-8 text. On a full disk the line may be incomplete."""
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors=_NOT_UTF8) as file:
             file.write(line + "\n")
     except OSError as error:
         raise _named(error, path) from error
@@ -51,7 +54,7 @@ def _named(error: OSError, path: Path) -> OSError:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, completely or not at all."""
-    write_atomically(path, lambda target: target.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda target: target.write_text(text, "utf-8", _NOT_UTF8))
 
 
 def write_json(path: Path, value: object) -> None:

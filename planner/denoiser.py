@@ -19,10 +19,11 @@ runs of one step. Two theorems need no search:
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from planner.beam import best_along, directions
+from planner.compiled import compiled
 from planner.fronts import Keep, nearest_to, undominated
 from planner.joint import MEMORY_LIMIT
 from planner.plan import Plan, Plans, merge, share_equal, step
@@ -101,7 +102,7 @@ def _search(problem: DenoiserProblem) -> tuple[Array, NDArray[np.int32]]:
     return values, cuts
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _best_chains(
     operators: Array, ratio: Array, factor: Array, shrinkage: Array, travel: Array
 ) -> tuple[Array, NDArray[np.int32]]:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from planner.compiled import compiled
 from planner.plan import Plan, Plans, merge, step
 from planner.problem import MergeProblem
 from planner.watch import Watch
@@ -89,7 +89,7 @@ def undominated(direction: Array) -> Keep:
     return keep
 
 
-@njit(cache=True)
+@compiled()
 def _staircase(gains: Array) -> NDArray[np.bool_]:
     """Mask of the undominated among sorted rows of one or two coordinates.
 
@@ -104,7 +104,7 @@ def _staircase(gains: Array) -> NDArray[np.bool_]:
     return stays
 
 
-@njit(cache=True)
+@compiled()
 def _undominated(gains: Array) -> NDArray[np.bool_]:
     """Mask of the undominated among sorted rows of any width.
 

@@ -23,9 +23,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, prange, uintp
+from numba import prange, uintp
 from numpy.typing import NDArray
 
+from planner.compiled import compiled
 from planner.fronts import Front, Fronts
 from planner.plan import Plan, merge, step
 from planner.problem import MergeProblem
@@ -159,7 +160,7 @@ def _leaves(width: int) -> NDArray[np.int64]:
     return np.array(leaves)
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _fill_tiles(search: _Search, distance: int, num_workers: int) -> None:
     """Fill the tiles whose ends are ``distance`` tiles after their starts.
 
@@ -189,7 +190,7 @@ def _fill_tiles(search: _Search, distance: int, num_workers: int) -> None:
                     _settle(search, a, b)
 
 
-@njit(cache=True)
+@compiled()
 def _settle(search: _Search, a: int, b: int) -> None:
     """Write the value of the block [a..b], all of whose cuts have been tried, for later blocks."""
     table, cut = search.table, search.cuts[a, b]
@@ -203,7 +204,7 @@ def _settle(search: _Search, a: int, b: int) -> None:
             table[(a - 1) // TILE, b, i, (a - 1) % TILE] = table[b // TILE, a, i, b % TILE]
 
 
-@njit(cache=True)
+@compiled()
 def _try_cuts(search: _Search, a: int, b: int, tile: int, sums: Array, totals: Array) -> None:
     """Compare the cuts of one tile with the best candidate of the block [a..b] so far.
 
@@ -230,7 +231,7 @@ def _try_cuts(search: _Search, a: int, b: int, tile: int, sums: Array, totals: A
     search.least[a, b], search.cuts[a, b] = least, cut
 
 
-@njit(cache=True)
+@compiled()
 def _square_distances(
     left: Array,
     right: Array,
@@ -269,7 +270,7 @@ def _square_distances(
             totals[depth - 1] += totals[depth]
 
 
-@njit(cache=True)
+@compiled()
 def _add_squares(
     totals: Array,
     row: int,

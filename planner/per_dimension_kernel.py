@@ -17,9 +17,11 @@ the few that a plan needs again.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from planner.compiled import IS_COMPILED, compiled
 
 Array = NDArray[np.float64]
 Share = tuple[float, float]
@@ -45,7 +47,11 @@ def _larger(typing_context, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN0
     return types.float64(types.float64, types.float64), generate
 
 
-@njit(cache=True, fastmath=FAST)
+if not IS_COMPILED:
+    _larger = max
+
+
+@compiled(fastmath=FAST)
 def _best_merges(
     right_b: Array, right_c: Array, left: Array, share_b: Share, share_c: Share
 ) -> tuple[float, float]:
@@ -64,7 +70,7 @@ def _best_merges(
     return best_b, best_c
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def fill_table(
     table: Array, operators: Array, shrinkage: Array, direction: float, nary: bool
 ) -> None:
@@ -115,7 +121,7 @@ def fill_table(
             table[a, c] = direction * value_c
 
 
-@njit(cache=True)
+@compiled()
 def _best_cut(right: Array, left: Array, undone: float, learnt: float, beat: float) -> int:
     """Index of the first largest candidate if it is above ``beat``, else DIRECT."""
     place = DIRECT
@@ -126,7 +132,7 @@ def _best_cut(right: Array, left: Array, undone: float, learnt: float, beat: flo
     return place
 
 
-@njit(cache=True)
+@compiled()
 def _split_into_blocks(
     table: Array, direction: float, num_blocks: int, ends: NDArray[np.int32]
 ) -> float:
@@ -155,7 +161,7 @@ def _split_into_blocks(
     return float(best[num_blocks - 1, num_steps - 1])
 
 
-@njit(cache=True)
+@compiled()
 def _recover(
     table: Array,
     operators: Array,
@@ -205,7 +211,7 @@ def _recover(
             depth += 1
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def solve(
     operators: Array,
     shrinkage: Array,

@@ -12,9 +12,10 @@ same reason as without counts. It takes of the order of T**6 operations, so T is
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
+from planner.compiled import compiled
 from planner.plan import Plan, Plans, merge, share_equal, step
 
 Array = NDArray[np.float64]
@@ -23,7 +24,7 @@ MOST_STEPS = 64
 WORST = -np.inf
 
 
-@njit(cache=True)
+@compiled()
 def _fill(
     best: Array,
     cuts: NDArray[np.int16],
@@ -59,7 +60,7 @@ def _fill(
                             cuts[a, b, i + j + 1, 1] = i
 
 
-@njit(cache=True, parallel=True)
+@compiled(parallel=True)
 def _best_counts(
     operators: Array, rates: Array, direction: Array, total_time: float
 ) -> NDArray[np.int64]:

@@ -84,7 +84,13 @@ SAMPLER_DASHES = dict.fromkeys(SAMPLER_LABELS, "-") | {
     "dpm_2m": (0, (4, 1.5)),
     "euler_ancestral": (0, (1, 2)),
 }
-STYLE = {
+# Everything that a matplotlibrc of the user may set, such as text.usetex, is set back.
+_PLAIN = {
+    name: value
+    for name, value in matplotlib.rcParamsDefault.items()
+    if not name.startswith(("backend", "interactive", "toolbar", "webagg."))
+}
+STYLE = _PLAIN | {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,

@@ -17,8 +17,11 @@ import tyro
 
 from experiment.flags import flag
 from experiment.folder import only_writer
+from experiment.terminal import printing
 from experiment.threads import spin_shortly, use_threads
 from experiment.write import recorded_name
+from scripts import NOTICE
+from scripts.commands import COMMANDS, config_of
 from scripts.interrupts import INTERRUPTIONS, begin
 
 Config = TypeVar("Config")
@@ -30,6 +33,8 @@ _OUT_OF_MEMORY = (
     "array is too big",
     "Maximum allowed dimension exceeded",
 )
+
+_LIKE_A_SLIP = 0.85  # of difflib: a letter or two apart, as in --step-per-merge
 
 # Flags of version 0.1.0 that are commands now.
 MOVED = {
@@ -49,10 +54,13 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     begin()
     spin_shortly()
     try:
-        asked = _parse(config, description)
-        use_threads(getattr(asked, "threads", None))
-        with _only_writer(asked):
-            job(asked)
+        with printing():
+            asked = _parse(config, description)
+            use_threads(getattr(asked, "threads", None))
+            if NOTICE:
+                print(NOTICE, file=sys.stderr)
+            with _only_writer(asked):
+                job(asked)
     except (KeyboardInterrupt, Exception) as error:
         if INTERRUPTIONS or isinstance(error, KeyboardInterrupt):
             _take_leave()
@@ -76,7 +84,8 @@ def _refuse_mistake(error: BaseException, asked: object) -> None:
 
 
 def _refuse(message: str, error: BaseException) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):
+        print(f"error: {message.removeprefix('error: ')}", file=sys.stderr)
     raise SystemExit(2) from error
 
 
@@ -124,7 +133,7 @@ def _parse(config: type[Config], description: str | None) -> Config:
         raise ValueError(f"{_complaint(complaint.getvalue())}; see --help") from stop
     if unknown:
         moved = MOVED.get(f"{program} {unknown[0]}")
-        raise ValueError(moved or _unknown_flag(config, unknown[0]))
+        raise ValueError(moved or _unknown_argument(config, Path(sys.argv[0]).stem, unknown[0]))
     return parsed
 
 
@@ -183,8 +192,28 @@ def _missing(flag_and_help: str) -> str:
     return f"{name} is missing: {said.partition('. ')[0].rstrip('. ')}"
 
 
-def _unknown_flag(config: type, found: str) -> str:
-    known = [flag(field.name) for field in fields(config)]
-    close = difflib.get_close_matches(found, known, n=1)
+def _unknown_argument(config: type, command: str, found: str) -> str:
+    name = found.partition("=")[0]
+    if not name.startswith("-"):
+        return f"{found} belongs to no flag; values follow the name of their flag"
+    known = flags_of(config)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=_LIKE_A_SLIP)
+    if close:
+        return f"unknown argument {name}; did you mean {close[0]}?"
+    others = [other for other in COMMANDS if other != command and name in flags_of_command(other)]
+    if others:
+        said = others[0] if len(others) == 1 else f"{', '.join(others[:-1])} and {others[-1]}"
+        return f"{command} has no {name}; {said} {'does' if len(others) == 1 else 'do'}"
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"unknown argument {found}; {hint}"
+    return f"unknown argument {name}; {hint}"
+
+
+def flags_of(config: type) -> list[str]:
+    """The flags that fill a config, in its order."""
+    return [flag(field.name) for field in fields(config)]
+
+
+def flags_of_command(command: str) -> list[str]:
+    """The flags of another command, by importing it."""
+    return flags_of(config_of(command))

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from experiment.terminal import printing
+
 # In the order in which a user meets them. Each is a module of this package.
 COMMANDS = (
     "compare_strategies",
@@ -68,7 +70,8 @@ def start(arguments: list[str]) -> None:
     """
     command, *rest = arguments or ["--help"]
     if command in ("-h", "--help"):
-        print(listing())
+        with printing():
+            print(listing())
         return
     if command not in COMMANDS:
         close = difflib.get_close_matches(command, COMMANDS, n=1)

@@ -1,13 +1,16 @@
 """Checks of the installation for the command doctor."""
 
 import os
+import pwd
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import matplotlib_fname
 from torch import Tensor
 
 from diffusion.grid import uniform_log_snr_grid
@@ -16,8 +19,11 @@ from diffusion.schedule import cosine_schedule
 from experiment.device import pick_device
 from experiment.folder import provenance
 from experiment.read import TEXT, reading, short_repr
+from experiment.surroundings import cache_root, can_start_processes, writable_home
 from experiment.write import sha256
+from planner.compiled import IS_COMPILED
 from planner.per_dimension import optimal_values
+from planner.per_dimension_kernel import fill_table
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
@@ -48,6 +54,7 @@ def examine(device_name: str, cache: Path) -> Iterator[Finding]:
         yield Finding(group, ", ".join(f"{name} {value}" for name, value in made[group].items()))
     yield examine_device(device)
     yield examine_planner()
+    yield from examine_surroundings()
     root = Path(__file__).parents[1]
     for package in PACKAGES:
         folder = root / package / "pretrained"
@@ -82,7 +89,41 @@ def examine_planner() -> Finding:
     ]
     off = float(np.abs(searched - proven).max())
     wrong = "" if off < 1e-12 else f"its optimum is off by {off:.2g}; install numba again"
-    return Finding("planner", f"compiled, within {off:.0e} of theory", wrong)
+    how = "compiled" if IS_COMPILED else "not compiled (NUMBA_DISABLE_JIT is set), slow"
+    return Finding("planner", f"{how}, within {off:.0e} of theory", wrong)
+
+
+def examine_surroundings() -> Iterator[Finding]:
+    """User, home folder, caches of libraries, processes, plot settings and terminal.
+
+    None of these is a fault: commands work without them, and this says what they do instead.
+    """
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = "unknown to the system"
+    yield Finding("user", f"{os.getuid()}, {name}")
+    home = writable_home()
+    yield Finding(
+        "home", str(home) if home else f"none can be written, caches are in {cache_root()}"
+    )
+    yield Finding("numba cache", _numba_cache())
+    yield Finding(
+        "processes",
+        "can be started"
+        if can_start_processes()
+        else "none can be started, because /dev/shm cannot be written: threads decode images, and "
+        "one process trains",
+    )
+    yield Finding("matplotlib", f"{matplotlib_fname()}; figures have a style of their own")
+    encoding = getattr(sys.stdout, "encoding", None) or "no encoding"
+    spared = "" if "utf" in encoding.lower() else ", so other characters are printed as ?"
+    yield Finding("terminal", f"{encoding}{spared}; files are UTF-8")
+
+
+def _numba_cache() -> str:
+    cache = getattr(getattr(fill_table, "_cache", None), "cache_path", None)
+    return str(cache or "none, the planner is compiled anew by every command")
 
 
 def examine_files(folder: Path) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from distill.comparison import (
 )
 from distill.jobs import Case, Students
 from distill.synthetic import Cells, load_cells, save_cells
+from experiment.read import read_json, reading
 from experiment.tensors import read_tensors, write_tensors
 from planner.budget import Stage
 from sampling.estimator_file import Trained, load_estimator, save_estimator
@@ -216,3 +217,33 @@ def test_students_are_read_as_written(tmp_path, data):
     found = load_students(tmp_path / "a.safetensors", width)
     for field in fields(Students):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(written, field.name))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\x93NUMPY\x01\x00", "a NumPy file"),
+        (b"PK\x03\x04", "a zip"),
+        (b"\x89PNG\r\n", "a PNG image"),
+        (b"version https://git-lfs.github.com/spec/v1", "a pointer of git-lfs"),
+    ],
+)
+def test_a_file_of_another_format_is_called_by_its_name(tmp_path, start, name):
+    path = tmp_path / "given"
+    path.write_bytes(start + bytes(40))
+    with pytest.raises(ValueError, match=f"given: is {name}.*, expected safetensors of faces"):
+        read_tensors(path, "faces", "hint")
+
+
+def test_a_binary_file_in_place_of_text_is_called_by_its_name(tmp_path):
+    path = tmp_path / "schedule.json"
+    for content, name in (
+        (b"\x93NUMPY\x01\x00", "a NumPy file"),
+        (b"ab\xff", "byte 2 is not UTF-8"),
+    ):
+        path.write_bytes(content)
+        with (
+            pytest.raises(ValueError, match=rf"schedule.json: not a thing \({name}"),
+            reading(path, "a thing", "hint"),
+        ):
+            read_json(path)

@@ -1,4 +1,5 @@
 import io
+import re
 import signal
 import sys
 
@@ -8,7 +9,8 @@ from distill.config import CompareConfig
 from report.config import DecodeConfig
 from report.decode_grids import decode_grids
 from scripts import compare_strategies, encode_latents
-from scripts.cli import main
+from scripts.cli import _unknown_argument, flags_of_command, main
+from scripts.commands import COMMANDS, config_of
 from vae.check_data import check_data
 from vae.config import CheckConfig, EncodeConfig
 
@@ -37,6 +39,13 @@ def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
             ["--out", "a", "--step-per-merge", "3"],
             "--step-per-merge; did you mean --steps-per-merge?",
         ),
+        (
+            ["--out", "a", "--scheduler-file", "b"],
+            "unknown argument --scheduler-file; did you mean --scheduler?",
+        ),
+        (["--out", "a", "--run", "b"], "job has no --run; decode_grids"),
+        (["--out", "a", "--sample=3"], "job has no --sample; check_data does"),
+        (["--out", "a", "more"], "more belongs to no flag"),
         (["--out", "a", "--frobnicate"], "unknown argument --frobnicate; known are --out"),
         (["--out", "a", "--num-steps", "many"], "error: --num-steps: invalid literal for int"),
         (["--out", "a", "--num-steps", "-3"], "error: --num-steps must be positive, got -3; see"),
@@ -135,3 +144,26 @@ def test_the_way_of_a_users_images_from_folder_to_grid(
 def test_a_run_that_never_was_cannot_be_decoded(monkeypatch, capsys, tmp_path):
     line = fails(monkeypatch, capsys, DecodeConfig, decode_grids, "--run", tmp_path / "no")
     assert "no finished run of compare_strategies" in line
+
+
+def test_no_suggestion_is_a_flag_that_the_named_command_lacks():
+    """Every flag of every command, asked of every other one."""
+    flags = {command: set(flags_of_command(command)) for command in COMMANDS}
+    every = set().union(*flags.values())
+    for command in COMMANDS:
+        for name in every - flags[command]:
+            said = _unknown_argument(config_of(command), command, name)
+            if "did you mean" in said:
+                assert said.rpartition(" ")[2].rstrip("?") in flags[command]
+                continue
+            others = re.fullmatch(rf"{command} has no {name}; (.*) do(?:es)?", said)[1]
+            named = set(re.split(r", | and ", others))
+            assert named == {other for other in COMMANDS if name in flags[other]}
+
+
+@pytest.mark.parametrize("message", ["broken", "error: broken"])
+def test_a_mistake_says_error_once(monkeypatch, capsys, message):
+    def broken(_):
+        raise ValueError(message)
+
+    assert fails(monkeypatch, capsys, CompareConfig, broken, "--out", "a") == "error: broken"

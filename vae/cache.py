@@ -8,7 +8,8 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from experiment.progress import tqdm
 from experiment.read import field, integer, read_json, reading, short_repr
+from experiment.surroundings import can_start_processes
 from experiment.write import write_text
 from vae.config import DEFAULT_CACHE
 from vae.images import (
@@ -195,8 +197,7 @@ def _decode_all(
         write_text(progress, json.dumps({"done": done, "unreadable": unreadable}))
 
     workers = min(workers or os.cpu_count() or 1, 1 + len(source.names) // _CHUNK)
-    # Spawned, not forked: a fork would copy running torch threads of the parent.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = _open_pool(workers)
     bar = tqdm(total=len(source.names), initial=done, desc="decode", unit="img")
     try:
         decode = functools.partial(_decode, source.root, image_size)
@@ -214,6 +215,11 @@ def _decode_all(
             bar.update()
             if done % _SAVE_EVERY == 0:
                 save_progress()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a process that decodes images was killed, probably for lack of memory; the same "
+            "command goes on where it stopped"
+        ) from error
     finally:
         save_progress()
         bar.close()
@@ -226,6 +232,15 @@ def _decode_all(
     os.replace(partial.name, pixels)
     write_text(pixels.with_suffix(".json"), json.dumps(facts))
     progress.unlink()
+
+
+def _open_pool(workers: int) -> Executor:
+    """Processes that decode, or threads where the system lets no pool of processes be made."""
+    if not can_start_processes():
+        print("/dev/shm cannot be written, so images are decoded in one process")
+        return ThreadPoolExecutor(workers)
+    # Spawned, not forked: a fork would copy running torch threads of the parent.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def _write_list(path: Path, unreadable: dict[str, str]) -> None:

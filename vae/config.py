@@ -1,14 +1,14 @@
 """The flags of the commands in this package, checked when built."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import CHANGES_NO_NUMBER
+from experiment.surroundings import cache_root
 
-DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mergelab"
+DEFAULT_CACHE = cache_root() / "mergelab"
 
 
 @dataclass(frozen=True)
