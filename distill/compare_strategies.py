@@ -22,7 +22,8 @@ from distill.comparison import (
     save_students,
     students_path,
 )
-from distill.config import CompareConfig, Engine
+from distill.config import ROTATION_FILE, CompareConfig, Engine
+from distill.coordinates import choose_coordinates, save_rotation
 from distill.executors import default_workers, do_jobs, open_executor
 from distill.jobs import Job, Students, Training, list_jobs, plan_stage
 from distill.law import refuse_unstable
@@ -34,7 +35,15 @@ from planner.budget import Stage
 from planner.plan_set import PER_DIMENSION, PlanSet, read_plans_for
 from planner.problem import Problem, make_problem
 from vae.checkpoint import embedded_vae, load_vae, weights_path
-from vae.latents import LATENTS_FILE, Latents, latents_path, load_latents, refuse_mismatch
+from vae.latents import (
+    LATENTS_FILE,
+    Latents,
+    latents_fingerprint,
+    latents_path,
+    load_latents,
+    refuse_mismatch,
+)
+from vae.model import LATENT_DIM
 
 # Strategies that the planner finds. Its log explains a missing one.
 EXPECTED = {"greedy", "beam", PER_DIMENSION}
@@ -50,25 +59,36 @@ def compare_strategies(config: CompareConfig) -> Comparison:
         OSError: a worker or the scheduler is lost; what is finished is kept.
     """
     device = pick_device(config.device)
-    weights, latents_file = find_inputs(config.vae, config.latents)
-    model = load_vae(weights)
-    latents = load_latents(latents_file)
-    refuse_mismatch(latents, latents_file, weights)
-    assert latents.vae_sha256 is not None
-    assert latents.covariance is not None
+    latents_file = find_latents(config.vae, config.latents)
+    latents = load_latents(latents_file, print)
+    weights = find_decoder(config.vae, latents, latents_file)
+    model = None if weights is None else load_vae(weights).to(device)
+    fingerprints = {"latents": latents_fingerprint(latents, latents_file)}
+    if weights is not None:
+        # refuse_mismatch has found the SHA-256 that the latents name to be that of the weights.
+        fingerprints = {"vae": latents.vae_sha256 or sha256(weights)} | fingerprints
+    rotation_file = config.out / ROTATION_FILE
+    kept = (rotation_file, fingerprints["latents"])
+    coordinates = choose_coordinates(latents, config.rotate, print, kept)
+    is_rotated = coordinates.rotation is not None
     schedule = cosine_schedule(config.num_steps)
-    problem = make_problem(schedule, latents.variances.numpy(), config.students)
+    problem = make_problem(schedule, coordinates.variances, config.students)
     engine = _engine(config, device)
-    config = replace(config, engine=engine, inputs=_inputs(config, latents))  # as recorded
+    config = replace(  # as recorded
+        config,
+        engine=engine,
+        inputs=_inputs(config, latents),
+        rotate="on" if is_rotated else "auto",
+    )
     refuse_unstable(config.lr, problem)
-    # refuse_mismatch has found this SHA-256 to be that of the weights.
-    fingerprints = {"vae": latents.vae_sha256, "latents": sha256(latents_file)}
     given = None
     if config.plan is not None:
         (student_steps,) = config.student_steps
         given = read_plans_for(config.plan, problem, student_steps=student_steps)
         fingerprints["plan"] = sha256(config.plan)
     open_run(config.out, "compare_strategies", config, fingerprints, str(device))
+    if is_rotated:
+        save_rotation(rotation_file, coordinates, fingerprints["latents"])
 
     plans = plan_stages(config, problem, given)
     strategies = {stage: plan_set.plans for stage, plan_set in plans.items()}
@@ -82,20 +102,26 @@ def compare_strategies(config: CompareConfig) -> Comparison:
         engine=engine,
         device=config.device,
         parametrisation=problem.parametrisation,
+        rotation=rotation_file if is_rotated else None,
     )
     students = train_jobs(config, training, list(dict.fromkeys(cases.values())))
-    save_index(config.out, latents, {case: job.name for case, job in cases.items()})
+    covariance_stays = latents.vae_sha256 is not None and not is_rotated
+    variances = None if covariance_stays else torch.from_numpy(problem.variances.copy())
+    names = {case: job.name for case, job in cases.items()}
+    save_index(config.out, latents, names, variances)
     return Comparison(
         problem=problem,
         students={case: students[job] for case, job in cases.items()},
         plans=plans,
         mean=latents.mean,
         covariance=latents.covariance,
-        model=model.to(device),
+        model=model,
         inputs=config.inputs,
         lr=config.lr,
         seed=config.seed,
         data_fingerprint=latents.data_fingerprint,
+        rotation=coordinates.rotation,
+        gaussianity=coordinates.gaussianity,
     )
 
 
@@ -165,18 +191,37 @@ def train_jobs(
     return found
 
 
-def find_inputs(vae: Path | None, latents: Path | None) -> tuple[Path, Path]:
-    """Files of the VAE's weights and of the latents; the embedded ones where None is given.
+def find_latents(vae: Path | None, latents: Path | None) -> Path:
+    """The file of the latents, or the embedded one where None is given.
 
     Raises:
         ValueError: latents of another VAE would be needed.
     """
-    weights = weights_path(vae)
     if latents is not None:
-        return weights, latents_path(latents)
+        return latents_path(latents)
     if vae is not None:
         raise ValueError(f"--vae {vae} needs --latents encoded by it: mergelab encode_latents")
-    return weights, embedded_vae().with_name(LATENTS_FILE)
+    return embedded_vae().with_name(LATENTS_FILE)
+
+
+def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path | None:
+    """The weights of the VAE that decodes the latents; None: there is none, and no faces.
+
+    Latents of an unknown encoder are decoded by the VAE that is given, and by no other.
+
+    Raises:
+        ValueError: the latents were encoded by another VAE, or are of another width.
+    """
+    if latents.vae_sha256 is not None:
+        refuse_mismatch(latents, latents_file, weights_path(vae))
+        return weights_path(vae)
+    width = len(latents.mean)
+    if vae is not None and width != LATENT_DIM:
+        raise ValueError(
+            f"{latents_file}: latents of {width} coordinates, --vae {vae} decodes {LATENT_DIM}; "
+            "leave it out: everything but faces works without it"
+        )
+    return None if vae is None else weights_path(vae)
 
 
 def _engine(config: CompareConfig, device: torch.device) -> Engine:

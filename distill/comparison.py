@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffusion.gaussian import check_variances
+from diffusion.gaussianity import Gaussianity
+from diffusion.rotation import Rotation
 from diffusion.schedule import cosine_schedule
-from distill.config import Engine
+from distill.config import ROTATION_FILE, Engine
+from distill.coordinates import load_rotation
 from distill.jobs import Case, Students
 from experiment.device import pick_device
 from experiment.folder import CONFIG, read_run
@@ -65,16 +68,22 @@ class Comparison:
     plans: dict[Stage, PlanSet]
     mean: Tensor
     """Mean of the latents, (d,) float64."""
-    covariance: Tensor
-    """Covariance of the latents, (d, d) float64; its diagonal makes the problem."""
-    model: VAE
+    covariance: Tensor | None
+    """Covariance of the latents, (d, d) float64, where it is known. Its diagonal makes the problem
+    unless the latents are rotated."""
+    model: VAE | None
+    """Their decoder; None for latents of an unknown encoder."""
     inputs: str
     """What students trained on: gaussian or latents."""
     lr: float
     seed: int
     """The first seed of the run."""
     data_fingerprint: str
-    """Fingerprint of the images that the latents encode."""
+    """Fingerprint of the images that the latents encode, or of the file that holds the latents."""
+    rotation: Rotation | None = None
+    """Students map noise to rotated latents, and this is the rotation; None: to the latents."""
+    gaussianity: Gaussianity | None = None
+    """How far the latents are from what planning assumes; None for a reopened run."""
 
     def of_stage(self, stage: Stage, seed: int) -> dict[str, Students]:
         """Strategy -> students of one stage and seed."""
@@ -163,17 +172,23 @@ class Index:
 
     mean: Tensor
     """(d,) float64."""
-    covariance: Tensor
-    """(d, d) float64."""
+    variances: Tensor
+    """Of the coordinates that students work in, (d,) float64."""
+    covariance: Tensor | None
+    """(d, d) float64; None where the latents are rotated, or come from an unknown encoder."""
     jobs: dict[Case, str]
     """Case -> name of the job that it needed."""
     data_fingerprint: str
 
 
-def save_index(run: Path, latents: Latents, jobs: Mapping[Case, str]) -> None:
+def save_index(
+    run: Path, latents: Latents, jobs: Mapping[Case, str], variances: Tensor | None = None
+) -> None:
     """Mark a run as finished.
 
     Args:
+        variances: Those of the problem, (d,), where they are kept in place of the covariance: for
+            rotated latents, and for those of an unknown encoder, which may be wide.
         jobs: Case -> name of the job that it needed.
     """
     cases = [
@@ -187,8 +202,12 @@ def save_index(run: Path, latents: Latents, jobs: Mapping[Case, str]) -> None:
         | ({"student_steps": case.stage.student_steps} if case.stage.student_steps > 1 else {})
         for case, job in jobs.items()
     ]
-    assert latents.covariance is not None
-    tensors = {"mean": latents.mean, "covariance": latents.covariance}
+    tensors = {"mean": latents.mean}
+    if variances is not None:
+        tensors["variances"] = variances
+    else:
+        assert latents.covariance is not None
+        tensors["covariance"] = latents.covariance
     metadata = {
         "kind": COMPARISON_KIND,
         "data_fingerprint": latents.data_fingerprint,
@@ -206,13 +225,19 @@ def load_index(path: Path) -> Index:
     tensors, metadata = read_tensors(path, COMPARISON_KIND, RUN_AGAIN)
     with reading(path, "a whole index of a comparison", RUN_AGAIN):
         mean = checked_tensor(tensors, "mean", torch.float64, (None,))
-        covariance = checked_tensor(tensors, "covariance", torch.float64, (len(mean), len(mean)))
-        check_variances(covariance.diagonal().numpy())
+        width, covariance = len(mean), None
+        if "variances" in tensors:
+            variances = checked_tensor(tensors, "variances", torch.float64, (width,))
+        else:
+            covariance = checked_tensor(tensors, "covariance", torch.float64, (width, width))
+            variances = covariance.diagonal()
+        check_variances(variances.numpy())
         listed = expect(json.loads(metadata_value(metadata, "cases")), list, "cases")
         jobs = {_case(case): field(case, "job", str) for case in listed}
         for job in jobs.values():
             refuse_unsafe_name(job)
-        return Index(mean, covariance, jobs, metadata_value(metadata, "data_fingerprint"))
+        fingerprint = metadata_value(metadata, "data_fingerprint")
+        return Index(mean, variances, covariance, jobs, fingerprint)
 
 
 def _case(found: object) -> Case:
@@ -247,16 +272,19 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         inputs, lr = field(config, "inputs", str), number(config, "lr", least=0.0)
         seed = integer(config, "seed")
         parametrisation = _parametrisation(config)
-        vae_sha256 = field(record["inputs"], "vae", str)
+        has_vae = "vae" in record["inputs"]
+        vae_sha256 = field(record["inputs"], "vae", str) if has_vae else None
         named = field(record["paths"], "vae", str) if "vae" in record["paths"] else None
-    weights = weights_path(vae or (Path(named) if named else None))
-    model = load_vae(weights).to(pick_device(device_name))
-    if sha256(weights) != vae_sha256:
-        raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
+        is_rotated = config.get("rotate") == "on"
+    model = None
+    if vae_sha256 is not None:
+        weights = weights_path(vae or (Path(named) if named else None))
+        model = load_vae(weights).to(pick_device(device_name))
+        if sha256(weights) != vae_sha256:
+            raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
+    rotation = load_rotation(run / ROTATION_FILE, len(index.mean))[0] if is_rotated else None
 
-    problem = make_problem(
-        cosine_schedule(num_steps), index.covariance.diagonal().numpy(), parametrisation
-    )
+    problem = make_problem(cosine_schedule(num_steps), index.variances.numpy(), parametrisation)
     stages = dict.fromkeys(case.stage for case in index.jobs)
     plans = {
         stage: load_plans(plans_path(run, stage), problem, stage.student_steps) for stage in stages
@@ -279,6 +307,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
         lr=lr,
         seed=seed,
         data_fingerprint=index.data_fingerprint,
+        rotation=rotation,
     )
 
 

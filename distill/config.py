@@ -80,10 +80,15 @@ class CompareConfig(StudentConfig):
     out: Path
     """Run folder. The same command again resumes a run that was stopped."""
     vae: Path | None = None
-    """Run folder of pretrain_vae, or a .safetensors file. Without it the embedded model is used."""
+    """Run folder of pretrain_vae, or a .safetensors file. Without it the embedded model is used,
+    and latents from a file of any encoder are not decoded."""
     latents: Path | None = None
-    """Folder of encode_latents. Without it the mean and the covariance of the embedded model's
-    latents are used."""
+    """Folder of encode_latents, or a .npy, .npz or .safetensors file of numbers (N, ...) from any
+    encoder. FILE.npz:NAME names one of several arrays. Without it the mean and the covariance of
+    the embedded model's latents are used."""
+    rotate: Rotate = field(default="auto", metadata=ADDED_LATER)
+    """Train in the eigenbasis of the latents' covariance: on, off, or auto, which rotates if more
+    than a fifth of the covariance's energy is off its diagonal."""
     plan: Path | None = None
     """plans.json of plan_merges, made for the same T: train under its plans at every stage.
     Without it the command plans for each stage and budget."""
@@ -110,7 +115,7 @@ class CompareConfig(StudentConfig):
     lr: float = 1e-3
     """Learning rate of the students' plain gradient descent."""
     num_images: int = 64
-    """Number of images that are decoded to measure pixel distances."""
+    """Number of images that are decoded to measure pixel distances, if there is a VAE."""
     seed: int = 0
     """Seed of batches and initial noise."""
     num_seeds: int = 1

@@ -67,7 +67,7 @@ def choose_coordinates(
     off_diagonal = _off_diagonal(latents, rows)
     rotation, rank, left = None, None, off_diagonal
     if rotate == "on" or (rotate == "auto" and off_diagonal > MOST_OFF_DIAGONAL):
-        found = None if kept is None else _kept(*kept)
+        found = None if kept is None else _kept(*kept, len(mean))
         if found is None:
             log(_announce(latents, off_diagonal))
             found = _rotation(latents, mean)
@@ -154,8 +154,11 @@ def save_rotation(path: Path, coordinates: Coordinates, fingerprint: str) -> Non
     write_tensors(path, tensors, {"kind": ROTATION_KIND, "latents": fingerprint})
 
 
-def load_rotation(path: Path) -> tuple[Rotation, Array, str]:
+def load_rotation(path: Path, width: int) -> tuple[Rotation, Array, str]:
     """Rotation, variances (d,), and the fingerprint of the latents that they are of.
+
+    Args:
+        width: d, which the rotation must have.
 
     Raises:
         FileNotFoundError, OSError, ValueError: missing, unreadable or damaged.
@@ -163,15 +166,15 @@ def load_rotation(path: Path) -> tuple[Rotation, Array, str]:
     hint = "remove it and run again"
     tensors, metadata = read_tensors(path, ROTATION_KIND, hint)
     with reading(path, "a whole rotation", hint):
-        basis = checked_tensor(tensors, "basis", torch.float32, (None, None))
-        variances = checked_tensor(tensors, "variances", torch.float64, (len(basis),))
-        if (variances < 0).any() or not 1 <= basis.shape[1] <= len(basis):
+        basis = checked_tensor(tensors, "basis", torch.float32, (width, None))
+        variances = checked_tensor(tensors, "variances", torch.float64, (width,))
+        if (variances < 0).any() or not 1 <= basis.shape[1] <= width:
             raise ValueError("variances must be at least 0, and directions at most coordinates")
         return Rotation(basis.numpy()), variances.numpy(), metadata_value(metadata, "latents")
 
 
-def _kept(path: Path, fingerprint: str) -> tuple[Rotation, Array] | None:
+def _kept(path: Path, fingerprint: str, width: int) -> tuple[Rotation, Array] | None:
     if not path.exists():
         return None
-    rotation, variances, found = load_rotation(path)
+    rotation, variances, found = load_rotation(path, width)
     return (rotation, variances) if found == fingerprint else None

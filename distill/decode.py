@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffusion.rotation import Rotation
 from experiment.seeds import bank_seeds, seeded_noise
 from vae.model import VAE
 from vae.ms_ssim import ssim
@@ -21,21 +22,27 @@ def noise_bank(seed: int, first: int, count: int, latent_dim: int) -> Tensor:
 
 
 @torch.no_grad()
-def decode_operator(model: VAE, operator: Array, mean: Tensor, z_T: Tensor) -> Tensor:
+def decode_operator(
+    model: VAE, operator: Array, mean: Tensor, z_T: Tensor, rotation: Rotation | None = None
+) -> Tensor:
     """Images that a one-step student makes of initial noise.
 
-        images = decode(mean + a * z_T)
+        images = decode(mean + Q (a * z_T))
 
     Args:
         operator: a, (d,).
         mean: Mean of the latents, (d,), which students do not see.
         z_T: (B, d), on any device.
+        rotation: Q, if a is that of rotated coordinates.
 
     Returns:
         (B, 3, S, S) in [0, 1], on the CPU.
     """
     device = next(model.parameters()).device
-    latents = mean.double() + torch.from_numpy(operator) * z_T.double()
+    made = torch.from_numpy(operator) * z_T.double()
+    if rotation is not None:
+        made = torch.from_numpy(rotation.back(made.cpu().numpy()))
+    latents = mean.double() + made
     return model.decode(latents.float().to(device)).cpu()
 
 

@@ -5,6 +5,8 @@ product is what a comparison keeps and measures, and what is exported:
 
     x_0 = mean + a * noise,  noise ~ N(0, I),  a = operator
 
+Where the comparison rotated the latents by Q, the operator is the matrix Q diag(a) instead, (d, d).
+
 The points between the K steps are not needed to draw samples, so their operators are not exported.
 """
 
@@ -17,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diffusion.rotation import Rotation
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
 from distill.config import ExportConfig
 from distill.decode import decode_operator, noise_bank
@@ -69,6 +72,7 @@ def export_student(config: ExportConfig) -> Export:
             the flags name no student, or several.
     """
     comparison = open_comparison(config.run, config.vae, "cpu")
+    _refuse_wide(config.run, comparison)
     case = find_case(config, list(comparison.students))
     fingerprint = sha256(config.run / INDEX_NAME)
     open_run(config.out, "export_student", config, {"comparison": fingerprint}, "cpu")
@@ -77,13 +81,15 @@ def export_student(config: ExportConfig) -> Export:
     facts = _facts(config.run, comparison, case) | {"comparison_sha256": fingerprint}
     files = [config.out / name for name in (STUDENT_FILE, LOADER_FILE, STUDENT_PROGRAM)]
     student, loader, program = files
-    tensors = {"mean": comparison.mean, "operator": torch.from_numpy(students.operator)}
+    operator = _matrix(students.operator, comparison.rotation)
+    tensors = {"mean": comparison.mean, "operator": torch.from_numpy(operator)}
     write_tensors(student, {name: value.float() for name, value in tensors.items()}, facts)
     write_text(loader, loader_text())
     width = len(comparison.mean)
     write_program(program, Student(str(student)), width)
-    decoder = config.out / DECODER_PROGRAM
-    write_program(decoder, Decoder(comparison.model), width)
+    if comparison.model is not None:
+        files.append(config.out / DECODER_PROGRAM)
+        write_program(files[-1], Decoder(comparison.model), width)
 
     problem = comparison.problem
     noise = noise_bank(comparison.seed, 0, FACES, width)
@@ -93,12 +99,30 @@ def export_student(config: ExportConfig) -> Export:
         students=students,
         problem=problem,
         mean=comparison.mean.numpy(),
-        faces={
-            name: decode_operator(comparison.model, operator, comparison.mean, noise)
+        faces={}
+        if comparison.model is None
+        else {
+            name: decode_operator(
+                comparison.model, operator, comparison.mean, noise, comparison.rotation
+            )
             for name, operator in shown.items()
         },
-        files=[*files, decoder],
+        files=files,
     )
+
+
+def _refuse_wide(run: Path, comparison: Comparison) -> None:
+    rotation = comparison.rotation
+    if rotation is not None and rotation.basis.shape[1] < len(rotation.basis):
+        raise ValueError(
+            f"{run}: a rotation of {len(rotation.basis):,} coordinates is too large a matrix to "
+            "export; run compare_strategies --rotate off"
+        )
+
+
+def _matrix(operator: NDArray[np.float64], rotation: Rotation | None) -> NDArray[np.float64]:
+    """a (d,), or Q diag(a) (d, d) for students that map noise to rotated latents."""
+    return operator if rotation is None else rotation.back(np.diag(operator)).T
 
 
 def loader_text() -> str:
@@ -135,9 +159,10 @@ def _facts(run: Path, comparison: Comparison, case: Case) -> dict[str, str]:
     """What the file says about the student: names and values in text."""
     record = read_run(run)
     students, form = comparison.students[case], comparison.problem.parametrisation
+    product = "*" if comparison.rotation is None else "@"
     facts = {
         "kind": EXPORT_KIND,
-        "map": "x_0 = mean + operator * noise, noise from N(0, I)",
+        "map": f"x_0 = mean + operator {product} noise, noise from N(0, I)",
         "strategy": case.strategy,
         "budget": case.stage.budget,
         "steps_per_merge": case.stage.steps_per_merge,
@@ -154,7 +179,7 @@ def _facts(run: Path, comparison: Comparison, case: Case) -> dict[str, str]:
         "merges": students.merges,
         "gradient_steps": students.gradient_steps,
         "data_fingerprint": comparison.data_fingerprint,
-        "vae_sha256": record["inputs"]["vae"],
+        "vae_sha256": record["inputs"].get("vae", ""),
         "latents_sha256": record["inputs"].get("latents", ""),
         "git_commit": record["provenance"]["git_commit"] or "",
         "mergelab": record["provenance"]["versions"].get("mergelab", ""),

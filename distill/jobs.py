@@ -33,11 +33,11 @@ from torch import Tensor
 
 from diffusion.schedule import cosine_schedule
 from distill.config import RECORDED_ENGINE, Engine
+from distill.coordinates import centred_rows, load_rotation
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
 from distill.law import decay_rates, operators_after, simulate_operators, train_time
 from distill.train import count_steps, train_students
 from experiment.device import pick_device
-from experiment.write import sha256
 from planner.budget import Budget, BudgetKind, Stage
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
@@ -45,7 +45,7 @@ from planner.plan_all import plan_every_strategy
 from planner.plan_set import PlanSet
 from planner.problem import Problem, make_problem
 from planner.value import w2_squared
-from vae.latents import load_latents
+from vae.latents import latents_fingerprint, load_latents
 
 Array = NDArray[np.float64]
 SIMULATED_RUNS = 200
@@ -201,6 +201,8 @@ class Training:
     device: str
     """Device of the engine sgd; the machine that does the job decides what auto means."""
     parametrisation: Parametrisation = OPERATOR
+    rotation: Path | None = None
+    """File of the rotation to train in; None for the latents' own coordinates."""
 
     def problem(self) -> Problem:
         """The problem that the students solve."""
@@ -322,7 +324,7 @@ def inputs_of(training: Training, seed: int) -> Inputs:
     if training.latents is None:
         variances = np.array(training.variances)
         return gaussian_inputs(schedule, variances, training.batch_size, seed)
-    x_0 = _centred_latents(*training.latents)
+    x_0 = _centred_latents(*training.latents, training.rotation)
     return latent_inputs(schedule, x_0, training.batch_size, seed)
 
 
@@ -332,11 +334,13 @@ def _mean_squares(training: Training, seed: int) -> Array:
 
 
 @lru_cache(maxsize=1)
-def _centred_latents(path: Path, fingerprint: str) -> Tensor:
-    """Latents minus their mean, (N, d) float32."""
-    latents = load_latents(path)
-    if sha256(path) != fingerprint:
+def _centred_latents(path: Path, fingerprint: str, rotation_file: Path | None) -> Tensor:
+    """Latents minus their mean, in the coordinates that students work in, (N, d) float32."""
+    latents = load_latents(path, full=False)
+    if latents_fingerprint(latents, path) != fingerprint:
         raise ValueError(f"{path}: not the latents that the comparison was started with")
     if latents.codes is None:
         raise ValueError(f"{path}: holds only moments, not the codes of images")
-    return (latents.codes.double() - latents.mean).float()
+    width = len(latents.mean)
+    rotation = None if rotation_file is None else load_rotation(rotation_file, width)[0]
+    return centred_rows(latents, rotation)

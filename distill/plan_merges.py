@@ -72,7 +72,7 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
         from vae.latents import latents_fingerprint, load_latents
 
         latents = load_latents(config.latents, log)
-        fingerprints["latents"] = latents_fingerprint(config.latents)
+        fingerprints["latents"] = latents_fingerprint(latents, config.latents)
         rotation_file = config.out / ROTATION_FILE
         coordinates = choose_coordinates(
             latents,

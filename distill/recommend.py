@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from distill.config import RECORDED_STEPS, Engine
+from distill.config import RECORDED_STEPS
 from distill.results import STUDENT_ROUNDING, ResultRow
 from experiment.write import as_recorded, write_json
 from planner.budget import BudgetKind, Stage
 from planner.strategies import CANONICAL
 from planner.value import OPERATOR_ROUNDING
-from vae.model import LATENT_DIM
 
 # Expected W2 this close to the best is as good: no image shows it, and fewer merges are less work.
 AS_GOOD = 1e-3
@@ -157,11 +156,12 @@ def lowest_of(rows: Sequence[ResultRow], measure: str) -> tuple[str, ...]:
     """
     best = min(rows, key=lambda row: float(getattr(row, measure)))
     least = float(getattr(best, measure))
-    slack = PIXEL_ROUNDING if measure == "pixel_l2" else _w2_slack(least, best.engine)
+    slack = PIXEL_ROUNDING if measure == "pixel_l2" else _w2_slack(least, best)
     return tuple(row.strategy for row in rows if getattr(row, measure) <= least + slack)
 
 
-def _w2_slack(w2_squared: float, engine: Engine) -> float:
+def _w2_slack(w2_squared: float, row: ResultRow) -> float:
     """How far the rounding e of d operators near 1 may move W2**2: by 2 W2 |e| + |e|**2."""
-    error = (STUDENT_ROUNDING if engine == "sgd" else OPERATOR_ROUNDING) * LATENT_DIM**0.5
+    rounding = STUDENT_ROUNDING if row.engine == "sgd" else OPERATOR_ROUNDING
+    error = rounding * row.dimensions**0.5
     return 2.0 * w2_squared**0.5 * error + error**2

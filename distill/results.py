@@ -47,13 +47,13 @@ class ResultRow:
     """Squared W2 of the measured student to the composite."""
     w2_squared_to_data: float
     """Squared W2 of the measured student to sqrt(lambda), the scale of the data."""
-    pixel_l2: float
-    """Distance to the target's image, mean over images."""
-    pixel_l2_low: float
+    pixel_l2: float | None
+    """Distance to the target's image, mean over images. Without a VAE there are no images."""
+    pixel_l2_low: float | None
     """Lower end of the 95 % bootstrap interval of that mean, over the shared noise."""
-    pixel_l2_high: float
+    pixel_l2_high: float | None
     """Upper end of the interval."""
-    ssim: float
+    ssim: float | None
     """Similarity to the target's image, mean over images."""
     merges: int
     """Merges of the coordinate that makes most, over all steps of its student."""
@@ -65,6 +65,8 @@ class ResultRow:
     """Duration of the training."""
     student_steps: int
     """K, the steps of the student."""
+    dimensions: int
+    """d, the number of latent coordinates."""
 
     @property
     def stage(self) -> Stage:
@@ -79,23 +81,34 @@ def tabulate(comparison: Comparison, num_images: int, seed: int) -> list[ResultR
         num_images: Images that are decoded per case, from the same noise for all.
         seed: Number of the noise bank.
     """
-    z_T = noise_bank(seed, 0, num_images, len(comparison.mean))
+    likenesses = _likenesses(comparison, num_images, seed)
+    return [
+        _row(comparison, case, students, likenesses.get(id(students)))
+        for case, students in comparison.students.items()
+    ]
+
+
+def _likenesses(comparison: Comparison, num_images: int, seed: int) -> dict[int, Likeness]:
+    """How close the images of students are to the target's, by ``id``; none without a VAE."""
+    model, mean, rotation = comparison.model, comparison.mean, comparison.rotation
+    if model is None:
+        return {}
+    z_T = noise_bank(seed, 0, num_images, len(mean))
 
     def decode(operator: np.ndarray) -> Tensor:
-        return decode_operator(comparison.model, operator, comparison.mean, z_T)
+        return decode_operator(model, operator, mean, z_T, rotation)
 
     target = decode(comparison.problem.target)
     likenesses: dict[int, Likeness] = {}  # cases of one job share their students
     for students in comparison.students.values():
         if id(students) not in likenesses:
             likenesses[id(students)] = likeness(decode(students.operator), target)
-    return [
-        _row(comparison, case, students, likenesses[id(students)])
-        for case, students in comparison.students.items()
-    ]
+    return likenesses
 
 
-def _row(comparison: Comparison, case: Case, students: Students, images: Likeness) -> ResultRow:
+def _row(
+    comparison: Comparison, case: Case, students: Students, images: Likeness | None
+) -> ResultRow:
     problem = comparison.problem
     spread = np.hypot(students.spread, STUDENT_ROUNDING)
     deviations = (students.operator - students.expected) / spread
@@ -118,15 +131,16 @@ def _row(comparison: Comparison, case: Case, students: Students, images: Likenes
         rms_deviation=float(np.sqrt(np.square(deviations).mean())),
         w2_squared_to_composite=distance(problem.operators.prod(axis=0)),
         w2_squared_to_data=distance(np.sqrt(problem.variances)),
-        pixel_l2=images.l2,
-        pixel_l2_low=images.l2_low,
-        pixel_l2_high=images.l2_high,
-        ssim=images.ssim,
+        pixel_l2=None if images is None else images.l2,
+        pixel_l2_low=None if images is None else images.l2_low,
+        pixel_l2_high=None if images is None else images.l2_high,
+        ssim=None if images is None else images.ssim,
         merges=students.merges,
         rounds=students.rounds,
         gradient_steps=students.gradient_steps,
         seconds=students.seconds,
         student_steps=case.stage.student_steps,
+        dimensions=len(comparison.mean),
     )
 
 

@@ -11,4 +11,5 @@ class Student(torch.nn.Module):
             self.register_buffer(name, tensor)
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:  # (B, d), from N(0, I)
-        return self.get_buffer("mean") + self.get_buffer("operator") * noise
+        a = self.get_buffer("operator")  # (d,), or for rotated latents (d, d)
+        return self.get_buffer("mean") + (a * noise if a.ndim == 1 else noise @ a.T)

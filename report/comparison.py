@@ -19,6 +19,7 @@ from experiment.write import write_text
 from planner.budget import BudgetKind
 from planner.value import OPERATOR_ROUNDING
 from report.comparison_figures import draw_figures, errors_by_steps
+from report.gaussianity import assumption_text
 from report.markdown import Table
 from report.page import Page, markdown, write_page
 from report.student_steps import errors_table
@@ -54,9 +55,12 @@ SEVERAL_STEPS = (
 )
 DISTANCES = (
     "W2² is the squared 2-Wasserstein distance between a student's and the {target}'s outputs in "
-    "latent space. Pixel L2 is the distance between their decoded faces of the same noise, "
-    "averaged over faces."
+    "latent space. "
 )
+PIXELS = (
+    "Pixel L2 is the distance between their decoded faces of the same noise, averaged over faces."
+)
+NO_FACES = "There are no faces and no pixel distances, because no VAE was given (--vae)."
 NOTES = (
     "A stage is a training length. Equal training per merge gives every merge the same number of "
     "gradient steps, as the paper does, so plans with more merges train longer in total. Equal "
@@ -70,13 +74,15 @@ NOTES = (
     "the rounding of float32. The recommendation ranks strategies by the expected W2², its mean "
     f"over those runs. Strategies within {AS_GOOD_IN_W2_SQUARED:.1%} of the lowest are as good; of "
     "these it takes the one with the fewest merges.",
-    "Strategies tie if they differ by no more than rounding explains. In pixel L2 that is "
-    f"{PIXEL_ROUNDING:g}. In W2² it is the effect of an error of {OPERATOR_ROUNDING:g} in every "
-    f"operator, or of {STUDENT_ROUNDING:g} with the engine sgd, whose students are float32.",
-    "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. SSIM compares the same "
-    "faces.",
+    "Strategies tie if they differ by no more than rounding explains. In W2² that is the effect of "
+    f"an error of {OPERATOR_ROUNDING:g} in every operator, or of {STUDENT_ROUNDING:g} with the "
+    "engine sgd, whose students are float32.",
     "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
     "on the same batches. Strategies with equal plans and steps share one training.",
+)
+FACE_NOTE = (
+    "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. Two values tie if they "
+    f"differ by no more than {PIXEL_ROUNDING:g}, which is rounding. SSIM compares the same faces."
 )
 
 
@@ -92,7 +98,9 @@ def write_report(
     mean_rows = over_seeds(rows)
     found = recommendations(mean_rows)
     advice, verdict = recommendation_text(found, num_steps), verdict_table(found, num_steps)
-    claim = [CLAIM, *claim_sentences(mean_rows, num_steps)]
+    assumption, holds = _assumption(comparison)
+    warnings = [] if holds else assumption
+    claim = [*(assumption if holds else []), CLAIM, *claim_sentences(mean_rows, num_steps)]
     groups: dict[tuple[int, BudgetKind], list[ResultRow]] = {}
     for row in mean_rows:
         groups.setdefault((row.student_steps, row.budget), []).append(row)
@@ -122,7 +130,7 @@ def write_report(
         overviews=overviews,
         changes_heading="What equal total training changes",
         changes=budget_sentences(mean_rows, num_steps),
-        notes=NOTES,
+        notes=NOTES if comparison.model is None else (*NOTES, FACE_NOTE),
         sections=draw_figures(out / "figures", comparison, mean_rows, seed),
         details=tables,
         facts=facts,
@@ -131,12 +139,24 @@ def write_report(
             *(out / name for name in (RESULTS, "recommendation.json", SUMMARY, CONFIG)),
             *(plans_path(out, stage) for stage in comparison.plans),
         ],
+        warnings=warnings,
     )
-    write_recommendations(files[0], num_steps, found, advice)
+    write_recommendations(files[0], num_steps, found, " ".join([*warnings, advice]))
     write_text(files[1], markdown(page, out))
     write_page(files[2], page)
     terminal = [f"{heading}:\n\n{table.markdown()}" for heading, table in overviews]
-    return "\n\n".join([*terminal, verdict.markdown(), advice]), files
+    after = assumption if holds else []
+    faces = [NO_FACES] if comparison.model is None else []
+    return "\n\n".join([*terminal, *faces, *warnings, verdict.markdown(), advice, *after]), files
+
+
+def _assumption(comparison: Comparison) -> tuple[list[str], bool]:
+    """How well planning's assumption fits the latents, and whether it does.
+
+    A run that was reopened does not know.
+    """
+    found = comparison.gaussianity
+    return ([], True) if found is None else ([assumption_text(found)], found.holds)
 
 
 def _definitions(comparison: Comparison) -> str:
@@ -144,7 +164,8 @@ def _definitions(comparison: Comparison) -> str:
     kind = SURROGATE if students.kind == "operator" else DENOISERS
     several = any(stage.student_steps > 1 for stage in comparison.plans)
     steps = SEVERAL_STEPS if several else ""
-    return COMPOSITE + kind + steps + DISTANCES.format(target=students.target)
+    faces = NO_FACES if comparison.model is None else PIXELS
+    return COMPOSITE + kind + steps + DISTANCES.format(target=students.target) + faces
 
 
 def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
@@ -152,10 +173,11 @@ def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
     engines = " and ".join(sorted({row.engine for row in rows}))
     seeds = len({row.seed for row in rows})
     numbers = list(dict.fromkeys(row.student_steps for row in rows))
+    rotated = "" if comparison.rotation is None else ", rotated"
     steps = "" if numbers == [1] else f" of K = {', '.join(map(str, numbers))} steps"
     return (
         f"T = {comparison.problem.schedule.num_steps} teacher steps, "
-        f"{len(comparison.mean)} latent dimensions; students{steps}: "
+        f"{len(comparison.mean)} latent dimensions{rotated}; students{steps}: "
         f"{comparison.problem.parametrisation.text}; inputs: {kinds[comparison.inputs]}; "
         f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} per row."
     )

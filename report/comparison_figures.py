@@ -16,7 +16,7 @@ from planner.regimes import plan_kinds
 from planner.strategies import CANONICAL
 from report.decode_grids import draw_grids, grid_pictures
 from report.error_curves import draw_error_curves
-from report.latents import draw_latents
+from report.latents import MOST_CELLS, draw_latents, draw_variances
 from report.page import Picture, Section
 from report.plan_figures import ARCS, draw_few_step_arcs, draw_plan_arcs, draw_plan_kinds
 from report.student_steps import draw_student_steps
@@ -54,24 +54,41 @@ def draw_figures(
             )
         )
         draw_plan_kinds(plans[-1].path, problem.variances, kinds, num_steps)
-    facts = describe(comparison.covariance)
-    latents = Picture(
-        folder / "latents.png",
-        "Covariance of the latents, with dimensions sorted by variance, and the variances ([OM] "
-        "Fig. 14).",
-        f"Heatmap of the latent covariance, {facts['off_diagonal_energy']:.0%} of its energy off "
-        f"the diagonal, and sorted variances from {facts['smallest_variance']:.3g} to "
-        f"{facts['largest_variance']:.3g}",
-    )
-    draw_latents(latents.path, comparison.covariance.numpy(), facts)
-    drawn = draw_grids(folder, comparison, comparison.plans, seed, first=0, columns=GRID_COLUMNS)
-    grids = grid_pictures(drawn, num_steps, target)
-    return [
+    sections = [
         Section("Error over training", curves),
         Section("Plans", plans),
-        Section("Latent spectrum", [latents]),
-        Section("Decoded faces", grids),
+        Section("Latent spectrum", [_draw_latents(folder / "latents.png", comparison)]),
     ]
+    if comparison.model is None:
+        return sections
+    drawn = draw_grids(folder, comparison, comparison.plans, seed, first=0, columns=GRID_COLUMNS)
+    grids = grid_pictures(drawn, num_steps, target)
+    return [*sections, Section("Decoded faces", grids)]
+
+
+def _draw_latents(path: Path, comparison: Comparison) -> Picture:
+    variances, is_rotated = comparison.problem.variances, comparison.rotation is not None
+    which = "variances along the rotated coordinates" if is_rotated else "variances"
+    span = f"from {variances.min():.3g} to {variances.max():.3g}"
+    if comparison.covariance is None:
+        draw_variances(path, variances, is_rotated)
+        return Picture(
+            path,
+            f"The {which} of the latents, sorted.",
+            f"Bars of sorted {which} {span}",
+        )
+    facts = describe(comparison.covariance)
+    draw_latents(
+        path, comparison.covariance.numpy(), facts, rotated=variances if is_rotated else None
+    )
+    most = f", the {MOST_CELLS} largest" if len(variances) > MOST_CELLS else ""
+    return Picture(
+        path,
+        f"Covariance of the latents, with dimensions sorted by variance{most}, and the {which} "
+        "([OM] Fig. 14).",
+        f"Heatmap of the latent covariance, {facts['off_diagonal_energy']:.0%} of its energy off "
+        f"the diagonal, and sorted {which} {span}",
+    )
 
 
 def _draw_curves(

@@ -52,6 +52,8 @@ def decode_grids(config: DecodeConfig) -> None:
         FileNotFoundError, OSError, ValueError: the comparison or the run folder cannot be used.
     """
     comparison = open_comparison(config.run, config.vae, config.device)
+    if comparison.model is None:
+        raise ValueError(f"{config.run}: has no faces, because no VAE was given to its comparison")
     stages = _stages(config, comparison)
     seed = comparison.seed if config.seed is None else config.seed
     faces = f"seed{seed}_first{config.first}_columns{config.columns}"
@@ -79,6 +81,7 @@ def _draw_into(
     out: Path, config: DecodeConfig, comparison: Comparison, stages: Sequence[Stage], seed: int
 ) -> None:
     inputs = {"comparison": sha256(config.run / INDEX_NAME)}
+    assert comparison.model is not None  # seen to by the caller
     open_run(out, "decode_grids", config, inputs, str(next(comparison.model.parameters()).device))
     grids = draw_grids(out / FIGURES, comparison, stages, seed, config.first, config.columns)
     rows = [
@@ -176,9 +179,10 @@ def _decoded(
     comparison: Comparison, stages: Collection[Stage], seed: int, first: int, columns: int
 ) -> Iterator[tuple[Tensor, dict[Group, Tensor]]]:
     """For each stage the target's images, and those of the strategies; equal ones together."""
-    model, mean = comparison.model, comparison.mean
+    model, mean, rotation = comparison.model, comparison.mean, comparison.rotation
+    assert model is not None  # the callers ask for faces only where there is a VAE
     z_T = noise_bank(seed, first, columns, len(mean))
-    target = decode_operator(model, comparison.problem.target, mean, z_T)
+    target = decode_operator(model, comparison.problem.target, mean, z_T, rotation)
     for stage in stages:
         students = comparison.of_stage(stage, _batches(comparison))
         groups: dict[int, list[str]] = {}  # strategies of one job share their students
@@ -187,7 +191,9 @@ def _decoded(
         yield (
             target,
             {
-                tuple(group): decode_operator(model, students[group[0]].operator, mean, z_T)
+                tuple(group): decode_operator(
+                    model, students[group[0]].operator, mean, z_T, rotation
+                )
                 for group in groups.values()
             },
         )

@@ -22,12 +22,15 @@ from report.page import Picture
 from report.style import BLACK, COLOURS, STYLE, label, legend_above, save_figure, stage_label
 from report.summary import write_summary
 
-USE = f"""\
+USE_WITHOUT_IMAGES = f"""\
 import torch
 from student import Student
 
 student = Student("{STUDENT_FILE}")
 latents = student(torch.randn(8, len(student.mean)))
+"""
+USE = f"""\
+{USE_WITHOUT_IMAGES}\
 images = torch.export.load("{DECODER_PROGRAM}").module()(latents)  # (8, 3, S, S) in [0, 1]
 """
 
@@ -58,11 +61,12 @@ def report_export(out: Path, export: Export) -> None:
     write_rows(out / RESULTS, rows, ExportRow)
     operator, faces = (out / FIGURES / name for name in ("operator.png", "faces.png"))
     draw_operator(operator, export)
-    save_figure(draw_face_rows(export.faces, "faces of the same noise"), faces, DPI)
     pictures = [
-        Picture(operator, "The student's number for every latent coordinate, over its variance."),
-        Picture(faces, "Faces of the student and of its target.", is_photo=True),
+        Picture(operator, "The student's number for every latent coordinate, over its variance.")
     ]
+    if export.faces:
+        save_figure(draw_face_rows(export.faces, "faces of the same noise"), faces, DPI)
+        pictures.append(Picture(faces, "Faces of the student and of its target.", is_photo=True))
     case = export.case
     stage = stage_label(case.stage, problem.schedule.num_steps)
     text = (
@@ -72,14 +76,27 @@ def report_export(out: Path, export: Export) -> None:
         f"- `{STUDENT_FILE}`: mean and operator in float32; its metadata says how the student was "
         f"made.\n"
         f"- `{LOADER_FILE}`: the Python that reads it, with torch and safetensors alone.\n"
+        f"{_programs(export)}\n\n"
+        f"`{LOADER_FILE}`:\n\n```python\n{loader_text()}```"
+    )
+    write_summary(out, "An exported student", text, pictures, [out / RESULTS, *export.files])
+
+
+def _programs(export: Export) -> str:
+    """What is exported besides the student's file, and how it is used."""
+    if not export.faces:
+        return (
+            f"- `{STUDENT_PROGRAM}`: the student as a program for "
+            f"`torch.export.load(path).module()`. Its comparison was given no VAE, so there is no "
+            f"decoder.\n\nTo draw latents, in this folder:\n\n```python\n{USE_WITHOUT_IMAGES}```"
+        )
+    return (
         f"- `{STUDENT_PROGRAM}`, `{DECODER_PROGRAM}`: the student and the decoder of its VAE as "
         f"programs for `torch.export.load(path).module()`. The decoder takes one vector per "
         f"image. `AutoencoderKL` of diffusers takes a grid of vectors, so there is no folder in "
         f"its format.\n\n"
-        f"To draw images, in this folder:\n\n```python\n{USE}```\n\n"
-        f"`{LOADER_FILE}`:\n\n```python\n{loader_text()}```"
+        f"To draw images, in this folder:\n\n```python\n{USE}```"
     )
-    write_summary(out, "An exported student", text, pictures, [out / RESULTS, *export.files])
 
 
 def draw_operator(path: Path, export: Export) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from report.style import BLUE, STYLE, save_figure
 from report.summary import write_summary
 from vae.latents import LATENTS_FILE, Latents, describe
 
+MOST_CELLS = 512  # rows of the heatmap; there are not more pixels
 # Printed name, key in what ``vae.latents.describe`` returns, format.
 COVARIANCE_FACTS = (
     ("off-diagonal energy", "off_diagonal_energy", "{:.1%}"),
@@ -52,15 +54,24 @@ def report_latents(out: Path, latents: Latents) -> None:
     write_summary(out, "Encoded latents", markdown_table(["", ""], lines), [picture], files)
 
 
-def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, float]) -> None:
+def draw_latents(
+    path: Path,
+    covariance: NDArray[np.float64],
+    facts: dict[str, float],
+    rotated: NDArray[np.float64] | None = None,
+) -> None:
     """Draw a covariance (d, d), coordinates sorted by variance, and the variances themselves.
+
+    Of many coordinates the heatmap has the ``MOST_CELLS`` of largest variance.
 
     Args:
         facts: The covariance's measures, from ``vae.latents.describe``.
+        rotated: Variances along other coordinates, (d,), which are drawn in place of its own.
     """
     order = np.argsort(np.diagonal(covariance))[::-1]
-    ordered = covariance[np.ix_(order, order)]
-    variances = np.diagonal(ordered)
+    shown_order = order[:MOST_CELLS]
+    ordered = covariance[np.ix_(shown_order, shown_order)]
+    variances = np.diagonal(covariance)[order]
     top = float(variances.max())
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.0))
@@ -73,12 +84,25 @@ def draw_latents(path: Path, covariance: NDArray[np.float64], facts: dict[str, f
             f"off-diagonal energy {facts['off_diagonal_energy']:.1%}, "
             f"largest |correlation| {facts['largest_correlation']:.2f}"
         )
-        spectrum.bar(np.arange(len(variances)), variances, width=1.0, color=BLUE)
-        spectrum.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
-        spectrum.set_xlim(-1, len(variances))
-        spectrum.set_xlabel("latent coordinate, by variance")
-        spectrum.set_ylabel("variance $\\lambda$")
-        above = int(facts["variances_above_1"])
-        spectrum.set_title(f"{above} of {len(variances)} variances exceed 1")
+        _draw_spectrum(spectrum, variances if rotated is None else rotated, rotated is not None)
         figure.tight_layout()
         save_figure(figure, path)
+
+
+def draw_variances(path: Path, variances: NDArray[np.float64], is_rotated: bool) -> None:
+    """Draw variances (d,) in falling order, where no covariance is known."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.8, 3.0))
+        _draw_spectrum(figure.subplots(), variances, is_rotated)
+        figure.tight_layout()
+        save_figure(figure, path)
+
+
+def _draw_spectrum(panel: Axes, variances: NDArray[np.float64], is_rotated: bool) -> None:
+    falling = np.sort(variances)[::-1]
+    panel.bar(np.arange(len(falling)), falling, width=1.0, color=BLUE)
+    panel.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
+    panel.set_xlim(-1, len(falling))
+    panel.set_xlabel(f"{'rotated' if is_rotated else 'latent'} coordinate, by variance")
+    panel.set_ylabel("variance $\\lambda$")
+    panel.set_title(f"{int((falling > 1.0).sum())} of {len(falling)} variances exceed 1")

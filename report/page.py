@@ -112,6 +112,8 @@ class Page:
     files: Sequence[Path] = ()
     """Files of the run to link to, besides the pictures."""
     subtitle: str = ""
+    warnings: Sequence[str] = ()
+    """What is to be read before the recommendation."""
     recommendation: str = ""
     verdict: Table | None = None
     """What the recommendation rests on."""
@@ -134,7 +136,8 @@ class _EmbeddedSection:
 
 def markdown(page: Page, out: Path) -> str:
     """The page in Markdown, for the run folder ``out``."""
-    parts = [page.subtitle, f"**{page.recommendation}**" if page.recommendation else ""]
+    parts: list[str] = [page.subtitle, *page.warnings]
+    parts += [f"**{page.recommendation}**" if page.recommendation else ""]
     parts += [] if page.verdict is None else [page.verdict.markdown()]
     parts += [*page.claim, page.definitions]
     parts += [part if isinstance(part, str) else part.markdown() for part in page.parts]

@@ -9,7 +9,7 @@ from report.style import label, stage_steps
 
 
 def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
-    """W2**2 and pixel L2 of every strategy and stage.
+    """W2**2 of every strategy and stage, and pixel L2 where there are images.
 
     Args:
         rows: The rows of one budget."""
@@ -18,17 +18,24 @@ def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
     header = ["strategy"]
     where = "per merge" if rows[0].budget == "per_merge" else "in total"
     for stage in stages:
-        header += [f"W2², {stage_steps(stage, num_steps):,} steps {where}", "pixel L2"]
+        header.append(f"W2², {stage_steps(stage, num_steps):,} steps {where}")
+        header += ["pixel L2"] if has_images(rows) else []
     lines = []
     for strategy in dict.fromkeys(row.strategy for row in rows):
         line = [Cell(label(strategy))]
         for stage in stages:
             row = found.get((strategy, stage))
             beside = [other for other in rows if other.stage == stage]
-            for text, name in (("{:.3e}", "w2_squared"), ("{:.3f}", "pixel_l2")):
+            measures = [("{:.3e}", "w2_squared"), ("{:.3f}", "pixel_l2")]
+            for text, name in measures if has_images(rows) else measures[:1]:
                 line.append(Cell("–") if row is None else _cell(text, name, row, beside))
         lines.append(tuple(line))
     return Table(tuple(header), tuple(lines), marks_equals=True)
+
+
+def has_images(rows: Sequence[ResultRow]) -> bool:
+    """Whether images were decoded; without a VAE there are none."""
+    return rows[0].pixel_l2 is not None
 
 
 DETAILS = (
@@ -44,16 +51,18 @@ DETAILS = (
     ("gradient steps", "{:,}", "gradient_steps"),
     ("seconds", "{:.2f}", "seconds"),
 )
+OF_IMAGES = ("pixel_l2", "ssim")
 LOWEST_IS_BEST = ("w2_squared", "w2_squared_to_composite", "w2_squared_to_data", "pixel_l2")
 
 
 def details(stage: Sequence[ResultRow]) -> Table:
     """All numbers of one stage, one line per strategy."""
-    header = ("strategy", *(name for name, _, _ in DETAILS), "engine")
+    columns = [one for one in DETAILS if has_images(stage) or one[2] not in OF_IMAGES]
+    header = ("strategy", *(name for name, _, _ in columns), "engine")
     lines = []
     for row in stage:
         cells = []
-        for _, text, name in DETAILS:
+        for _, text, name in columns:
             cell = _cell(text, name, row, stage)
             if name == "pixel_l2":
                 low, high = row.pixel_l2_low, row.pixel_l2_high

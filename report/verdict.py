@@ -16,6 +16,7 @@ from planner.budget import BUDGETS, Stage
 from planner.strategies import CANONICAL
 from report.markdown import Table
 from report.style import k_label, label, stage_steps
+from report.tables import has_images
 
 BUDGET_NAMES = {
     "per_merge": "equal training per merge",
@@ -95,6 +96,8 @@ def claim_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             continue
         parts = []
         for measure, name in MEASURE_NAMES.items():
+            if measure == "pixel_l2" and not has_images(here):
+                continue
             standings = boot_standings(here, measure)
             holds = all(one.boot_is_lowest for one in standings)
             stages = ", ".join(

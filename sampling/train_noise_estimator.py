@@ -57,7 +57,7 @@ def train_noise_estimator(config: TrainConfig) -> None:
             f"the eigenbasis of their covariance, which is computed for at most {MOST_FULL:,}"
         )
     training, held_out = (part.to(device) for part in split(latents, config.latents))
-    fingerprints = {"latents": latents_fingerprint(config.latents)}
+    fingerprints = {"latents": latents_fingerprint(latents, config.latents)}
     open_run(config.out, "train_noise_estimator", config, fingerprints, str(device))
 
     torch.manual_seed(config.seed)

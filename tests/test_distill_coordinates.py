@@ -43,7 +43,7 @@ def test_a_rotated_gaussian_has_the_plans_and_errors_of_the_diagonal_one(files):
 
 def test_the_rotation_is_kept_and_turns_the_latents_into_the_planned_coordinates(files):
     plan(files, "rotated")
-    rotation, variances, _ = load_rotation(files / "rotated_run" / ROTATION_FILE)
+    rotation, variances, _ = load_rotation(files / "rotated_run" / ROTATION_FILE, 6)
     codes = np.load(files / "rotated.npy").reshape(900, 6)
     planned = rotation.into(codes - codes.mean(axis=0))
     np.testing.assert_allclose(planned.T @ planned / 900, np.diag(variances), atol=1e-6)

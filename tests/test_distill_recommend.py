@@ -17,7 +17,7 @@ def row(strategy, w2_squared, merges=1, steps=10, engine="closed_form") -> Resul
         w2_squared_expected=w2_squared, w2_squared_spread=0.0, largest_deviation=0.0,
         rms_deviation=0.0, w2_squared_to_composite=0.0, w2_squared_to_data=0.0,
         pixel_l2=w2_squared**0.5, pixel_l2_low=0.0, pixel_l2_high=1.0, ssim=1.0, merges=merges,
-        rounds=1, gradient_steps=merges * steps, seconds=0.0, student_steps=1,
+        rounds=1, gradient_steps=merges * steps, seconds=0.0, student_steps=1, dimensions=128,
     )  # fmt: skip
 
 

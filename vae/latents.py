@@ -125,9 +125,11 @@ def latents_path(latents: Path) -> Path:
     return file_in(latents, LATENTS_FILE)
 
 
-def latents_fingerprint(given: Path) -> str:
-    """SHA-256 of the file of latents, and the name of its array if one is given."""
-    return fingerprint(latents_path(given))
+def latents_fingerprint(latents: Latents, given: Path) -> str:
+    """SHA-256 of the file that the latents were read from, and the name of its array if given."""
+    if latents.vae_sha256 is None:
+        return latents.data_fingerprint  # found when it was read
+    return sha256(latents_path(given))
 
 
 HINT = (
