@@ -48,7 +48,8 @@ def draw_figures(
             Picture(
                 folder / "plan_kinds.png",
                 "The canonical strategy whose error equals that of each dimension's own plan, at "
-                "every stage (hybrid: no strategy).",
+                "every stage. Hybrid: no strategy does. Grey: several strategies are equal within "
+                "rounding, so that the choice does not matter.",
                 "Strips of coloured cells under the sorted variances; "
                 + "; ".join(f"{stage_label(s, num_steps)}: {_count(k)}" for s, k in kinds.items()),
             )

@@ -55,9 +55,14 @@ def marker(strategy: str, place: int) -> dict[str, Any]:
     }
 
 
-def note_equals(panel: Axes, groups: Iterable[Group]) -> None:
-    """Name the equal strategies of a panel in small letters above it, below its title."""
+def note_equals(panel: Axes, groups: Iterable[Group], legend: Mapping[str, str]) -> None:
+    """Name the equal strategies of a panel in small letters above it, below its title.
+
+    Args:
+        legend: From ``legend_names``; what it names together is not named again.
+    """
     lines = [group_label(group) for group in groups if len(group) > 1]
+    lines = [line for line in lines if line not in legend.values()]
     if not lines:
         return
     text = "drawn once: " + "; ".join(lines)

@@ -1,6 +1,6 @@
 """Error against gradient steps for every strategy, measured and predicted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -81,14 +81,15 @@ def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) ->
                 _finish(panel)
             line[0].set_ylim(low, high)
             line[0].set_ylabel(f"W2² to the {names[measure]}")
+        legend = legend_names(list(groups.values()))
         for panel, budget in zip(panels[0], budgets, strict=True):
             panel.set_title(
                 "same steps per merge" if budget == "per_merge" else "same steps in total"
             )
-            note_equals(panel, groups[budget])
+            note_equals(panel, groups[budget], legend)
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
-        _add_legend(figure, list(groups.values()), {row.strategy for row in rows}, len(budgets))
+        _add_legend(figure, legend, {row.strategy for row in rows}, len(budgets))
     return figure
 
 
@@ -164,12 +165,10 @@ def _finish(panel: Axes) -> None:
     panel.set_axisbelow(True)
 
 
-def _add_legend(
-    figure: Figure, groups: Sequence[Sequence[Group]], shown: set[str], columns: int
-) -> None:
+def _add_legend(figure: Figure, legend: Mapping[str, str], shown: set[str], columns: int) -> None:
     entries = [
         (Line2D([], [], linestyle="-" if name in CANONICAL else "none", **marker(name, 3)), text)
-        for name, text in legend_names(groups).items()
+        for name, text in legend.items()
     ]
     entries.append((Line2D([], [], color="0.4", linewidth=1.2), "line: closed form"))
     point = Line2D([], [], linestyle="none", **(marker("vanilla", 3) | {"color": "0.4"}))

@@ -78,8 +78,8 @@ def draw_latents(
         heat, spectrum = figure.subplots(1, 2, width_ratios=[1, 1.15])
         shown = heat.imshow(ordered, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
         figure.colorbar(shown, ax=heat, label="covariance", shrink=0.85)
-        heat.set_xlabel("latent coordinate, by variance")
-        heat.set_ylabel("latent coordinate, by variance")
+        heat.set_xlabel("latent coordinates, the largest variance first")
+        heat.set_ylabel("latent coordinates")
         heat.set_title(
             f"off-diagonal energy {facts['off_diagonal_energy']:.1%}, "
             f"largest |correlation| {facts['largest_correlation']:.2f}"
@@ -103,6 +103,8 @@ def _draw_spectrum(panel: Axes, variances: NDArray[np.float64], is_rotated: bool
     panel.bar(np.arange(len(falling)), falling, width=1.0, color=BLUE)
     panel.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
     panel.set_xlim(-1, len(falling))
-    panel.set_xlabel(f"{'rotated' if is_rotated else 'latent'} coordinate, by variance")
+    panel.set_xlabel(
+        f"{'rotated' if is_rotated else 'latent'} coordinates, the largest variance first"
+    )
     panel.set_ylabel("variance $\\lambda$")
     panel.set_title(f"{int((falling > 1.0).sum())} of {len(falling)} variances exceed 1")

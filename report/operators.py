@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiment.folder import FIGURES, RESULTS
 from report.markdown import markdown_table
 from report.page import Picture
-from report.style import COLOURS, STYLE, save_figure
+from report.style import STYLE, save_figure
 from report.summary import write_summary
 from sampling.compare_operators import Operators
 
@@ -43,9 +43,11 @@ def draw_operators(path: Path, found: Operators) -> None:
     t = np.arange(1, len(found.closed_form) + 1)
     order = len(found.eigenvalues) - 1
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
         operators, departures = figure.subplots(1, 2, width_ratios=[1.25, 1])
-        for quantile, colour in zip(SHOWN, list(COLOURS.values())[:5], strict=True):
+        # A sequential map for a quantity: colours of strategies would name strategies.
+        colours = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, len(SHOWN)))
+        for quantile, colour in zip(SHOWN, colours, strict=True):
             i = round(quantile * order)
             operators.plot(t, found.closed_form[:, i], color=colour, linewidth=1.2)
             operators.plot(
@@ -58,18 +60,24 @@ def draw_operators(path: Path, found: Operators) -> None:
             )
         operators.set_xlabel("step $t$ (0 data, T noise)")
         operators.set_ylabel("operator of the step")
-        operators.set_title("lines: linear-Gaussian $A_t$; dots: fitted to the estimator")
+        operators.set_title("lines: linear-Gaussian $A_t$\ndots: fitted to the estimator")
         operators.legend(title="eigenvalue", fontsize=7, title_fontsize=7, frameon=False)
-        for name, colour, label in (
-            ("from_full", COLOURS["vanilla"], "difference, full covariance"),
-            ("from_diagonal", COLOURS["sequential_consistency"], "difference, planner's variances"),
-            ("error_removed", COLOURS["sequential_boot"], "held-out error saved, full covariance"),
+        for name, look, label in (
+            ("from_diagonal", {"color": "0.6", "marker": "s"}, "of the planner's variances"),
+            ("from_full", {"color": "black", "marker": "o"}, "of the full covariance"),
+            ("error_removed", {"color": "black", "marker": "x", "ls": ":"}, "the same, held out"),
         ):
             values = [100 * getattr(row, name) for row in found.rows]
-            departures.plot(t, values, ".-", color=colour, linewidth=1.2, markersize=4, label=label)
-        departures.set_ylim(0, 1.45 * max(100 * row.from_diagonal for row in found.rows))
+            departures.plot(
+                t, values, linewidth=1.2, markersize=4, markerfacecolor="none", label=label, **look
+            )
+        departures.set_ylim(0, None)
         departures.set_xlabel("step $t$ (0 data, T noise)")
-        departures.set_ylabel("% of the squared error left")
-        departures.set_title("linear step's error that the estimator removes")
-        departures.legend(fontsize=7, frameon=False)
+        departures.set_ylabel(
+            "share of a linear step's squared\nerror that the estimator removes, %"
+        )
+        departures.legend(
+            title="linear step", fontsize=7, title_fontsize=7, frameon=False,
+            loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        )  # fmt: skip
         save_figure(figure, path)

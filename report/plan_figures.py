@@ -13,11 +13,20 @@ from matplotlib.patches import Arc, Patch
 from numpy.typing import NDArray
 
 from planner.budget import Stage
-from planner.plan import Plan, Plans, merges, num_merges, outline
+from planner.plan import Outline, Plan, Plans, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
-from report.style import COLOURS, STYLE, YELLOW, NotebookFigure, label, save_figure, stage_label
+from report.style import (
+    COLOURS,
+    SHORT_LABELS,
+    STYLE,
+    YELLOW,
+    NotebookFigure,
+    label,
+    save_figure,
+    stage_label,
+)
 
 LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
@@ -93,29 +102,40 @@ ARCS = (
     "to data at the left. Earlier merges are fainter. Equal plans are drawn once."
 )
 COLUMNS = 4
+LONGEST_LINE = 26  # letters of a title above an arc
+
+
+Panel = tuple[str, Plan]
 
 
 def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64]) -> Figure:
-    """Draw one panel per plan: a row of canonical strategies, then one planned row per budget.
+    """Draw one panel per plan: the canonical strategies, then what is planned for each budget.
 
     Args:
         plans: Title -> plans; all have the same T.
     """
-    lines = [("", _canonical(plans))]
+    canonical = _canonical(plans)
+    groups = [("", canonical)] if canonical else []
     for name, plan_set in plans.items():
-        lines.append((f"planned for {name}", _planned(plan_set, variances)))
-    lines = [(title, panels) for title, panels in lines if panels]
+        panels = _once(_planned(plan_set, variances), canonical)
+        if panels:
+            groups.append((f"planned for {name}", panels))
+    rows = _rows_of(groups)
     with matplotlib.rc_context(STYLE):
-        figure = NotebookFigure(figsize=(7.2, 0.2 + 1.75 * len(lines)), layout="constrained")
-        parts = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
-        for part, (title, panels) in zip(parts, lines, strict=True):
-            part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
-            axes = part.subplots(1, COLUMNS, squeeze=False)[0]
-            for panel, (name, plan) in zip(axes, panels, strict=False):
-                draw_arcs(panel, plan)
-                panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
-            for panel in axes[len(panels) :]:
-                panel.set_visible(False)
+        figure = NotebookFigure(figsize=(7.2, 0.2 + 1.75 * len(rows)), layout="constrained")
+        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+        for part, row in zip(parts, rows, strict=True):
+            widths = [len(panels) for _, panels in row]
+            left = COLUMNS - sum(widths)
+            columns = part.subfigures(
+                1, len(row) + (left > 0), width_ratios=widths + [left] * (left > 0), squeeze=False
+            )[0]
+            for column, (title, panels) in zip(columns, row, strict=False):
+                column.suptitle(title, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
+                axes = column.subplots(1, len(panels), squeeze=False)[0]
+                for panel, (name, plan) in zip(axes, panels, strict=True):
+                    draw_arcs(panel, plan)
+                    panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
         parts[-1].supxlabel(_time_axis(next(iter(plans.values())).num_steps), fontsize=8)
     return figure
 
@@ -138,17 +158,23 @@ def draw_few_step_arcs(plan_set: PlanSet, title: str) -> Figure:
 
 def _time_axis(num_steps: int) -> str:
     thinned = "; of arcs that would lie on each other, one is drawn"
-    return f"diffusion step t (0 is data, T is noise){thinned if grid_of(num_steps) > 1 else ''}"
+    axis = "step t of the teacher (0 data, T noise); fainter merges come first"
+    return f"{axis}{thinned if grid_of(num_steps) > 1 else ''}"
 
 
 def _few_step_rows(plan_set: PlanSet) -> list[tuple[str, Plans]]:
-    """The plans of every joint strategy, then those that ``_own_plans`` chooses."""
+    """The plans of every joint strategy and those that ``_own_plans`` chooses, equal ones once."""
     width = len(plan_set.variances)
     joint = [name for name in plan_set.strategies if name != PER_DIMENSION]
-    rows = [(label(name), plan_set.strategies[name].plans[::width]) for name in joint]
+    rows = [(SHORT_LABELS[name], plan_set.strategies[name].plans[::width]) for name in joint]
     own = plan_set.strategies[PER_DIMENSION].plans
     chosen = _own_plans([own[i::width] for i in range(width)], plan_set.variances)
-    return rows + [(f"{label(PER_DIMENSION)}, {name}", plans) for name, plans in chosen]
+    rows += [(f"{SHORT_LABELS[PER_DIMENSION]} ({name})", plans) for name, plans in chosen]
+    groups: dict[tuple[Outline, ...], list[str]] = {}
+    for name, plans in rows:
+        groups.setdefault(tuple(map(outline, plans)), []).append(name)
+    plans_of = {tuple(map(outline, plans)): plans for _, plans in rows}
+    return [(" = ".join(names), plans_of[shape]) for shape, names in groups.items()]
 
 
 def _own_plans(columns: Sequence[Plans], variances: NDArray[np.float64]) -> list[tuple[str, Plans]]:
@@ -167,6 +193,40 @@ def _own_plans(columns: Sequence[Plans], variances: NDArray[np.float64]) -> list
     return panels
 
 
+def _once(panels: Sequence[Panel], known: Sequence[Panel]) -> list[Panel]:
+    """One panel for all equal plans, with the names of all, and of the known plan they equal."""
+    names: dict[Outline, list[str]] = {}
+    for name, plan in panels:
+        names.setdefault(outline(plan), []).append(name)
+    for name, plan in known:
+        if outline(plan) in names:
+            names[outline(plan)].append(name)
+    plans = {outline(plan): plan for _, plan in panels}
+    return [(_equation(of), plans[shape]) for shape, of in names.items()]
+
+
+def _equation(names: Sequence[str]) -> str:
+    """name = name = name, broken into lines before the equals sign."""
+    lines = [names[0]]
+    for name in names[1:]:
+        if len(lines[-1]) + len(name) + 3 <= LONGEST_LINE:
+            lines[-1] += f" = {name}"
+        else:
+            lines.append(f"= {name}")
+    return "\n".join(lines)
+
+
+def _rows_of(groups: Sequence[tuple[str, list[Panel]]]) -> list[list[tuple[str, list[Panel]]]]:
+    """Groups of panels side by side, as many as fit in a row."""
+    rows: list[list[tuple[str, list[Panel]]]] = []
+    for group in groups:
+        if rows and sum(len(panels) for _, panels in [*rows[-1], group]) <= COLUMNS:
+            rows[-1].append(group)
+        else:
+            rows.append([group])
+    return rows
+
+
 def _canonical(plans: Mapping[str, PlanSet]) -> list[tuple[str, Plan]]:
     strategies = next(iter(plans.values())).strategies
     return [(label(name), strategies[name].plans[0]) for name in CANONICAL if name in strategies]
@@ -179,7 +239,8 @@ def _planned(plan_set: PlanSet, variances: NDArray[np.float64]) -> list[tuple[st
     another plan, that of the largest variance.
     """
     joint = [name for name in plan_set.strategies if name not in (*CANONICAL, PER_DIMENSION)]
-    panels = [(label(name), plan_set.strategies[name].plans[0]) for name in joint[: COLUMNS - 2]]
+    chosen = joint[: COLUMNS - 2]
+    panels = [(SHORT_LABELS[name], plan_set.strategies[name].plans[0]) for name in chosen]
     if PER_DIMENSION in plan_set.strategies:
         columns = [(plan,) for plan in plan_set.strategies[PER_DIMENSION].plans]
         panels += [(name, plan) for name, (plan,) in _own_plans(columns, variances)]
@@ -193,7 +254,7 @@ def _count(*plans: Plan) -> str:
 
 KINDS = (*CANONICAL, HYBRID, TIE)
 SHADES = [*(COLOURS[name] for name in CANONICAL), YELLOW, "0.82"]
-NAMES = {HYBRID: "hybrid", TIE: "several are equal"}
+NAMES = {HYBRID: "hybrid", TIE: "several, equal within rounding"}
 
 
 def draw_plan_kinds(
@@ -232,7 +293,7 @@ def draw_plan_kinds(
         strips.set_yticks(np.arange(len(kinds) - 1) + 0.5, minor=True)
         strips.grid(which="minor", axis="y", color="white", linewidth=2.5)
         strips.tick_params(axis="y", which="both", length=0)
-        strips.set_xlabel("latent coordinate, by variance")
+        strips.set_xlabel("latent coordinates, the largest variance first")
         _legend(figure, np.unique(numbers))
         save_figure(figure, path)
 

@@ -18,8 +18,8 @@ from sampling.lecture_claims import Claim, claims
 DRAWINGS = {
     "orders": (
         draw_orders,
-        "Error at the end of the flow over the number of steps, on two kinds of grid. Triangles "
-        "show the slopes of first and second order.",
+        "Error at the end of the flow over the number of steps, on two kinds of grid. Dotted "
+        "lines have the slopes of orders 1 and 2.",
     ),
     "local_kl": (
         draw_local_kl,
@@ -28,7 +28,7 @@ DRAWINGS = {
     "marginals": (
         draw_marginals,
         "Relative error of the final variance over the number of steps, for three variances of the "
-        "data. Errors in the grey band are rounding. Samplers with equal errors are drawn once.",
+        "data. Samplers that keep the variance but for rounding are named.",
     ),
     "paths": (
         draw_paths,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -34,6 +36,7 @@ def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
     """Sliced W2 to held-out latents, and distance to the exact flow, against steps."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12)
         quality, distance = figure.subplots(1, 2)
         for name in SAMPLER_LABELS:
             here = [row for row in rows if row.name == name]
@@ -59,11 +62,25 @@ def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
             ticks = sorted({row.steps for row in rows if row.steps})
             panel.set_xticks(ticks, [str(steps) for steps in ticks])
             panel.minorticks_off()
+        _draw_orders(distance, [row for row in rows if row.to_flow])
         quality.set_yticks([0.1, 0.2, 0.3, 0.5], ["0.1", "0.2", "0.3", "0.5"])
         for panel in (quality, distance):
             panel.set_xlabel("steps")
         legend_above(figure, quality)
         save_figure(figure, path)
+
+
+def _draw_orders(panel: Axes, rows: Sequence[CompareRow]) -> None:
+    """Dotted lines with the slopes of orders 1 and 2 beside the errors of the first steps."""
+    steps = np.array(sorted({row.steps for row in rows}), dtype=float)
+    top = max(row.to_flow for row in rows if row.to_flow)
+    for order in (1, 2):
+        line = 1.6 * top * (steps[0] / steps) ** order
+        panel.plot(steps, line, ":", color="0.5", linewidth=0.9)
+        place = (steps[-1], line[-1])
+        panel.annotate(
+            f"order {order}", place, (-2, 3), textcoords="offset points", fontsize=7, ha="right"
+        )
 
 
 def sampler_table(rows: Sequence[CompareRow]) -> str:

@@ -36,14 +36,16 @@ def draw_student_steps(
                 groups = equal_groups({n: _drawn(by_steps) for n, by_steps in errors.items()})
                 _draw_panel(panel, errors, groups)
                 panel.set_title(name)
-                note_equals(panel, groups)
                 grouped.append(groups)
             panels[0].set_ylabel(f"W2² to the {target}")
         for panel in grid[-1]:
             panel.set_xlabel("steps K of the student")
+        legend = legend_names(grouped)
+        for panel, groups in zip(grid.flat, grouped, strict=True):
+            note_equals(panel, groups, legend)
         entries = [
             (Line2D([], [], linestyle="-", **marker(name, 3)), text)
-            for name, text in legend_names(grouped).items()
+            for name, text in legend.items()
         ]
         figure.legend(
             *zip(*entries, strict=True),

@@ -35,13 +35,20 @@ class Measured(Protocol):
 
 
 def draw_errors_of(
-    panel: Axes, name: str, x: Sequence[float], rows: Sequence[Measured], floor: float = 0.0
+    panel: Axes,
+    name: str,
+    x: Sequence[float],
+    rows: Sequence[Measured],
+    floor: float = 0.0,
+    shift: float = 1.0,
 ) -> None:
     """Draw one strategy: |mean| ± std as points, |predicted| as a line (a single value as a dash).
 
     Args:
         x: Position of each row.
         floor: Means at or below this value are not drawn.
+        shift: Factor of the points' positions, so that points of the same x stay apart. The line
+            is where it belongs.
     """
     predicted = np.abs([row.predicted for row in rows])
     predicted[predicted == 0] = np.nan  # no place on a logarithmic axis
@@ -49,7 +56,7 @@ def draw_errors_of(
     dash = "_" if np.isfinite(predicted).sum() == 1 else None
     panel.plot(x, predicted, marker=dash, markersize=9, color=COLOURS[name], alpha=0.6)
     panel.errorbar(
-        np.asarray(x)[means > floor],
+        shift * np.asarray(x)[means > floor],
         means[means > floor],
         yerr=stds[means > floor],
         fmt="o",
@@ -196,10 +203,8 @@ def _draw_variance(panel: Axes, rows: Sequence[SyntheticRow]) -> None:
     strategies = list(dict.fromkeys(row.strategy for row in rows))
     for k, name in enumerate(strategies):
         line = sorted((row for row in rows if row.strategy == name), key=lambda row: row.num_steps)
-        steps = np.array([row.num_steps for row in line])
-        # Points of the same T are drawn side by side.
-        places = steps * 2.0 ** (0.13 * (k - (len(strategies) - 1) / 2))
-        draw_errors_of(panel, name, places, line)
+        shift = 2.0 ** (0.09 * (k - (len(strategies) - 1) / 2))
+        draw_errors_of(panel, name, [row.num_steps for row in line], line, shift=shift)
     ticks = sorted({row.num_steps for row in rows})
     panel.set_xscale("log", base=2)
     panel.set_xticks(ticks, [str(t) for t in ticks])

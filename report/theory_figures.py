@@ -15,6 +15,7 @@ from diffusion.schedule import cosine_schedule
 from planner.joint import plan_jointly
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.per_dimension import per_dimension_plans
+from planner.plan import outline
 from planner.problem import make_problem
 from planner.regimes import (
     HYBRID,
@@ -69,19 +70,15 @@ def draw_w2_and_gap(stem: Path, swept: Sweep) -> list[Path]:
                 np.maximum(swept.w2_squared(operator), SMALLEST_GAP),
                 color=COLOURS[name],
                 linestyle=DASHES[name],
+                label=label(name),
             )
         optimum = np.maximum(swept.w2_squared(swept.optimum), SMALLEST_GAP)
-        errors.plot(swept.variances, optimum, color="black", linewidth=0.8)
+        errors.plot(swept.variances, optimum, color="black", linewidth=0.8, label="optimum")
         errors.set_yscale("log")
         errors.set_ylabel("$W_2^2$ to the surrogate")
         _draw_gaps(curves, swept)
         curves.set_xlabel("variance $\\lambda$")
-        legend_above(
-            figure,
-            curves,
-            f"T = {swept.num_steps}, s = {swept.train_time:g}; black: optimum",
-            columns=2,
-        )
+        legend_above(figure, errors, f"T = {swept.num_steps}, s = {swept.train_time:g}", columns=2)
         return save_png_and_svg(figure, stem)
 
 
@@ -279,30 +276,41 @@ PAIRS = (
 )
 
 
+PAIR_ROWS = 5
+
+
 def draw_pairs(stem: Path) -> list[Path]:
-    """A row a pair: the plan of Algorithm 1, and the optimum by Pareto fronts."""
+    """For every pair the plan of Algorithm 1, and the optimum by Pareto fronts where it differs."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 8.4), layout="constrained")
-        grid = figure.subplots(len(PAIRS), 2)
-        for k, (row, pair) in enumerate(zip(grid, PAIRS, strict=True)):
+        figure = Figure(figsize=(2 * COLUMN, 4.9), layout="constrained")
+        grids = [
+            part.subplots(PAIR_ROWS, 2) for part in figure.subfigures(1, len(PAIRS) // PAIR_ROWS)
+        ]
+        for k, pair in enumerate(PAIRS):
+            row = k % PAIR_ROWS
+            panels = grids[k // PAIR_ROWS][row]
             problem = make_problem(cosine_schedule(PAIR_STEPS), np.array(pair)).with_training(
                 TRAIN_TIME
             )
-            for panel, solver in zip(row, SOLVER_TITLES, strict=True):
-                found = plan_jointly(problem, solver)
-                draw_arcs(panel, found.blocks[0])
-                heading = f"{SOLVER_TITLES[solver]}\n" if k == 0 else ""
-                panel.set_title(f"{heading}$W_2^2$ = {found.w2_squared:.3e}", fontsize=7.5, pad=1)
-                panel.set_xticks(
-                    [0, 4, 8, 12, 16], labels=None if k == len(PAIRS) - 1 else [""] * 5
-                )
-            row[0].set_ylabel(
-                f"$\\lambda$ =\n{pair[0]:.2f}\n{pair[1]:.2f}", rotation=0, fontsize=7.5, labelpad=10
+            found = {solver: plan_jointly(problem, solver) for solver in SOLVER_TITLES}
+            same = len({outline(one.blocks[0]) for one in found.values()}) == 1
+            for panel, (solver, one) in zip(panels, found.items(), strict=True):
+                name = "both" if same else SOLVER_TITLES[solver]
+                panel.set_title(f"{name}: {one.w2_squared:.3e}", fontsize=7.5, pad=1)
+                draw_arcs(panel, one.blocks[0])
+                bottom = row == PAIR_ROWS - 1
+                panel.set_xticks([0, 4, 8, 12, 16], labels=None if bottom else [""] * 5)
+            panels[1].set_visible(not same)
+            panels[0].set_ylabel(
+                f"$\\lambda$ =\n{pair[0]:.2f}\n{pair[1]:.2f}",
+                rotation=0,
+                fontsize=7.5,
+                labelpad=10,
             )
-            row[0].yaxis.label.set_verticalalignment("center")
+            panels[0].yaxis.label.set_verticalalignment("center")
         figure.supxlabel(
-            f"step $t$ (0 data, {PAIR_STEPS} noise); fainter merges come first\n"
-            f"T = {PAIR_STEPS}, s = {TRAIN_TIME:g}",
+            f"T = {PAIR_STEPS}, s = {TRAIN_TIME:g}; numbers: W2² to the surrogate; across: step t "
+            f"(0 data, {PAIR_STEPS} noise); fainter merges come first",
             fontsize=8,
         )
         return save_png_and_svg(figure, stem)

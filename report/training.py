@@ -36,8 +36,10 @@ def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panel
     places = [row[x] for row in rows]
     colours = list(COLOURS.values())
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(3.6, 2.6 * len(panels)), 2.8), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        columns = min(2, len(panels))
+        depth = -(-len(panels) // columns)
+        figure = Figure(figsize=(3.6 * columns, 2.3 * depth), layout="constrained")
+        axes = figure.subplots(depth, columns, squeeze=False).flat
         for panel, (quantity, lines) in zip(axes, panels.items(), strict=True):
             for (name, label), colour in zip(lines.items(), colours, strict=False):
                 values = [row[name] for row in rows]
@@ -47,7 +49,7 @@ def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panel
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             panel.set_ylabel(quantity)
             if any(lines.values()):
-                panel.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+                panel.legend(fontsize=7, frameon=False)
         save_figure(figure, path)
 
 

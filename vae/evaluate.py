@@ -1,18 +1,20 @@
 """How well a VAE reconstructs held-out faces, what its latents look like, and pictures of both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_msssim
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
 
 from experiment.write import write_atomically
 from vae.latents import describe, moments
 from vae.loss import kl_to_standard_normal
-from vae.model import LATENT_DIM, VAE, to_float
+from vae.model import LATENT_DIM, VAE, to_float, to_uint8
 from vae.ms_ssim import SIGMA, ms_ssim, scales_for
 
 BATCH_SIZE = 256
@@ -106,10 +108,12 @@ def measured_ms_ssim(images: Tensor, others: Tensor) -> Tensor:
 
 
 COLUMNS = 10
+SHOWN_SIDE = 96  # pixels of a face in the picture, at least
+LETTERS = 15  # pixels
 
 
 @torch.no_grad()
-def picture_epoch(path: Path, model: VAE, images: Tensor) -> None:
+def picture_epoch(path: Path, model: VAE, images: Tensor, title: str) -> None:
     """Write a PNG: two rows of images, each above its reconstructions, then two rows of samples.
 
     Args:
@@ -121,13 +125,28 @@ def picture_epoch(path: Path, model: VAE, images: Tensor) -> None:
     reconstructions = model.decode(model.encode(shown)[0])
     noise = torch.randn(2 * COLUMNS, LATENT_DIM, generator=torch.Generator().manual_seed(0))
     samples = model.decode(noise.to(device))
-    rows = [
-        *(
-            row
-            for pair in zip(shown.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
-            for row in pair
-        ),
-        samples,
-    ]
-    grid = make_grid(torch.cat(rows).cpu(), nrow=COLUMNS)
-    write_atomically(path, lambda target: to_pil_image(grid).save(target, format="PNG"))
+    rows: list[tuple[str, Tensor]] = []
+    for pair in zip(shown.split(COLUMNS), reconstructions.split(COLUMNS), strict=True):
+        rows += zip(("photographs", "reconstructions"), pair, strict=True)
+    rows += [("samples", row) for row in samples.split(COLUMNS)]
+    picture = _labelled_rows([(name, to_uint8(row).cpu().numpy()) for name, row in rows], title)
+    write_atomically(path, lambda target: picture.save(target, format="PNG"))
+
+
+def _labelled_rows(rows: Sequence[tuple[str, NDArray[np.uint8]]], title: str) -> Image.Image:
+    """Rows of faces (n, S, S, 3) on white, with their names at the left, below a title."""
+    font = ImageFont.load_default(LETTERS)
+    scale = -(-SHOWN_SIDE // rows[0][1].shape[1])
+    side = scale * rows[0][1].shape[1]
+    left, top, gap = 9 * LETTERS, 2 * LETTERS, 4
+    size = (left + COLUMNS * (side + gap), top + len(rows) * (side + gap))
+    picture = Image.new("RGB", size, "white")
+    drawing = ImageDraw.Draw(picture)
+    drawing.text((left, LETTERS), title, "black", font, anchor="lm")
+    for number, (name, faces) in enumerate(rows):
+        y = top + number * (side + gap)
+        drawing.text((left - LETTERS, y + side // 2), name, "black", font, anchor="rm")
+        for column, face in enumerate(faces):
+            enlarged = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
+            picture.paste(enlarged, (left + column * (side + gap), y))
+    return picture

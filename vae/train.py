@@ -335,7 +335,7 @@ def end_epoch(
     if not math.isfinite(quality.ms_ssim):
         raise_diverged(losses, epoch, -1, f"validation MS-SSIM {quality.ms_ssim}")
     picture = config.out / FIGURES / f"epoch_{epoch + 1:04d}.png"
-    picture_epoch(picture, model, held_out)
+    picture_epoch(picture, model, held_out, f"epoch {epoch + 1}, held-out photographs")
     row = epoch_row(config, epoch, losses, speed, quality)
     dimensions = {
         "epoch": row["epoch"],
