@@ -1,6 +1,6 @@
 """The flags of distill_neural, checked when built; nothing heavy is imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,8 @@ from experiment.flags import (
     refuse_not_positive,
     refuse_repeats,
 )
+from experiment.folder import CHANGES_NO_NUMBER
+from experiment.track import Track, refuse_missing_package
 from neural.student_plans import COMPUTE_BUDGETS, ComputeBudget
 
 LEARNING_RATES = {"adam": 1e-3, "sgd": 0.02}
@@ -85,6 +87,10 @@ class NeuralConfig:
     """Decoded faces per strategy, for --distribution latents."""
     seed: int = 0
     """Decides teachers, batches and initial noise."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the errors of finished students in TensorBoard, or in Weights & Biases, which stays
+    offline unless WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
@@ -98,6 +104,7 @@ class NeuralConfig:
         refuse_not_positive(self, "lr", "separation")
         refuse_repeats(self, "student_steps", "budgets", "steps_per_merge")
         refuse_bad_seeds(self, "seed")
+        refuse_missing_package(self.track)
         if len(self.variances) != 2:
             raise ValueError(f"--variances must be two, one per coordinate, got {self.variances}")
         if not all(0 < variance < float("inf") for variance in self.variances):

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
+from experiment.track import Track, refuse_missing_package
 from experiment.write import recorded_as
 
 Sampler = Literal[
@@ -47,6 +48,10 @@ class TrainConfig:
     float32."""
     seed: int = 0
     """Seed of initial weights, batches, noise levels and noise."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the training in TensorBoard, or in Weights & Biases, which stays offline unless
+    WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
@@ -57,6 +62,7 @@ class TrainConfig:
         refuse_not_positive(self, *sizes, "lr")
         refuse_below(self, 0, "weight_decay")
         refuse_bad_seeds(self, "seed")
+        refuse_missing_package(self.track)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if not 0 <= self.ema_decay < 1:

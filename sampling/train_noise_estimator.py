@@ -23,6 +23,7 @@ from experiment.tensors import (
     restore_optimizer,
     write_checkpoint,
 )
+from experiment.track import open_tracker
 from experiment.write import append_line
 from sampling.config import TrainConfig
 from sampling.estimator_file import (
@@ -72,7 +73,10 @@ def train_noise_estimator(config: TrainConfig) -> None:
     done = _resume(config, model, average, optimizer)
 
     print(f"{len(training)} latents to train on, {len(held_out)} held out, on {device}")
-    with tqdm(total=config.gradient_steps, initial=done, unit="update", desc="train") as bar:
+    with (
+        open_tracker(config.track, config.out, config, done, "update") as show,
+        tqdm(total=config.gradient_steps, initial=done, unit="update", desc="train") as bar,
+    ):
         while done < config.gradient_steps:
             started = time.perf_counter()
             updates = range(done, min(done + UPDATES_PER_SAVE, config.gradient_steps))
@@ -89,6 +93,7 @@ def train_noise_estimator(config: TrainConfig) -> None:
             }
             _refuse_non_finite(losses, row)
             append_line(config.out / METRICS, json.dumps(row))
+            show(row, done, None)
             _save(config.out, model, average, optimizer, done)
             bar.set_postfix(
                 held_out=f"{row['held_out_loss']:.3f}",
