@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from diffusion.schedule_choice import ScheduleFlags
 from experiment.flags import (
     MOST_STEPS,
     refuse_above,
@@ -22,7 +23,7 @@ LATENT_LEARNING_RATES = {"adam": 3e-4, "sgd": 0.02}
 
 
 @dataclass(frozen=True)
-class NeuralConfig:
+class NeuralConfig(ScheduleFlags):
     """Distil trained networks under every merge strategy, and measure them at their teachers."""
 
     out: Path
@@ -45,7 +46,7 @@ class NeuralConfig:
     plan: Path | None = None
     """plans.json of plan_merges for the same T: its joint plan trains one-step students, too."""
     num_steps: int = 16
-    """Teacher steps T on the cosine schedule."""
+    """Teacher steps T on the cosine schedule, or on that of --schedule."""
     student_steps: tuple[int, ...] = (1,)
     """Steps that a student keeps, each distilled from an equal share of the teacher's."""
     parametrisation: Literal["denoiser", "operator"] = "denoiser"
