@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion.schedule import Prediction, TeacherSchedule, zero_terminal_snr
-from diffusion.schedule_choice import SCHEDULES, ScheduleFlags, choose_schedule
-from distill.config import PlanConfig, Rotate
+from diffusion.schedule import NoiseSchedule, Prediction, find_schedule
+from distill.config import JointSolver, PlanConfig, Rotate
 from distill.plan_merges import DEFAULT_STEPS, plans_name
 from experiment.flags import refuse_above
 from experiment.folder import file_in
@@ -23,6 +22,8 @@ from experiment.progress import bars_shown
 from experiment.write import write_json
 from mergelab._table import Table, aligned, frame, html_table, one_line
 from planner.budget import Budget, BudgetKind
+from planner.effort import Effort
+from planner.joint import SOLVERS
 from planner.parametrisation import Kind, Law, Loss
 from planner.plan import distinct, num_merges
 from planner.plan_all import plan_every_strategy
@@ -217,8 +218,7 @@ def plan(
     data: "ArrayLike | Tensor | str | Path",
     *,
     num_steps: int | None = None,
-    schedule: "str | Path | TeacherSchedule" = "cosine",
-    zero_snr: bool = False,
+    schedule: "str | Path | NoiseSchedule" = "cosine",
     train_time: float = 6.4,
     budget: BudgetKind = "per_merge",
     student_steps: int = 1,
@@ -228,6 +228,8 @@ def plan(
     law: Law = "gradient_flow",
     rotate: Rotate = "auto",
     full_search: bool = False,
+    solvers: Sequence[JointSolver] = ("greedy", "beam", "pareto"),
+    time_limit: float | None = None,
     progress: bool = True,
 ) -> MergePlans:
     """Plan the merges of every strategy, as the command plan_merges does.
@@ -237,13 +239,15 @@ def plan(
             latent, as an array, as a tensor, or as the path of a file or folder of latents.
         num_steps: T, the steps of the teacher; default: 32, or those of the schedule.
         schedule: A name, a file, or the schedule itself.
-        zero_snr: Rescale the schedule so that it ends in pure noise.
         train_time: s, the training time of each merge or, under a total budget, of each plan.
         budget: per_merge: every merge trains for ``train_time``; total: the merges share it.
         student_steps: K, the steps of the student.
         rotate: Plan for latents in the eigenbasis of their covariance: on, off, or auto, which
             rotates if more than a fifth of the covariance's energy is off its diagonal.
         full_search: Search each coordinate's plan even where theory knows it.
+        solvers: Those that look for one plan for all coordinates: greedy, beam, pareto, or none.
+        time_limit: Seconds per solver, after which it gives its best plan so far. Without it, a
+            solver that would take more than a minute is left out.
         progress: Whether progress bars are drawn.
 
     Raises:
@@ -264,8 +268,13 @@ def plan(
             loss=loss,
             prediction=prediction,
             law=law,
+            solvers=tuple(solvers),
+            time_limit=time_limit,
         )
-        levels = _schedule(schedule, num_steps, zero_snr)
+        for solver in solvers:
+            if solver not in SOLVERS:
+                raise ValueError(f"solver {solver!r} is none of {', '.join(SOLVERS)}")
+        levels = _schedule(schedule, num_steps)
         refuse_above(config, levels.num_steps, "student_steps")
         problem = make_problem(levels, variances, config.students)
         plan_set = plan_every_strategy(
@@ -274,6 +283,7 @@ def plan(
             full_search=full_search,
             log=notes.append,
             student_steps=student_steps,
+            effort=Effort([solver for solver in SOLVERS if solver in solvers], time_limit),
         )
     return MergePlans(problem, plan_set, found, tuple(notes))
 
@@ -282,7 +292,7 @@ def load(
     path: str | Path,
     data: "ArrayLike | Tensor | str | Path | None" = None,
     *,
-    schedule: "str | Path | TeacherSchedule" = "cosine",
+    schedule: "str | Path | NoiseSchedule" = "cosine",
 ) -> MergePlans:
     """Read plans that ``save`` or the command plan_merges wrote.
 
@@ -297,7 +307,7 @@ def load(
     """
     file = file_in(Path(path), plans_name(1))
     plan_set = read_plans(file)
-    levels = plan_set.schedule or _schedule(schedule, plan_set.num_steps)
+    levels = _schedule(schedule, plan_set.num_steps)
     problem = make_problem(levels, plan_set.variances, plan_set.parametrisation)
     return MergePlans(problem, plan_set, None if data is None else _data_of(data, plan_set, file))
 
@@ -356,16 +366,14 @@ def _data_of(data: "ArrayLike | Tensor | str | Path", plan_set: PlanSet, file: P
     raise ValueError(f"{file}: these latents are not those that the plans are for; plan again")
 
 
-def _schedule(
-    given: str | Path | TeacherSchedule, num_steps: int | None, zero_snr: bool = False
-) -> TeacherSchedule:
-    if not isinstance(given, TeacherSchedule):
-        default = DEFAULT_STEPS if str(given) in SCHEDULES else None
-        flags = ScheduleFlags(schedule=str(given), zero_snr=zero_snr)
-        return choose_schedule(flags, num_steps or default)
-    if num_steps not in (None, given.num_steps):
-        raise ValueError(f"--num-steps {num_steps}, but the schedule has {given.num_steps}")
-    return zero_terminal_snr(given) if zero_snr else given
+def _schedule(given: str | Path | NoiseSchedule, num_steps: int | None) -> NoiseSchedule:
+    if isinstance(given, NoiseSchedule):
+        schedule = given
+    else:
+        schedule = find_schedule(str(given), num_steps or DEFAULT_STEPS)
+    if num_steps not in (None, schedule.num_steps):
+        raise ValueError(f"--num-steps {num_steps}, but {given} has {schedule.num_steps}")
+    return schedule
 
 
 def samples(
@@ -396,8 +404,10 @@ def samples(
         raise ValueError(f"noise has shape {rows.shape}, must be (n, ...) of {shape} each")
     rows = rows.reshape(len(rows), width)
     rotation = None if data is None else data.coordinates.rotation
-    operator = plans.problem.on_unit_noise(known[chosen])
-    made = operator * rows if rotation is None else rotation.back(operator * rotation.into(rows))
+    if rotation is None:
+        made = known[chosen] * rows
+    else:
+        made = rotation.back(known[chosen] * rotation.into(rows))
     mean = 0.0 if data is None else data.coordinates.mean
     found: Array = (mean + made).reshape(len(rows), *shape)
     return found
@@ -415,7 +425,9 @@ def short(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bo
 
 
 def _proven(found: StrategyPlans) -> str:
-    return "proven optimal" if found.optimal else ""
+    if found.optimal:
+        return "proven optimal"
+    return "" if found.finished else "best within its time limit"
 
 
 def _sentence(words: str) -> list[str]:

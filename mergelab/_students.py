@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from distill.config import CompareConfig
+from distill.config import CompareConfig, Engine
 from distill.coordinates import centred_rows
 from distill.executors import one_thread
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
@@ -20,6 +20,7 @@ from experiment.device import pick_device
 from experiment.progress import tqdm
 from mergelab._plans import Data, MergePlans, samples, short
 from mergelab._table import Table, frame, html_table, one_line
+from planner.value import w2_squared
 
 if TYPE_CHECKING:
     import pandas
@@ -40,6 +41,8 @@ class TrainedStudents:
     lr: float
     inputs: str
     """What students trained on: gaussian or latents."""
+    engine: Engine
+    """sgd took every gradient step; closed_form computed what they lead to."""
 
     @property
     def best(self) -> str:
@@ -58,7 +61,7 @@ class TrainedStudents:
             A DataFrame where pandas is installed, else a ``mergelab.Table``. The columns are
             ``strategy``; ``w2_squared``, measured; ``predicted``, in closed form; ``low`` and
             ``high``, between which 95 % of simulated training runs end; ``merges`` and
-            ``gradient_steps`` of the coordinate that takes most; ``engine`` and ``seconds``.
+            ``gradient_steps`` of the coordinate that takes most.
         """
         return frame(self._table())
 
@@ -70,26 +73,26 @@ class TrainedStudents:
             rows.append(
                 (
                     name,
-                    float(self.plans.problem.distance(found.operator, target)),
-                    float(self.plans.problem.distance(found.predicted, target)),
+                    float(w2_squared(found.operator, target)),
+                    float(w2_squared(found.predicted, target)),
                     float(low),
                     float(high),
                     found.merges,
                     found.gradient_steps,
-                    found.engine,
-                    found.seconds,
                 )
             )
-        columns = ("strategy", "w2_squared", "predicted", "low", "high", "merges")
-        return Table((*columns, "gradient_steps", "engine", "seconds"), tuple(rows), self._title)
+        columns = ("strategy", "w2_squared", "predicted", "low", "high", "merges", "gradient_steps")
+        return Table(columns, tuple(rows), self._title)
 
     @property
     def _title(self) -> str:
         plans = self.plans.plan_set
         where = "in total" if plans.budget == "total" else "per merge"
+        how = "" if self.engine == "sgd" else " in closed form"
+        inputs = "Gaussian inputs" if self.inputs == "gaussian" else self.inputs
         return (
             f"Trained students: T = {plans.num_steps}, {len(plans.variances):,} coordinates, "
-            f"{self.gradient_steps:,} gradient steps {where} on {self.inputs}; "
+            f"{self.gradient_steps:,} gradient steps {where}{how} on {inputs}; "
             f"W2² to the {plans.parametrisation.target}"
         )
 
@@ -107,7 +110,7 @@ class TrainedStudents:
         """Measured errors beside predicted ones and beside what simulated training runs give."""
         from report.trained import draw_trained
 
-        return draw_trained(self.students, self.plans.problem)
+        return draw_trained(self.students, self.plans.plan_set)
 
     def sample(
         self,
@@ -175,7 +178,7 @@ def train(
     students = {name: done[job.work] for name, job in jobs.items()}
 
     def error(name: str) -> float:
-        return float(problem.distance(students[name].operator, plan_set.target))
+        return float(w2_squared(students[name].operator, plan_set.target))
 
     return TrainedStudents(
         plans=plans,
@@ -183,6 +186,7 @@ def train(
         gradient_steps=steps,
         lr=lr,
         inputs="latents" if on_latents else "gaussian",
+        engine="sgd" if by_steps else "closed_form",
     )
 
 

@@ -35,6 +35,7 @@ from planner.plan import Plans, map_distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, Problem
 from planner.strategies import CANONICAL
+from planner.value import w2_squared
 
 Log = Callable[[str], object]
 
@@ -88,7 +89,7 @@ def plan_few_steps(
 
     def valued(plans: Plans) -> StrategyPlans:
         operator = operator_under(budget, plans, problem, decay)
-        error = float(problem.distance(operator, problem.target))
+        error = float(w2_squared(operator, problem.target))
         return StrategyPlans(plans, operator, error, optimal=False)
 
     def so_far() -> PlanSet:
@@ -96,8 +97,7 @@ def plan_few_steps(
         bound = own.w2_squared if own and budget.kind == "per_merge" else None
 
         def proven(plans: StrategyPlans) -> bool:
-            target = problem.on_unit_noise(problem.target)
-            return bound is not None and meets(plans.w2_squared, bound, target)
+            return bound is not None and meets(plans.w2_squared, bound, problem.target)
 
         return PlanSet(
             num_steps=num_steps,
@@ -113,7 +113,6 @@ def plan_few_steps(
             },
             parametrisation=problem.parametrisation,
             student_steps=student_steps,
-            schedule=problem.schedule,
         )
 
     def is_known(names: Sequence[str]) -> bool:

@@ -39,7 +39,7 @@ def command(monkeypatch, *arguments):
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
-        ({}, ""),
+        ({"solvers": ["beam"]}, "--solvers beam"),
         ({"num_steps": 6, "train_time": 1.6}, "--num-steps 6 --train-time 1.6"),
         ({"num_steps": 6, "budget": "total"}, "--num-steps 6 --budget total"),
         ({"num_steps": 7, "student_steps": 2}, "--num-steps 7 --student-steps 2"),
@@ -123,13 +123,19 @@ def test_arrays_without_use_are_told(data, fault):
         ml.plan(data)
 
 
+def test_a_solver_that_is_not_there_is_told():
+    with pytest.raises(ValueError, match="solver 'exact' is none of greedy, beam, pareto"):
+        ml.plan([0.5], solvers=["exact"])
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"num_steps": 2},
-        {"num_steps": 32},
-        {"num_steps": 1000, "budget": "total"},
-        {"num_steps": 32, "student_steps": 4},
+        {"num_steps": 6},
+        {"num_steps": 32, "solvers": ["greedy"]},
+        {"num_steps": 1000, "solvers": []},
+        {"num_steps": 12, "student_steps": 3},
     ],
 )
 def test_a_repr_has_at_most_ten_lines_and_names_every_strategy(options):
@@ -206,7 +212,7 @@ def test_students_are_those_that_a_comparison_trains(engine, budget):
     plans = ml.plan(VARIANCES, num_steps=4, train_time=1.92, budget=budget)  # 60 steps, or 20 each
     trained = plans.train(batch_size=64, seed=5, engine=engine, progress=False)
     assert trained.gradient_steps == 60
-    training = Training(cosine_schedule(4), VARIANCES, None, 64, 1e-3, engine, "cpu")
+    training = Training(4, VARIANCES, None, 64, 1e-3, engine, "cpu")
     for name, merges in (("vanilla", 1), ("progressive", 3), ("sequential_boot", 3)):
         steps = np.full(2, 60 // merges if budget == "total" else 60)
         students = do_job(training, Job(name, plans.plan_set.plans[name], steps, 5))
