@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.schedule import NoiseSchedule
+from diffusion.schedule import KARRAS_RHO, TeacherSchedule, karras_roots, subsampled
 
 Array = NDArray[np.float64]
-
-KARRAS_RHO = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +107,16 @@ def grid_at(half_log_snr: Array) -> TimeGrid:
         )
 
 
-def uniform_t_grid(schedule: NoiseSchedule, num_steps: int) -> TimeGrid:
-    """From pure noise to clean data in ``num_steps`` steps of equal length in t.
+def uniform_t_grid(schedule: TeacherSchedule, num_steps: int) -> TimeGrid:
+    """From x_T to clean data in ``num_steps`` steps of equal length in t.
 
     The points are rounded to whole t, so that all of them belong to the schedule.
 
     Raises:
         ValueError: ``num_steps`` is not from 1 to T.
     """
-    if not 1 <= num_steps <= schedule.num_steps:
-        raise ValueError(
-            f"num_steps must be from 1 to the schedule's {schedule.num_steps}, got {num_steps}"
-        )
-    t = np.linspace(schedule.num_steps, 0, num_steps + 1).round().astype(int)
-    return TimeGrid(alpha=schedule.alpha[t], sigma=schedule.sigma[t])
+    found = subsampled(schedule, num_steps)
+    return TimeGrid(alpha=np.flip(found.alpha).copy(), sigma=np.flip(found.sigma).copy())
 
 
 def uniform_log_snr_grid(num_steps: int, q_max: float, q_min: float) -> TimeGrid:
@@ -142,15 +136,13 @@ def uniform_log_snr_grid(num_steps: int, q_max: float, q_min: float) -> TimeGrid
 def karras_grid(num_steps: int, q_max: float, q_min: float) -> TimeGrid:
     """``num_steps`` levels of Karras' spacing from q_max to q_min, then clean data.
 
-        q_i = (q_max**(1/7) + i/(N-1) (q_min**(1/7) - q_max**(1/7)))**7
-
-    Karras et al. 2022 (arXiv:2206.00364), eq. 5, whose sigma is our q = sigma / alpha.
+    See ``karras_roots``, whose sigma is our q = sigma / alpha.
 
     Raises:
         ValueError: ``num_steps`` is below 1, or not ``q_max > q_min > 0``.
     """
     _check_range(num_steps, q_max, q_min)
-    roots = np.linspace(q_max ** (1 / KARRAS_RHO), q_min ** (1 / KARRAS_RHO), num_steps)
+    roots = karras_roots(num_steps, q_max, q_min)
     return grid_at(np.append(-KARRAS_RHO * np.log(roots), np.inf))
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from diffusion.schedule import cosine_schedule
+from diffusion.schedule_choice import choose_schedule, schedule_fingerprint
 from distill.comparison import (
     Comparison,
     load_plans,
@@ -71,7 +71,8 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     kept = (rotation_file, fingerprints["latents"])
     coordinates = choose_coordinates(latents, config.rotate, print, kept)
     is_rotated = coordinates.rotation is not None
-    schedule = cosine_schedule(config.num_steps)
+    schedule = choose_schedule(config, config.num_steps)
+    fingerprints |= schedule_fingerprint(config)
     problem = make_problem(schedule, coordinates.variances, config.students)
     engine = _engine(config, device)
     config = replace(  # as recorded
@@ -94,7 +95,7 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     strategies = {stage: plan_set.plans for stage, plan_set in plans.items()}
     cases = list_jobs(strategies, config.seeds)
     training = Training(
-        num_steps=config.num_steps,
+        schedule=schedule,
         variances=tuple(problem.variances.tolist()),
         latents=(latents_file, fingerprints["latents"]) if config.inputs == "latents" else None,
         batch_size=config.batch_size,
@@ -108,7 +109,7 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     covariance_stays = latents.vae_sha256 is not None and not is_rotated
     variances = None if covariance_stays else torch.from_numpy(problem.variances.copy())
     names = {case: job.name for case, job in cases.items()}
-    save_index(config.out, latents, names, variances)
+    save_index(config.out, latents, schedule, names, variances)
     return Comparison(
         problem=problem,
         students={case: students[job] for case, job in cases.items()},

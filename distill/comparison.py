@@ -18,7 +18,7 @@ from torch import Tensor
 from diffusion.gaussian import check_variances
 from diffusion.gaussianity import Gaussianity
 from diffusion.rotation import Rotation
-from diffusion.schedule import cosine_schedule
+from diffusion.schedule import TeacherSchedule, cosine_schedule
 from distill.config import ROTATION_FILE, Engine
 from distill.coordinates import load_rotation
 from distill.jobs import Case, Students
@@ -55,6 +55,7 @@ STUDENTS, PLANS = "students", "plans"  # folders
 RUN_AGAIN = "run its command again"
 REMOVE = "remove it and run again"
 _ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
+_LEVELS = ("alpha", "sigma")  # of the schedule
 _ENGINES: dict[str, Engine] = {"sgd": "sgd", "exact": "closed_form"}  # by their recorded names
 
 
@@ -179,12 +180,18 @@ class Index:
     jobs: dict[Case, str]
     """Case -> name of the job that it needed."""
     data_fingerprint: str
+    schedule: TeacherSchedule | None
+    """None for the cosine schedule, which is not kept."""
 
 
 def save_index(
-    run: Path, latents: Latents, jobs: Mapping[Case, str], variances: Tensor | None = None
+    run: Path,
+    latents: Latents,
+    schedule: TeacherSchedule,
+    jobs: Mapping[Case, str],
+    variances: Tensor | None = None,
 ) -> None:
-    """Mark a run as finished.
+    """Mark a run as finished. Its schedule is kept too, as its file may be gone one day.
 
     Args:
         variances: Those of the problem, (d,), where they are kept in place of the covariance: for
@@ -213,6 +220,9 @@ def save_index(
         "data_fingerprint": latents.data_fingerprint,
         "cases": json.dumps(cases),
     }
+    if schedule != cosine_schedule(schedule.num_steps):
+        tensors |= {name: torch.from_numpy(getattr(schedule, name)) for name in _LEVELS}
+        metadata["schedule"] = schedule.name
     write_tensors(run / INDEX_NAME, tensors, metadata)
 
 
@@ -237,7 +247,16 @@ def load_index(path: Path) -> Index:
         for job in jobs.values():
             refuse_unsafe_name(job)
         fingerprint = metadata_value(metadata, "data_fingerprint")
-        return Index(mean, variances, covariance, jobs, fingerprint)
+        return Index(mean, variances, covariance, jobs, fingerprint, _schedule(tensors, metadata))
+
+
+def _schedule(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> TeacherSchedule | None:
+    if "schedule" not in metadata:
+        return None
+    alpha, sigma = (
+        checked_tensor(tensors, name, torch.float64, (None,)).numpy() for name in _LEVELS
+    )
+    return TeacherSchedule(alpha, sigma, metadata["schedule"])
 
 
 def _case(found: object) -> Case:
@@ -284,7 +303,8 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
             raise ValueError(f"{weights}: not the VAE of {run}; give --vae the one it was run with")
     rotation = load_rotation(run / ROTATION_FILE, len(index.mean))[0] if is_rotated else None
 
-    problem = make_problem(cosine_schedule(num_steps), index.variances.numpy(), parametrisation)
+    schedule = index.schedule or cosine_schedule(num_steps)
+    problem = make_problem(schedule, index.variances.numpy(), parametrisation)
     stages = dict.fromkeys(case.stage for case in index.jobs)
     plans = {
         stage: load_plans(plans_path(run, stage), problem, stage.student_steps) for stage in stages

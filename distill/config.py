@@ -19,6 +19,7 @@ import numpy as np
 
 from diffusion.gaussian import check_variances
 from diffusion.schedule import Prediction
+from diffusion.schedule_choice import ScheduleFlags
 from experiment.flags import (
     MOST_STEPS,
     refuse_above,
@@ -74,7 +75,7 @@ class StudentConfig:
 
 
 @dataclass(frozen=True)
-class CompareConfig(StudentConfig):
+class CompareConfig(ScheduleFlags, StudentConfig):
     """Compare all merge strategies: train their students, decode them and recommend one."""
 
     out: Path
@@ -93,7 +94,7 @@ class CompareConfig(StudentConfig):
     """plans.json of plan_merges, made for the same T: train under its plans at every stage.
     Without it the command plans for each stage and budget."""
     num_steps: int = 32
-    """Teacher steps T on the cosine schedule."""
+    """Teacher steps T on the cosine schedule, or on that of --schedule."""
     steps_per_merge: tuple[int, ...] = field(
         default=(10, 100, 1_000, 10_000), metadata=RECORDED_STEPS
     )
@@ -182,7 +183,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
-class PlanConfig(StudentConfig):
+class PlanConfig(ScheduleFlags, StudentConfig):
     """Plan the merges of every strategy."""
 
     out: Path
@@ -196,13 +197,12 @@ class PlanConfig(StudentConfig):
     """Plan for latents in the eigenbasis of their covariance: on, off, or auto, which rotates if
     more than a fifth of the covariance's energy is off its diagonal."""
     num_steps: int | None = None
-    """Teacher steps T. Without it T is 32, or that of the schedule's file."""
+    """Teacher steps T. Without it T is 32, or that of the file of --schedule."""
     train_time: float = 6.4
     """Training time s. For operator the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
     budget: BudgetKind = "per_merge"
     """per_merge: every merge trains for --train-time; total: the merges of a plan share it."""
-    schedule: str = "cosine"
-    """cosine, linear_beta, or a JSON file {"alpha": [...], "sigma": [...]} of T + 1 numbers."""
+    schedule: str = field(default="cosine", kw_only=True)  # recorded from the first version on
     full_search: bool = False
     """Search each coordinate's plan even where theory knows it."""
     law: Law = field(default="gradient_flow", metadata=ADDED_LATER)
@@ -235,7 +235,7 @@ class PlanConfig(StudentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticConfig(StudentConfig):
+class SyntheticConfig(ScheduleFlags, StudentConfig):
     """Flags that both synthetic experiments share."""
 
     out: Path
@@ -288,7 +288,7 @@ class SimulateConfig(SyntheticConfig):
     """Reproduce the paper's tables of synthetic experiments."""
 
     num_steps: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Teacher steps T on the cosine schedule, one block of the table per T."""
+    """Teacher steps T, one block of the table per T."""
     steps_per_merge: int = field(default=100, metadata=RECORDED_STEPS)
     """Gradient steps per merge."""
     plan: Path | None = None
@@ -314,7 +314,7 @@ class ConvergenceConfig(SyntheticConfig):
     variances: tuple[float, ...] = (0.2, 1.0, 2.0, 5.0)
     """Data variances lambda, one per panel."""
     num_steps: int = 32
-    """Teacher steps T on the cosine schedule."""
+    """Teacher steps T on the cosine schedule, or on that of --schedule."""
     steps_per_merge: tuple[int, ...] = field(
         default=(
             *(1, 2, 5, 10, 20, 30, 50, 70, 100, 150, 200, 300, 500),

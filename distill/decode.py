@@ -30,7 +30,7 @@ def decode_operator(
         images = decode(mean + Q (a * z_T))
 
     Args:
-        operator: a, (d,).
+        operator: a, (d,); where x_T is not unit noise, ``Problem.on_unit_noise`` of it.
         mean: Mean of the latents, (d,), which students do not see.
         z_T: (B, d), on any device.
         rotation: Q, if a is that of rotated coordinates.

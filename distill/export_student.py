@@ -6,6 +6,7 @@ product is what a comparison keeps and measures, and what is exported:
     x_0 = mean + a * noise,  noise ~ N(0, I),  a = operator
 
 Where the comparison rotated the latents by Q, the operator is the matrix Q diag(a) instead, (d, d).
+Where the teacher starts from N(0, n_T), the factor sqrt(n_T) is part of a.
 
 The points between the K steps are not needed to draw samples, so their operators are not exported.
 """
@@ -81,7 +82,9 @@ def export_student(config: ExportConfig) -> Export:
     facts = _facts(config.run, comparison, case) | {"comparison_sha256": fingerprint}
     files = [config.out / name for name in (STUDENT_FILE, LOADER_FILE, STUDENT_PROGRAM)]
     student, loader, program = files
-    operator = _matrix(students.operator, comparison.rotation)
+    problem = comparison.problem
+    on_noise = problem.on_unit_noise(students.operator)
+    operator = _matrix(on_noise, comparison.rotation)
     tensors = {"mean": comparison.mean, "operator": torch.from_numpy(operator)}
     write_tensors(student, {name: value.float() for name, value in tensors.items()}, facts)
     write_text(loader, loader_text())
@@ -91,9 +94,9 @@ def export_student(config: ExportConfig) -> Export:
         files.append(config.out / DECODER_PROGRAM)
         write_program(files[-1], Decoder(comparison.model), width)
 
-    problem = comparison.problem
     noise = noise_bank(comparison.seed, 0, FACES, width)
-    shown = {"student": students.operator, problem.parametrisation.target: problem.target}
+    target = problem.on_unit_noise(problem.target)
+    shown = {"student": on_noise, problem.parametrisation.target: target}
     return Export(
         case=case,
         students=students,
@@ -168,7 +171,7 @@ def _facts(run: Path, comparison: Comparison, case: Case) -> dict[str, str]:
         "steps_per_merge": case.stage.steps_per_merge,
         "student_steps": case.stage.student_steps,
         "seed": case.seed,
-        "schedule": "cosine",
+        "schedule": comparison.problem.schedule.name,
         "num_steps": comparison.problem.schedule.num_steps,
         "parametrisation": form.kind,
         "loss": form.loss,

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion.schedule import cosine_schedule
+from diffusion.schedule import TeacherSchedule
 from distill.config import RECORDED_ENGINE, Engine
 from distill.coordinates import centred_rows, load_rotation
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
@@ -44,7 +44,6 @@ from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import PlanSet
 from planner.problem import Problem, make_problem
-from planner.value import w2_squared
 from vae.latents import latents_fingerprint, load_latents
 
 Array = NDArray[np.float64]
@@ -191,7 +190,7 @@ def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) 
 class Training:
     """What all jobs of a comparison have in common; small enough to send to any machine."""
 
-    num_steps: int
+    schedule: TeacherSchedule
     variances: tuple[float, ...]
     latents: tuple[Path, str] | None
     """File and SHA-256 of the latents to train on; None for Gaussian inputs."""
@@ -206,8 +205,7 @@ class Training:
 
     def problem(self) -> Problem:
         """The problem that the students solve."""
-        schedule = cosine_schedule(self.num_steps)
-        return make_problem(schedule, np.array(self.variances), self.parametrisation)
+        return make_problem(self.schedule, np.array(self.variances), self.parametrisation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,14 +311,14 @@ def _students(
         predicted=operators_after(problem, job.plans, inputs.second_moments, lr, steps),
         expected=simulated.mean(axis=0),
         spread=simulated.std(axis=0, ddof=1),
-        w2_squared_runs=w2_squared(simulated, problem.target),
+        w2_squared_runs=problem.distance(simulated, problem.target),
     )
 
 
 @lru_cache(maxsize=4)
 def inputs_of(training: Training, seed: int) -> Inputs:
     """The batches of one seed: one fixed batch per time, for all strategies and stages."""
-    schedule = training.problem().schedule
+    schedule = training.schedule
     if training.latents is None:
         variances = np.array(training.variances)
         return gaussian_inputs(schedule, variances, training.batch_size, seed)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from diffusion.gaussianity import Gaussianity
-from diffusion.schedule import SCHEDULES, NoiseSchedule, find_schedule
+from diffusion.schedule_choice import SCHEDULES, choose_schedule, schedule_fingerprint
 from distill.config import ROTATION_FILE, PlanConfig
 from experiment.flags import refuse_above
 from experiment.folder import open_run
-from experiment.write import sha256, write_json
+from experiment.write import write_json
 from planner.budget import Budget, k_suffix, operator_under
 from planner.effort import MOST_SECONDS, Effort
 from planner.joint import SOLVERS
@@ -23,7 +23,6 @@ from planner.per_dimension import few_step_plans
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import PlanSet, read_plans, to_json
 from planner.problem import MergeProblem, Problem, make_problem
-from planner.value import w2_squared
 
 DEFAULT_STEPS = 32
 SPLITS_PER_SECOND = 4e9
@@ -60,9 +59,10 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
         FileNotFoundError, ValueError: schedule, variances, latents or run folder cannot be used,
             or the student has more steps than the teacher.
     """
-    schedule = _schedule(config)
+    default = DEFAULT_STEPS if config.schedule in SCHEDULES else None
+    schedule = choose_schedule(config, config.num_steps or default)
     refuse_above(config, schedule.num_steps, "student_steps")
-    fingerprints = {}
+    fingerprints = schedule_fingerprint(config)
     coordinates = gaussianity = None
     if config.latents is None:
         variances = np.array(config.variances, dtype=np.float64)
@@ -83,8 +83,6 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
         variances, gaussianity = coordinates.variances, coordinates.gaussianity
         if coordinates.rotation is not None:
             config = replace(config, rotate="on")  # as recorded
-    if config.schedule not in SCHEDULES:
-        fingerprints["schedule"] = sha256(Path(config.schedule))
     budget = Budget(config.train_time, config.budget)
     problem = make_problem(schedule, variances, config.students)
     open_run(config.out, "plan_merges", config, fingerprints, "cpu")
@@ -144,13 +142,4 @@ def _free_w2_squared(
         return None
     blocks = few_step_plans(trained, student_steps)
     step_by_step = [plan for plans in zip(*blocks, strict=True) for plan in plans]
-    return float(w2_squared(operator_under(budget, step_by_step, problem), problem.target))
-
-
-def _schedule(config: PlanConfig) -> NoiseSchedule:
-    schedule = find_schedule(config.schedule, config.num_steps or DEFAULT_STEPS)
-    if config.num_steps not in (None, schedule.num_steps):
-        raise ValueError(
-            f"--num-steps {config.num_steps}, but {config.schedule} has {schedule.num_steps}"
-        )
-    return schedule
+    return float(problem.distance(operator_under(budget, step_by_step, problem), problem.target))

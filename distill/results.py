@@ -96,7 +96,8 @@ def _likenesses(comparison: Comparison, num_images: int, seed: int) -> dict[int,
     z_T = noise_bank(seed, 0, num_images, len(mean))
 
     def decode(operator: np.ndarray) -> Tensor:
-        return decode_operator(model, operator, mean, z_T, rotation)
+        on_noise = comparison.problem.on_unit_noise(operator)
+        return decode_operator(model, on_noise, mean, z_T, rotation)
 
     target = decode(comparison.problem.target)
     likenesses: dict[int, Likeness] = {}  # cases of one job share their students
@@ -111,10 +112,11 @@ def _row(
 ) -> ResultRow:
     problem = comparison.problem
     spread = np.hypot(students.spread, STUDENT_ROUNDING)
+    outputs = problem.on_unit_noise(students.operator)
     deviations = (students.operator - students.expected) / spread
 
     def distance(target: np.ndarray) -> float:
-        return float(w2_squared(students.operator, target))
+        return float(problem.distance(students.operator, target))
 
     return ResultRow(
         strategy=case.strategy,
@@ -124,13 +126,13 @@ def _row(
         engine=students.engine,
         inputs=comparison.inputs,
         w2_squared=distance(problem.target),
-        w2_squared_predicted=float(w2_squared(students.predicted, problem.target)),
+        w2_squared_predicted=float(problem.distance(students.predicted, problem.target)),
         w2_squared_expected=float(students.w2_squared_runs.mean()),
         w2_squared_spread=float(students.w2_squared_runs.std(ddof=1)),
         largest_deviation=float(np.abs(deviations).max()),
         rms_deviation=float(np.sqrt(np.square(deviations).mean())),
         w2_squared_to_composite=distance(problem.operators.prod(axis=0)),
-        w2_squared_to_data=distance(np.sqrt(problem.variances)),
+        w2_squared_to_data=float(w2_squared(outputs, np.sqrt(problem.variances))),
         pixel_l2=None if images is None else images.l2,
         pixel_l2_low=None if images is None else images.l2_low,
         pixel_l2_high=None if images is None else images.l2_high,

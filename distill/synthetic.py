@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffusion.schedule import cosine_schedule
+from diffusion.schedule_choice import choose_schedule, schedule_fingerprint
 from distill.config import SyntheticConfig
 from distill.inputs import (
     BatchRule,
@@ -92,7 +92,7 @@ def open_synthetic_run(
     device = pick_device(config.device) if config.engine == "sgd" else torch.device("cpu")
     for steps in num_steps:
         refuse_unstable(config.lr, problem_of(config, steps))
-    open_run(config.out, job, config, fingerprints, str(device))
+    open_run(config.out, job, config, fingerprints | schedule_fingerprint(config), str(device))
     return device
 
 
@@ -129,7 +129,8 @@ def load_or_compute_cells(
 
 def problem_of(config: SyntheticConfig, num_steps: int) -> Problem:
     """The problem that the students of one T solve."""
-    return make_problem(cosine_schedule(num_steps), np.array(config.variances), config.students)
+    schedule = choose_schedule(config, num_steps)
+    return make_problem(schedule, np.array(config.variances), config.students)
 
 
 def plan_strategy(name: str, problem: Problem, lr: float, steps_per_merge: int) -> Plans:

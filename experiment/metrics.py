@@ -4,13 +4,9 @@ import json
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from experiment.read import integer, read_json_lines, reading
 from experiment.write import write_text
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter  # an extra
 
 METRICS = "metrics.jsonl"
 
@@ -51,21 +47,6 @@ def keep_rows(path: Path, counter: str, last: int) -> None:
                 raise ValueError(f"line {line}: {counter} {after} follows {before}")
         kept = [row for row, count in zip(rows, counts, strict=True) if count <= last]
     write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def open_tensorboard(run: Path, rows_done: int) -> "SummaryWriter":
-    """A writer into ``tensorboard/``; what an earlier run wrote after row ``rows_done`` is hidden.
-
-    Raises:
-        ValueError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ValueError(
-            "--track tensorboard: not installed here; pip install tensorboard"
-        ) from error
-    return SummaryWriter(run / "tensorboard", purge_step=rows_done + 1)
 
 
 def diverged(where: str, values: str) -> FloatingPointError:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion.schedule import NoiseSchedule, Prediction, find_schedule
+from diffusion.schedule import Prediction, TeacherSchedule, zero_terminal_snr
+from diffusion.schedule_choice import SCHEDULES, ScheduleFlags, choose_schedule
 from distill.config import JointSolver, PlanConfig, Rotate
 from distill.plan_merges import DEFAULT_STEPS, plans_name
 from experiment.flags import refuse_above
@@ -218,7 +219,8 @@ def plan(
     data: "ArrayLike | Tensor | str | Path",
     *,
     num_steps: int | None = None,
-    schedule: "str | Path | NoiseSchedule" = "cosine",
+    schedule: "str | Path | TeacherSchedule" = "cosine",
+    zero_snr: bool = False,
     train_time: float = 6.4,
     budget: BudgetKind = "per_merge",
     student_steps: int = 1,
@@ -239,6 +241,7 @@ def plan(
             latent, as an array, as a tensor, or as the path of a file or folder of latents.
         num_steps: T, the steps of the teacher; default: 32, or those of the schedule.
         schedule: A name, a file, or the schedule itself.
+        zero_snr: Rescale the schedule so that it ends in pure noise.
         train_time: s, the training time of each merge or, under a total budget, of each plan.
         budget: per_merge: every merge trains for ``train_time``; total: the merges share it.
         student_steps: K, the steps of the student.
@@ -274,7 +277,7 @@ def plan(
         for solver in solvers:
             if solver not in SOLVERS:
                 raise ValueError(f"solver {solver!r} is none of {', '.join(SOLVERS)}")
-        levels = _schedule(schedule, num_steps)
+        levels = _schedule(schedule, num_steps, zero_snr)
         refuse_above(config, levels.num_steps, "student_steps")
         problem = make_problem(levels, variances, config.students)
         plan_set = plan_every_strategy(
@@ -292,7 +295,7 @@ def load(
     path: str | Path,
     data: "ArrayLike | Tensor | str | Path | None" = None,
     *,
-    schedule: "str | Path | NoiseSchedule" = "cosine",
+    schedule: "str | Path | TeacherSchedule" = "cosine",
 ) -> MergePlans:
     """Read plans that ``save`` or the command plan_merges wrote.
 
@@ -307,7 +310,7 @@ def load(
     """
     file = file_in(Path(path), plans_name(1))
     plan_set = read_plans(file)
-    levels = _schedule(schedule, plan_set.num_steps)
+    levels = plan_set.schedule or _schedule(schedule, plan_set.num_steps)
     problem = make_problem(levels, plan_set.variances, plan_set.parametrisation)
     return MergePlans(problem, plan_set, None if data is None else _data_of(data, plan_set, file))
 
@@ -366,14 +369,16 @@ def _data_of(data: "ArrayLike | Tensor | str | Path", plan_set: PlanSet, file: P
     raise ValueError(f"{file}: these latents are not those that the plans are for; plan again")
 
 
-def _schedule(given: str | Path | NoiseSchedule, num_steps: int | None) -> NoiseSchedule:
-    if isinstance(given, NoiseSchedule):
-        schedule = given
-    else:
-        schedule = find_schedule(str(given), num_steps or DEFAULT_STEPS)
-    if num_steps not in (None, schedule.num_steps):
-        raise ValueError(f"--num-steps {num_steps}, but {given} has {schedule.num_steps}")
-    return schedule
+def _schedule(
+    given: str | Path | TeacherSchedule, num_steps: int | None, zero_snr: bool = False
+) -> TeacherSchedule:
+    if not isinstance(given, TeacherSchedule):
+        default = DEFAULT_STEPS if str(given) in SCHEDULES else None
+        flags = ScheduleFlags(schedule=str(given), zero_snr=zero_snr)
+        return choose_schedule(flags, num_steps or default)
+    if num_steps not in (None, given.num_steps):
+        raise ValueError(f"--num-steps {num_steps}, but the schedule has {given.num_steps}")
+    return zero_terminal_snr(given) if zero_snr else given
 
 
 def samples(
@@ -404,10 +409,8 @@ def samples(
         raise ValueError(f"noise has shape {rows.shape}, must be (n, ...) of {shape} each")
     rows = rows.reshape(len(rows), width)
     rotation = None if data is None else data.coordinates.rotation
-    if rotation is None:
-        made = known[chosen] * rows
-    else:
-        made = rotation.back(known[chosen] * rotation.into(rows))
+    operator = plans.problem.on_unit_noise(known[chosen])
+    made = operator * rows if rotation is None else rotation.back(operator * rotation.into(rows))
     mean = 0.0 if data is None else data.coordinates.mean
     found: Array = (mean + made).reshape(len(rows), *shape)
     return found

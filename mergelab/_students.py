@@ -20,7 +20,6 @@ from experiment.device import pick_device
 from experiment.progress import tqdm
 from mergelab._plans import Data, MergePlans, samples, short
 from mergelab._table import Table, frame, html_table, one_line
-from planner.value import w2_squared
 
 if TYPE_CHECKING:
     import pandas
@@ -73,8 +72,8 @@ class TrainedStudents:
             rows.append(
                 (
                     name,
-                    float(w2_squared(found.operator, target)),
-                    float(w2_squared(found.predicted, target)),
+                    float(self.plans.problem.distance(found.operator, target)),
+                    float(self.plans.problem.distance(found.predicted, target)),
                     float(low),
                     float(high),
                     found.merges,
@@ -110,7 +109,7 @@ class TrainedStudents:
         """Measured errors beside predicted ones and beside what simulated training runs give."""
         from report.trained import draw_trained
 
-        return draw_trained(self.students, self.plans.plan_set)
+        return draw_trained(self.students, self.plans.problem)
 
     def sample(
         self,
@@ -178,7 +177,7 @@ def train(
     students = {name: done[job.work] for name, job in jobs.items()}
 
     def error(name: str) -> float:
-        return float(w2_squared(students[name].operator, plan_set.target))
+        return float(problem.distance(students[name].operator, plan_set.target))
 
     return TrainedStudents(
         plans=plans,

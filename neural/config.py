@@ -1,9 +1,10 @@
 """The flags of distill_neural, checked when built; nothing heavy is imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from diffusion.schedule_choice import ScheduleFlags
 from experiment.flags import (
     MOST_STEPS,
     refuse_above,
@@ -12,6 +13,8 @@ from experiment.flags import (
     refuse_not_positive,
     refuse_repeats,
 )
+from experiment.folder import CHANGES_NO_NUMBER
+from experiment.track import Track, refuse_missing_package
 from neural.student_plans import COMPUTE_BUDGETS, ComputeBudget
 
 LEARNING_RATES = {"adam": 1e-3, "sgd": 0.02}
@@ -20,7 +23,7 @@ LATENT_LEARNING_RATES = {"adam": 3e-4, "sgd": 0.02}
 
 
 @dataclass(frozen=True)
-class NeuralConfig:
+class NeuralConfig(ScheduleFlags):
     """Distil trained networks under every merge strategy, and measure them at their teachers."""
 
     out: Path
@@ -43,7 +46,7 @@ class NeuralConfig:
     plan: Path | None = None
     """plans.json of plan_merges for the same T: its joint plan trains one-step students, too."""
     num_steps: int = 16
-    """Teacher steps T on the cosine schedule."""
+    """Teacher steps T on the cosine schedule, or on that of --schedule."""
     student_steps: tuple[int, ...] = (1,)
     """Steps that a student keeps, each distilled from an equal share of the teacher's."""
     parametrisation: Literal["denoiser", "operator"] = "denoiser"
@@ -85,6 +88,10 @@ class NeuralConfig:
     """Decoded faces per strategy, for --distribution latents."""
     seed: int = 0
     """Decides teachers, batches and initial noise."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the errors of finished students in TensorBoard, or in Weights & Biases, which stays
+    offline unless WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
     """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
 
@@ -98,6 +105,7 @@ class NeuralConfig:
         refuse_not_positive(self, "lr", "separation")
         refuse_repeats(self, "student_steps", "budgets", "steps_per_merge")
         refuse_bad_seeds(self, "seed")
+        refuse_missing_package(self.track)
         if len(self.variances) != 2:
             raise ValueError(f"--variances must be two, one per coordinate, got {self.variances}")
         if not all(0 < variance < float("inf") for variance in self.variances):

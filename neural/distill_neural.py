@@ -14,6 +14,7 @@ from experiment.folder import open_run
 from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import checked_tensor, metadata_value, read_tensors, write_tensors
+from experiment.track import Show, open_tracker
 from neural.config import NeuralConfig
 from neural.distil import Task, apply_jumps, distil_plan, fit
 from neural.jumps import Jump, teacher_step
@@ -125,12 +126,14 @@ def distill_neural(config: NeuralConfig) -> NeuralComparison:
     torch.set_num_threads(THREADS)
     try:
         setting = open_setting(config, inputs)
-        return _compare(setting)
+        # Cells that an earlier run finished are shown again, so nothing that it showed stays.
+        with open_tracker(config.track, config.out, config, 0, "updates") as show:
+            return _compare(setting, show)
     finally:
         torch.set_num_threads(threads)
 
 
-def _compare(setting: Setting) -> NeuralComparison:
+def _compare(setting: Setting, show: Show) -> NeuralComparison:
     config = setting.config
     stages: list[Stage] = [
         (student_steps, budget, steps_per_merge)
@@ -139,12 +142,12 @@ def _compare(setting: Setting) -> NeuralComparison:
         for steps_per_merge in config.steps_per_merge
     ]
     cells = {stage: _cells(setting, stage) for stage in stages}
-    trained = _train_all(setting, cells)
+    trained = _train_all(setting, cells, show)
     theories = {stage: _theory(setting, cells[stage], trained) for stage in stages}
     for stage, theory in theories.items():
         if theory is not None:
             cells[stage] |= _planned_cell(setting, stage, cells[stage], theory)
-    trained = _train_all(setting, cells, trained)
+    trained = _train_all(setting, cells, show, trained)
     rows: list[NeuralRow] = []
     shown: dict[tuple[str, Stage], Tensor] = {}
     for stage, of_stage in cells.items():
@@ -220,6 +223,7 @@ def _planned_cell(
 def _train_all(
     setting: Setting,
     cells: Mapping[Stage, Mapping[str, Cell]],
+    show: Show,
     known: Mapping[str, Trained] = MappingProxyType({}),
 ) -> dict[str, Trained]:
     """Name of a cell -> what it came to; finished ones are read from the run folder.
@@ -243,8 +247,20 @@ def _train_all(
                 if trained.diverged:
                     bar.write(f"{cell.strategy}: {trained.diverged}; the other strategies go on")
                 _write_trained(paths[cell.name], trained)
+                _show(show, cell, trained)
     members = len(setting.reference.outputs)
-    return {**known, **{name: _read_trained(path, members) for name, path in paths.items()}}
+    found = {name: _read_trained(path, members) for name, path in paths.items()}
+    for name in missing.keys() - {cell.name for cell in waiting}:
+        _show(show, missing[name], found[name])
+    return {**known, **found}
+
+
+def _show(show: Show, cell: Cell, trained: Trained) -> None:
+    """The mean measures of a cell, over the gradient steps of its merges."""
+    if not trained.diverged:
+        where = f"{cell.strategy}_K{cell.student_steps}"
+        means = {name: getattr(trained.scores, name).mean().item() for name in MEASURES}
+        show({f"{where}/{name}": mean for name, mean in means.items()}, cell.updates, None)
 
 
 def train_cell(setting: Setting, cell: Cell, on_passes: Callable[[int], object]) -> Trained:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion.schedule import NoiseSchedule, cosine_schedule
+from diffusion.schedule import NoiseSchedule
+from diffusion.schedule_choice import choose_noise_schedule, schedule_fingerprint
 from experiment.device import pick_device
 from experiment.progress import tqdm
 from experiment.read import reading
@@ -24,8 +25,9 @@ from neural.networks import HeadedEstimators, MLPs, X0Network
 from neural.teachers import train_teachers
 from planner.few_step import plans_by_share
 from planner.plan import Plans
-from planner.plan_set import read_plans, refuse_other_steps
+from planner.plan_set import read_plans, refuse_other_schedule, refuse_other_steps
 from planner.strategies import CANONICAL
+from sampling.estimator_file import refuse_untrained_levels
 from sampling.inputs import load_models, split
 from vae.checkpoint import weights_path
 from vae.latents import latents_path, load_latents, refuse_mismatch
@@ -44,6 +46,7 @@ class Inputs:
     """What a run reads before it begins, on its device."""
 
     device: torch.device
+    schedule: NoiseSchedule
     draw: Draw
     variances: NDArray[np.float64]
     """Of the data, in the coordinates of the linear theory, (d,)."""
@@ -93,20 +96,26 @@ def read_inputs(config: NeuralConfig) -> Inputs:
     Raises:
         FileNotFoundError, OSError, ValueError: a file is missing, damaged, or does not fit.
     """
-    planned, hashes = _read_planned(config)
+    schedule = choose_noise_schedule(config, config.num_steps)
+    planned, hashes = _read_planned(config, schedule)
+    hashes |= schedule_fingerprint(config)
     if config.distribution != "latents":
         is_ring = config.distribution == "ring"
         draw = ring(config.variances, config.separation) if is_ring else gaussian(config.variances)
         device = pick_device(config.device)
-        return Inputs(device, draw, np.array(config.variances), planned, hashes)
-    return _read_latents(config, planned, hashes)
+        return Inputs(device, schedule, draw, np.array(config.variances), planned, hashes)
+    return _read_latents(config, schedule, planned, hashes)
 
 
 def _read_latents(
-    config: NeuralConfig, planned: dict[str, Plans], hashes: dict[str, str]
+    config: NeuralConfig,
+    schedule: NoiseSchedule,
+    planned: dict[str, Plans],
+    hashes: dict[str, str],
 ) -> Inputs:
     assert config.latents is not None  # the config refuses --distribution latents without
     models = load_models(config.estimator, config.vae, config.device)
+    refuse_untrained_levels(models.trained, schedule)
     path = latents_path(config.latents)
     latents = load_latents(path)
     refuse_mismatch(latents, path, weights_path(config.vae))
@@ -119,6 +128,7 @@ def _read_latents(
         )
     return Inputs(
         device=models.device,
+        schedule=schedule,
         draw=rows_of(training),
         variances=models.estimator.spread.double().cpu().numpy(),
         planned=planned,
@@ -128,7 +138,9 @@ def _read_latents(
     )
 
 
-def _read_planned(config: NeuralConfig) -> tuple[dict[str, Plans], dict[str, str]]:
+def _read_planned(
+    config: NeuralConfig, schedule: NoiseSchedule
+) -> tuple[dict[str, Plans], dict[str, str]]:
     if config.plan is None:
         return {}, {}
     plan_set = read_plans(config.plan)
@@ -138,6 +150,7 @@ def _read_planned(config: NeuralConfig) -> tuple[dict[str, Plans], dict[str, str
             f"{config.plan}: plans of {plan_set.num_steps} steps, asked for are --num-steps "
             f"{config.num_steps}"
         )
+    refuse_other_schedule(config.plan, plan_set, schedule)
     joint = [name for name in JOINT_SOLVERS if name in plan_set.strategies]
     if not joint:
         raise ValueError(f"{config.plan}: has no joint plan ({', '.join(JOINT_SOLVERS)})")
@@ -151,7 +164,7 @@ def open_setting(config: NeuralConfig, inputs: Inputs) -> Setting:
         FloatingPointError: a teacher's weights are not finite.
         OSError, ValueError: the file of the teachers cannot be read or written.
     """
-    schedule = cosine_schedule(config.num_steps)
+    schedule = inputs.schedule
     if inputs.estimator is not None:
         members: X0Network = inputs.estimator
     else:

@@ -158,20 +158,25 @@ def joint_chain(
         TimeoutError: the time of ``watch`` was up before the first plan.
     """
     watch = watch or Watch(solver)
-    target = problem.problem.composite
+    inner = problem.problem
+    target = inner.on_unit_noise(inner.composite)
+
+    def loss(plan: Plan) -> float:
+        return float(w2_squared(inner.on_unit_noise(problem.student_operator(plan)), target))
+
     if solver == "pareto":
         return _best_joint_chain(problem, undominated(np.ones_like(target)), watch, memory_limit)
     best = _best_joint_chain(problem, None, watch)
     if solver == "greedy":
         return best
     for _ in range(BEAM_ROUNDS):
-        operator = problem.student_operator(best)
-        weights = directions(operator, target, np.ones_like(target), problem.problem.variances)
+        operator = inner.on_unit_noise(problem.student_operator(best))
+        weights = directions(operator, target, np.ones_like(target), inner.variances)
         try:
             found = _best_joint_chain(problem, best_along(weights), watch)
         except TimeoutError:
             break
-        if w2_squared(problem.student_operator(found), target) >= w2_squared(operator, target):
+        if loss(found) >= loss(best):
             break
         best = found
     return best
@@ -186,6 +191,7 @@ def _best_joint_chain(
         keep: Which candidates E[u] retains; without it, the one nearest to its steps' composite.
     """
     operators, num_steps = problem.operators, problem.num_steps
+    weigh = problem.problem.on_unit_noise  # every candidate is a jump from x_T
     composites = np.cumprod(operators[::-1], axis=0)[::-1]  # row u: of the jump x_T -> x_u
     values = {num_steps - 1: operators[-1:]}
     origins: dict[int, list[tuple[int, int]]] = {}
@@ -202,12 +208,14 @@ def _best_joint_chain(
             [problem.merged(num_steps, m, u, values[m], values[m] * runs[m - u - 1]) for m in cuts]
         )
         places = [(m, row) for m in cuts for row in range(len(values[m]))]
-        rows = (keep or nearest_to(composites[u]))((u + 1, num_steps), candidates)
+        outputs = weigh(candidates)
+        rows = (keep or nearest_to(weigh(composites[u])))((u + 1, num_steps), outputs)
         values[u], origins[u] = candidates[rows], [places[row] for row in rows.tolist()]
 
     if num_steps == 1:
         return step(1)
-    u, row = 0, int(nearest_to(composites[0])((1, num_steps), values[0])[0])
+    nearest = nearest_to(weigh(composites[0]))
+    u, row = 0, int(nearest((1, num_steps), weigh(values[0]))[0])
     stops = []
     while u < num_steps - 1:
         stops.append(u)

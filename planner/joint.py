@@ -13,7 +13,7 @@ from planner.fronts import best_blocks, interval_fronts, nearest_to, undominated
 from planner.greedy import greedy_fronts, greedy_plan
 from planner.per_dimension import check_num_operators, few_step_plans, optimal_values
 from planner.plan import Plans
-from planner.problem import MergeProblem
+from planner.problem import MergeProblem, on_unit_noise
 from planner.value import product_operator, w2_rounding, w2_squared
 from planner.watch import Watch
 
@@ -50,6 +50,7 @@ def joint_blocks(
         TimeoutError: the time of ``watch`` was up before the first plan.
     """
     check_num_operators(num_operators, problem.num_steps)
+    problem = problem.from_unit_noise()
     if solver not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
     if len(problem.variances) == 1:  # all solvers are exact there, and the scalar search is fast
@@ -108,9 +109,11 @@ def plan_jointly(
     """
     blocks = joint_blocks(problem, solver, num_operators, memory_limit)
     operator = product_operator(blocks, problem.operators, problem.shrinkage)
-    found = float(w2_squared(operator, problem.surrogate))
+    start = problem.start_deviations
+    target = on_unit_noise(problem.surrogate, start)
+    found = float(w2_squared(on_unit_noise(operator, start), target))
     bound = lower_bound(problem, num_operators)
-    optimal = solver == "pareto" or meets(found, bound, problem.surrogate)
+    optimal = solver == "pareto" or meets(found, bound, target)
     return JointPlan(solver, blocks, operator, found, bound, optimal)
 
 
@@ -120,6 +123,7 @@ def lower_bound(problem: MergeProblem, num_operators: int = 1) -> float:
     Args:
         num_operators: K, the number of operators that the student keeps.
     """
+    problem = problem.from_unit_noise()
     best = optimal_values(problem, num_operators=num_operators)
     return float(w2_squared(best, problem.surrogate))
 

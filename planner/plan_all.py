@@ -15,7 +15,6 @@ from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, DenoiserProblem, Problem
 from planner.strategies import CANONICAL
 from planner.total_budget import MOST_STEPS, plans_under_total
-from planner.value import w2_squared
 from planner.watch import Watch
 
 
@@ -77,7 +76,7 @@ def plan_one_step(
 
     def valued(plans: Plans) -> StrategyPlans:
         operator = operator_under(budget, plans, problem, decay)
-        return StrategyPlans(plans, operator, float(w2_squared(operator, target)), optimal=False)
+        return StrategyPlans(plans, operator, float(problem.distance(operator, target)), False)
 
     found = dict(known.strategies) if known else {}
 
@@ -87,7 +86,8 @@ def plan_one_step(
         least = exact.w2_squared if exact else bound
 
         def proven(plans: StrategyPlans) -> bool:
-            return least is not None and meets(plans.w2_squared, least, target)
+            on_noise = problem.on_unit_noise(target)
+            return least is not None and meets(plans.w2_squared, least, on_noise)
 
         return PlanSet(
             num_steps=num_steps,
@@ -102,6 +102,7 @@ def plan_one_step(
                 if name in found
             },
             parametrisation=problem.parametrisation,
+            schedule=problem.schedule,
         )
 
     canonical = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}

@@ -35,7 +35,6 @@ from planner.plan import Plans, map_distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, Problem
 from planner.strategies import CANONICAL
-from planner.value import w2_squared
 
 Log = Callable[[str], object]
 
@@ -89,7 +88,7 @@ def plan_few_steps(
 
     def valued(plans: Plans) -> StrategyPlans:
         operator = operator_under(budget, plans, problem, decay)
-        error = float(w2_squared(operator, problem.target))
+        error = float(problem.distance(operator, problem.target))
         return StrategyPlans(plans, operator, error, optimal=False)
 
     def so_far() -> PlanSet:
@@ -97,7 +96,8 @@ def plan_few_steps(
         bound = own.w2_squared if own and budget.kind == "per_merge" else None
 
         def proven(plans: StrategyPlans) -> bool:
-            return bound is not None and meets(plans.w2_squared, bound, problem.target)
+            target = problem.on_unit_noise(problem.target)
+            return bound is not None and meets(plans.w2_squared, bound, target)
 
         return PlanSet(
             num_steps=num_steps,
@@ -113,6 +113,7 @@ def plan_few_steps(
             },
             parametrisation=problem.parametrisation,
             student_steps=student_steps,
+            schedule=problem.schedule,
         )
 
     def is_known(names: Sequence[str]) -> bool:

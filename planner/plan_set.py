@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.gaussian import check_variances
+from diffusion.schedule import NoiseLevels, TeacherSchedule
 from experiment.read import (
     expect,
     field,
@@ -54,6 +55,8 @@ PER_DIMENSION = "per_dimension"
 MOST_LISTED = 1 << 15
 """Merges of single coordinates that a file lists in full: some four megabytes."""
 PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
+SAME_LEVELS = 1e-9
+"""Largest difference of the alphas and sigmas of one schedule on two machines."""
 # Files of students are named after strategies.
 _NAME = re.compile(r"\w[\w-]{0,150}", re.ASCII)
 
@@ -95,6 +98,8 @@ class PlanSet:
     """What the students consist of and how they train."""
     student_steps: int = 1
     """K, the steps of the student, which share the teacher's steps equally."""
+    schedule: NoiseLevels | None = None
+    """What the teacher's steps are; None in files of earlier versions."""
 
     @property
     def plans(self) -> dict[str, Plans]:
@@ -108,6 +113,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
     The keys parametrisation, loss, prediction and law are there for denoisers only, and their
     target is called composite. So a reader that knows operators only refuses such a file. The key
     student_steps is there for K > 1 only, and finished only for plans of a solver that was stopped.
+    The schedule has its name and its levels.
     """
     chosen, steps = plan_set.parametrisation, plan_set.student_steps
     made = {} if chosen == OPERATOR else asdict(chosen)
@@ -132,6 +138,15 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
             }
             for name, found in plan_set.strategies.items()
         },
+        **({} if plan_set.schedule is None else {"schedule": _levels(plan_set.schedule)}),
+    }
+
+
+def _levels(schedule: NoiseLevels) -> dict[str, object]:
+    return {
+        "name": schedule.name,
+        "alpha": schedule.alpha.tolist(),
+        "sigma": schedule.sigma.tolist(),
     }
 
 
@@ -163,7 +178,19 @@ def from_json(value: object) -> PlanSet:
         },
         parametrisation=chosen,
         student_steps=student_steps,
+        schedule=_schedule(value, num_steps),
     )
+
+
+def _schedule(value: object, num_steps: int) -> TeacherSchedule | None:
+    if not (isinstance(value, dict) and "schedule" in value):
+        return None
+    levels = value["schedule"]
+    alpha, sigma = numbers(levels, "alpha"), numbers(levels, "sigma")
+    found = TeacherSchedule(alpha, sigma, field(levels, "name", str))
+    if found.num_steps != num_steps:
+        raise ValueError(f"a schedule of {found.num_steps} steps for plans of {num_steps}")
+    return found
 
 
 def _parametrisation(value: object) -> Parametrisation:
@@ -284,8 +311,25 @@ def read_plans_for(
             f"{problem.parametrisation.text}; give the same --parametrisation, --loss and "
             "--prediction to both"
         )
+    refuse_other_schedule(path, found, problem.schedule)
     refuse_other_steps(path, found, student_steps)
     return found
+
+
+def refuse_other_schedule(path: Path, found: PlanSet, schedule: NoiseLevels) -> None:
+    """Refuse plans for teacher steps of another schedule; older files do not tell theirs.
+
+    Raises:
+        ValueError: with both names.
+    """
+    if found.schedule is None:
+        return
+    pairs = ((found.schedule.alpha, schedule.alpha), (found.schedule.sigma, schedule.sigma))
+    if not all(np.allclose(*pair, rtol=0.0, atol=SAME_LEVELS) for pair in pairs):
+        raise ValueError(
+            f"{path}: plans for the schedule {found.schedule.name}, this run has {schedule.name}; "
+            "give the same --schedule and --zero-snr to both"
+        )
 
 
 def refuse_other_steps(path: Path, found: PlanSet, student_steps: int) -> None:

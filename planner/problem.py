@@ -5,6 +5,10 @@ what the teacher itself does from noise to data. The *surrogate* is the target o
 composite without those steps that contract (A_t < 1) where the variance is above 1
 (``diffusion.gaussian.surrogate_composite``). Students of the parametrisation ``operator`` are
 compared with the surrogate, as in [OM], and those of ``denoiser`` with the composite.
+
+The teacher starts from x_T = sqrt(n_T) z, z ~ N(0, I), the Gaussian that the data become at t = T.
+Where the schedule ends in pure noise, n_T = 1. Elsewhere distances of outputs weigh the coordinates
+by n_T, and images are decoded from sqrt(n_T) z (``Problem.on_unit_noise``).
 """
 
 from collections.abc import Callable
@@ -15,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.gaussian import ddim_operators, noised_variances, surrogate_composite
-from diffusion.schedule import NoiseLevels
+from diffusion.schedule import NoiseLevels, TeacherSchedule
 from planner.parametrisation import (
     OPERATOR,
     Parametrisation,
@@ -24,7 +28,7 @@ from planner.parametrisation import (
     x_0_by_prediction,
 )
 from planner.plan import Plan
-from planner.value import plan_operator, trained_operator
+from planner.value import plan_operator, trained_operator, w2_squared
 
 Array = NDArray[np.float64]
 Columns = NDArray[np.intp] | NDArray[np.bool_]
@@ -48,11 +52,24 @@ class Problem:
     """S, (d,)."""
     parametrisation: Parametrisation = OPERATOR
     """What the students consist of and how they train."""
+    start_deviations: Array | None = None
+    """sqrt(n_T), (d,); None for the start at unit noise."""
 
     @property
     def num_steps(self) -> int:
         """T, the number of teacher steps."""
         return len(self.operators)
+
+    def on_unit_noise(self, operator: Array) -> Array:
+        """The operator as a function of z, where x_T = sqrt(n_T) z: sqrt(n_T) a, (..., d)."""
+        return on_unit_noise(operator, self.start_deviations)
+
+    def distance(self, operator: Array, target: Array) -> Array:
+        """Squared W2 between the outputs of two operators that start from x_T, (..., d) -> (...).
+
+        W2**2 = sum_i n_T (S_i - a_i)**2
+        """
+        return w2_squared(self.on_unit_noise(operator), self.on_unit_noise(target))
 
     @property
     def composite(self) -> Array:
@@ -118,12 +135,14 @@ class Problem:
             second_moments=self.second_moments[:, columns],
             operators=self.operators[:, columns],
             surrogate=self.surrogate[columns],
+            start_deviations=selected(self.start_deviations, columns),
         )
 
     def section(self, start: int, stop: int) -> "Problem":
         """The problem of the teacher steps between x_start and x_stop alone.
 
         Its times count from 0 at x_stop. It does not end with clean data unless ``stop`` is 0.
+        Coordinates have equal weights, because other steps of the student stand around it.
         """
         return make_problem(
             self.schedule.section(start, stop), self.variances, self.parametrisation
@@ -160,7 +179,9 @@ class Problem:
 
     def with_shrinkage(self, shrinkage: Array) -> "MergeProblem":
         """The problem of planning merges of operators with these shrinkages g_t, (T, d)."""
-        return MergeProblem(self.variances, self.operators, self.surrogate, shrinkage)
+        return MergeProblem(
+            self.variances, self.operators, self.surrogate, shrinkage, self.start_deviations
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +196,8 @@ class MergeProblem:
     """S, the target of the students, (d,)."""
     shrinkage: Array
     """g_t, (T, d): the share of the way to its target that a merge starting at t leaves undone."""
+    start_deviations: Array | None = None
+    """sqrt(n_T), (d,); None for the start at unit noise."""
 
     @property
     def num_steps(self) -> int:
@@ -193,7 +216,21 @@ class MergeProblem:
             self.operators[:, columns],
             self.surrogate[columns],
             self.shrinkage[:, columns],
+            selected(self.start_deviations, columns),
         )
+
+    def from_unit_noise(self) -> "MergeProblem":
+        """The same problem with x_T = sqrt(n_T) z made part of the first step.
+
+        All blocks that begin at T, and the surrogate, are multiplied by sqrt(n_T), so that their
+        plain squared distance is W2**2. No plan becomes better or worse in any coordinate.
+        """
+        if self.start_deviations is None:
+            return self
+        operators = self.operators.copy()
+        operators[-1] *= self.start_deviations
+        surrogate = self.surrogate * self.start_deviations
+        return MergeProblem(self.variances, operators, surrogate, self.shrinkage)
 
     def student_operator(self, plan: Plan) -> Array:
         """Operator of the student that ``plan`` ends with, (d,)."""
@@ -278,18 +315,33 @@ def make_problem(
 ) -> Problem:
     """The problem of a noise schedule and data with these variances, (d,).
 
+    Where the schedule keeps a signal at t = T, the teacher starts from N(0, n_T).
+
     Raises:
         ValueError: variances are not finite and >= 0.
     """
     operators = ddim_operators(schedule, variances)
+    second_moments = noised_variances(schedule, variances)
+    keeps_signal = isinstance(schedule, TeacherSchedule) and schedule.alpha[-1] > 0
     return Problem(
         schedule=schedule,
         variances=variances,
-        second_moments=noised_variances(schedule, variances),
+        second_moments=second_moments,
         operators=operators,
         surrogate=surrogate_composite(operators, variances),
         parametrisation=parametrisation,
+        start_deviations=np.sqrt(second_moments[-1]) if keeps_signal else None,
     )
+
+
+def on_unit_noise(operator: Array, start_deviations: Array | None) -> Array:
+    """sqrt(n_T) times an operator, (..., d); None stands for ones."""
+    return operator if start_deviations is None else operator * start_deviations
+
+
+def selected(start_deviations: Array | None, columns: Columns) -> Array | None:
+    """Those of some of the coordinates."""
+    return None if start_deviations is None else start_deviations[columns]
 
 
 def better_direction(variances: Array) -> Array:

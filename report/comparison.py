@@ -23,7 +23,7 @@ from report.gaussianity import assumption_text
 from report.markdown import Table
 from report.page import Page, markdown, write_page
 from report.student_steps import errors_table
-from report.style import k_label, stage_label
+from report.style import k_label, schedule_text, stage_label
 from report.tables import details, overview
 from report.verdict import (
     AS_GOOD_IN_W2_SQUARED,
@@ -176,7 +176,8 @@ def _subtitle(comparison: Comparison, rows: Sequence[ResultRow]) -> str:
     rotated = "" if comparison.rotation is None else ", rotated"
     steps = "" if numbers == [1] else f" of K = {', '.join(map(str, numbers))} steps"
     return (
-        f"T = {comparison.problem.schedule.num_steps} teacher steps, "
+        f"T = {comparison.problem.schedule.num_steps} teacher steps"
+        f"{schedule_text(comparison.problem.schedule)}, "
         f"{len(comparison.mean)} latent dimensions{rotated}; students{steps}: "
         f"{comparison.problem.parametrisation.text}; inputs: {kinds[comparison.inputs]}; "
         f"engine: {engines}; {seeds} training run{'s' if seeds > 1 else ''} per row."

@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
@@ -182,7 +184,12 @@ def _decoded(
     model, mean, rotation = comparison.model, comparison.mean, comparison.rotation
     assert model is not None  # the callers ask for faces only where there is a VAE
     z_T = noise_bank(seed, first, columns, len(mean))
-    target = decode_operator(model, comparison.problem.target, mean, z_T, rotation)
+    problem = comparison.problem
+
+    def decode(operator: NDArray[np.float64]) -> Tensor:
+        return decode_operator(model, problem.on_unit_noise(operator), mean, z_T, rotation)
+
+    target = decode(problem.target)
     for stage in stages:
         students = comparison.of_stage(stage, _batches(comparison))
         groups: dict[int, list[str]] = {}  # strategies of one job share their students
@@ -190,12 +197,7 @@ def _decoded(
             groups.setdefault(id(own), []).append(name)
         yield (
             target,
-            {
-                tuple(group): decode_operator(
-                    model, students[group[0]].operator, mean, z_T, rotation
-                )
-                for group in groups.values()
-            },
+            {tuple(group): decode(students[group[0]].operator) for group in groups.values()},
         )
 
 

@@ -18,7 +18,6 @@ from planner.few_step import plans_by_share
 from planner.plan import Plan
 from planner.problem import Problem
 from planner.strategies import CANONICAL
-from planner.value import w2_squared
 from report.equals import Group, equal_groups, legend_names, marker, note_equals
 from report.style import AXIS_LABELS, COLOURS, STYLE, NotebookFigure
 
@@ -60,7 +59,7 @@ def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) ->
         )
         for budget in budgets
     }
-    floor = float(w2_squared(composite, problem.target))
+    floor = float(problem.distance(composite, problem.target))
     with matplotlib.rc_context(STYLE):
         figure = NotebookFigure(
             figsize=(0.6 + 3.4 * len(budgets), 1.1 + 2.3 * len(targets)), layout="constrained"
@@ -198,4 +197,4 @@ def _predicted(
 
     operators = [problem.operator_of(plan, shrinkage_of) for plan in plans]
     # Where nothing is merged, no shrinkage gives the operators the axis of the stages.
-    return np.broadcast_to(w2_squared(np.prod(operators, axis=0), target), steps.shape)
+    return np.broadcast_to(problem.distance(np.prod(operators, axis=0), target), steps.shape)

@@ -42,7 +42,7 @@ class ExportRow:
     coordinate: int
     mean: float
     variance: float
-    operator: float  # of the student: the product over its steps
+    operator: float  # of the student on unit noise: the product over its steps
     composite: float
     target: float
 
@@ -50,13 +50,8 @@ class ExportRow:
 def report_export(out: Path, export: Export) -> None:
     """Tabulate, draw and describe an exported student in the run folder ``out``."""
     problem = export.problem
-    columns = (
-        export.mean,
-        problem.variances,
-        export.students.operator,
-        problem.composite,
-        problem.target,
-    )
+    operators = (export.students.operator, problem.composite, problem.target)
+    columns = (export.mean, problem.variances, *map(problem.on_unit_noise, operators))
     rows = [ExportRow(i, *map(float, row)) for i, row in enumerate(zip(*columns, strict=True))]
     write_rows(out / RESULTS, rows, ExportRow)
     operator, faces = (out / FIGURES / name for name in ("operator.png", "faces.png"))
@@ -107,12 +102,14 @@ def draw_operator(path: Path, export: Export) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.0, 3.2), layout="constrained")
         panel = figure.subplots()
-        panel.plot(x, problem.composite[order], color="0.7", linewidth=3, label="composite")
+        composite = problem.on_unit_noise(problem.composite)
+        panel.plot(x, composite[order], color="0.7", linewidth=3, label="composite")
         if problem.parametrisation.kind == "operator":
-            panel.plot(x, problem.target[order], color=BLACK, linewidth=1, label="surrogate")
+            target = problem.on_unit_noise(problem.target)
+            panel.plot(x, target[order], color=BLACK, linewidth=1, label="surrogate")
         panel.plot(
             x,
-            export.students.operator[order],
+            problem.on_unit_noise(export.students.operator)[order],
             ".",
             color=COLOURS[export.case.strategy],
             markersize=4,

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
@@ -193,4 +192,4 @@ def _anchor(text: str) -> str:
 
 def _link(path: Path, out: Path) -> str:
     """Link from a page in the run folder ``out`` to a file of that run."""
-    return quote(path.relative_to(out).as_posix())
+    return (Path("/") / path.relative_to(out)).as_uri().removeprefix("file:///")

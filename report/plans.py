@@ -22,7 +22,7 @@ from report.markdown import Table
 from report.page import Picture
 from report.plan_figures import ARCS, draw_few_step_arcs, draw_plan_arcs
 from report.student_steps import draw_student_steps, errors_table
-from report.style import label, save_figure
+from report.style import label, save_figure, schedule_text
 from report.summary import write_summary
 
 ERRORS = "w2_by_student_steps.png"
@@ -116,7 +116,8 @@ def _text(planned: Planned) -> str:
     steps = plan_set.student_steps
     students = "" if steps == 1 else f"students of K = {steps} steps, "
     return (
-        f"T = {plan_set.num_steps}, {len(plan_set.variances)} coordinates, {students}"
+        f"T = {plan_set.num_steps}{schedule_text(plan_set.schedule)}, "
+        f"{len(plan_set.variances)} coordinates, {students}"
         f"{_trained(plan_set)}.{_bound(plan_set)}{_free(planned)}"
     )
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from diffusion.schedule import NoiseLevels
 from experiment.write import write_atomically
 from planner.budget import Stage, k_suffix
 
@@ -122,6 +123,15 @@ class NotebookFigure(Figure):
 def label(strategy: str) -> str:
     """The name of a strategy, on one line."""
     return LABELS[strategy].replace("\n", " ")
+
+
+def schedule_text(schedule: NoiseLevels | None) -> str:
+    """What a summary says about the schedule after the number of steps: nothing for cosine."""
+    if schedule is None or schedule.name in ("", "cosine"):
+        return ""
+    signal = schedule.alpha[-1]
+    start = f", from N(0, n_T) with alpha_T = {signal:.3g}" if signal > 0 else ""
+    return f" of the schedule {schedule.name}{start}"
 
 
 def stage_label(stage: Stage, num_steps: int) -> str:

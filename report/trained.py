@@ -7,18 +7,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distill.jobs import Students
-from planner.plan_set import PlanSet
-from planner.value import w2_squared
+from planner.problem import Problem
 from report.style import BLUE, STYLE, NotebookFigure, label
 
 SMALLEST_DRAWN = 1e-16
 
 
-def draw_trained(students: Mapping[str, Students], plan_set: PlanSet) -> Figure:
+def draw_trained(students: Mapping[str, Students], problem: Problem) -> Figure:
     """Draw one row per strategy: W2**2 measured, in closed form, and in simulated runs.
 
     Args:
         students: Strategy -> its student; the first is drawn on top.
+        problem: What the students were trained for.
     """
     with matplotlib.rc_context(STYLE):
         figure = NotebookFigure(figsize=(6.4, 0.9 + 0.3 * len(students)), layout="constrained")
@@ -39,7 +39,7 @@ def draw_trained(students: Mapping[str, Students], plan_set: PlanSet) -> Figure:
                 (found.predicted, "|", "closed form"),
                 (found.operator, "o", "measured"),
             ):
-                error = max(float(w2_squared(operator, plan_set.target)), SMALLEST_DRAWN)
+                error = max(float(problem.distance(operator, problem.target)), SMALLEST_DRAWN)
                 panel.plot(
                     error,
                     row,
@@ -52,6 +52,6 @@ def draw_trained(students: Mapping[str, Students], plan_set: PlanSet) -> Figure:
         panel.set_xscale("log")
         panel.set_yticks(range(len(students)), [label(name) for name in students])
         panel.invert_yaxis()
-        panel.set_xlabel(f"$W_2^2$ to the {plan_set.parametrisation.target}")
+        panel.set_xlabel(f"$W_2^2$ to the {problem.parametrisation.target}")
         figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure

@@ -10,7 +10,8 @@ from torch import Tensor
 from diffusion.gaussian import ddim_operators
 from diffusion.grid import uniform_t_grid
 from diffusion.samplers import ddim
-from diffusion.schedule import NoiseSchedule, cosine_schedule
+from diffusion.schedule import TeacherSchedule
+from diffusion.schedule_choice import choose_schedule, schedule_fingerprint
 from experiment.folder import RESULTS
 from experiment.progress import tqdm
 from experiment.write import write_rows
@@ -53,7 +54,7 @@ class Operators:
 
 @torch.no_grad()
 def measure_operators(
-    estimator: NoiseEstimator, latents: Tensor, schedule: NoiseSchedule, seed: int
+    estimator: NoiseEstimator, latents: Tensor, schedule: TeacherSchedule, seed: int
 ) -> Operators:
     """Fit a diagonal operator to every DDIM step of the estimator, and compute the departures.
 
@@ -107,8 +108,9 @@ def compare_operators(config: OperatorConfig) -> Operators:
     Raises:
         FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
-    models, _, held_out = open_with_latents("compare_operators", config)
-    schedule = cosine_schedule(config.num_steps)
+    schedule = choose_schedule(config, config.num_steps)
+    fingerprint = schedule_fingerprint(config)
+    models, _, held_out = open_with_latents("compare_operators", config, schedule, fingerprint)
     found = measure_operators(models.estimator, held_out.to(models.device), schedule, config.seed)
     write_rows(config.out / RESULTS, found.rows, StepRow)
     return found

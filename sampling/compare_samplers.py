@@ -73,7 +73,9 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
         FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
     refuse_former_comparison(config.out)
-    models, training, held_out = open_with_latents("compare_samplers", config)
+    models, training, held_out = open_with_latents(
+        "compare_samplers", config, make_time_grid(config, 2), {}
+    )
 
     table = config.out / RESULTS
     seeds = bank_seeds(config.seed, config.count)

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from diffusion.schedule_choice import ScheduleFlags
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
+from experiment.track import Track, refuse_missing_package
 from experiment.write import recorded_as
 
 Sampler = Literal[
@@ -15,7 +17,7 @@ LARGEST_Q = 1e7  # limit of sigma / alpha and of its inverse, for the sake of fl
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(ScheduleFlags):
     """Train the noise estimator on encoded latents, or resume an earlier run."""
 
     latents: Path
@@ -29,7 +31,7 @@ class TrainConfig:
     batch_size: int = 512
     """Noised latents per gradient step."""
     num_levels: int = 1_000
-    """T of the cosine schedule. Its noise levels t = 1..T are trained with equal probability."""
+    """T of the schedule. Its noise levels t = 1..T are trained with equal probability."""
     width: int = 384
     """Hidden units of a residual block."""
     depth: int = 3
@@ -47,6 +49,10 @@ class TrainConfig:
     float32."""
     seed: int = 0
     """Seed of initial weights, batches, noise levels and noise."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the training in TensorBoard, or in Weights & Biases, which stays offline unless
+    WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
@@ -57,6 +63,7 @@ class TrainConfig:
         refuse_not_positive(self, *sizes, "lr")
         refuse_below(self, 0, "weight_decay")
         refuse_bad_seeds(self, "seed")
+        refuse_missing_package(self.track)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"--dropout must be from 0 to below 1, got {self.dropout}")
         if not 0 <= self.ema_decay < 1:
@@ -112,16 +119,14 @@ class WalkConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleConfig(WalkConfig):
+class SampleConfig(ScheduleFlags, WalkConfig):
     """Draw new faces from noise."""
 
     out: Path
     """Run folder for samples.safetensors and the picture."""
     count: int = 64
     """Number of faces."""
-    schedule: str = "cosine"
-    """Schedule of --spacing t: cosine, linear_beta, or a JSON file {"alpha": [...], "sigma":
-    [...]}."""
+    schedule: str = "cosine"  # recorded from the first version on
 
     png: Path | None = field(default=None, metadata=ADDED_LATER)
     """Folder for the faces as single images, 000000.png and so on, as clean-fid and
@@ -140,6 +145,11 @@ class SampleConfig(WalkConfig):
             raise ValueError(f"--interpolate needs two different noises, got {self.interpolate}")
         if self.interpolate is not None and self.count < 2:
             raise ValueError("--interpolate needs a --count of at least 2, the two ends")
+        if self.spacing != "t" and (self.schedule != "cosine" or self.zero_snr):
+            raise ValueError(
+                f"--schedule and --zero-snr give the levels of --spacing t, not of {self.spacing}; "
+                "give --spacing t too"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +173,7 @@ class CompareSamplersConfig(WalkConfig):
 
 
 @dataclass(frozen=True)
-class OperatorConfig:
+class OperatorConfig(ScheduleFlags):
     """Compare the noise estimator's DDIM steps with the linear steps that the planner assumes."""
 
     latents: Path
@@ -171,7 +181,7 @@ class OperatorConfig:
     out: Path
     """Run folder for the table and the figure."""
     num_steps: int = 32
-    """Teacher steps T on the cosine schedule."""
+    """Teacher steps T on the cosine schedule, or on that of --schedule."""
     estimator: Path | None = None
     """Run folder of train_noise_estimator, or a .safetensors file. Default: the embedded model."""
     vae: Path | None = None

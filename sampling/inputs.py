@@ -6,11 +6,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diffusion.grid import TimeGrid
+from diffusion.schedule import NoiseLevels
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.write import sha256
 from sampling.config import CompareSamplersConfig, OperatorConfig
-from sampling.estimator_file import estimator_path, load_estimator, refuse_other_vae
+from sampling.estimator_file import (
+    Trained,
+    estimator_path,
+    load_estimator,
+    refuse_other_vae,
+    refuse_untrained_levels,
+)
 from sampling.noise_estimator import NoiseEstimator
 from vae.checkpoint import load_vae, weights_path
 from vae.images import SPLITS
@@ -26,6 +34,8 @@ class Models:
     vae: VAE
     inputs: dict[str, str]  # SHA-256 of both files
     device: torch.device
+    trained: Trained
+    """What the estimator's file says about its training."""
 
 
 def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models:
@@ -40,7 +50,7 @@ def load_models(estimator: Path | None, vae: Path | None, device: str) -> Models
     decoder = load_vae(weights)
     refuse_other_vae(trained, estimator, weights)
     inputs = {"estimator": sha256(estimator), "vae": sha256(weights)}
-    return Models(model.to(picked), decoder.to(picked), inputs, picked)
+    return Models(model.to(picked), decoder.to(picked), inputs, picked, trained)
 
 
 def split(latents: Latents, path: Path) -> tuple[Tensor, Tensor]:
@@ -74,22 +84,31 @@ def _random_tenth(count: int) -> Tensor:
 
 
 def open_with_latents(
-    job: str, config: CompareSamplersConfig | OperatorConfig
+    job: str,
+    config: CompareSamplersConfig | OperatorConfig,
+    levels: NoiseLevels | TimeGrid,
+    inputs: dict[str, str],
 ) -> tuple[Models, Tensor, Tensor]:
     """Load the models and this VAE's latents, and open the run folder of the command ``job``.
+
+    Args:
+        levels: Noise levels at which the estimator will be asked.
+        inputs: Name of each input besides models and latents -> its SHA-256.
 
     Returns:
         The models, and the training and the held-out latents, (N, d) each.
 
     Raises:
         FileNotFoundError, OSError, ValueError: models, latents or run folder are missing, damaged
-            or another run's, or one of the two sets of latents is empty.
+            or another run's, one of the two sets of latents is empty, or the estimator was not
+            trained at such levels.
     """
     models = load_models(config.estimator, config.vae, config.device)
+    refuse_untrained_levels(models.trained, levels)
     path = latents_path(config.latents)
     latents = load_latents(path)
     refuse_mismatch(latents, path, weights_path(config.vae))
     training, held_out = split(latents, path)
-    inputs = models.inputs | {"latents": sha256(path)}
+    inputs = models.inputs | {"latents": sha256(path)} | inputs
     open_run(config.out, job, config, inputs, str(models.device))
     return models, training, held_out

@@ -1,6 +1,6 @@
 """The command sample_faces: new faces from noise by estimator, sampler and decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,38 +10,52 @@ from torch import Tensor
 
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
 from diffusion.samplers import SAMPLERS, Update, ddim, sample
-from diffusion.schedule import SCHEDULES, find_schedule
+from diffusion.schedule_choice import (
+    SCHEDULES,
+    ScheduleFlags,
+    choose_schedule,
+    schedule_fingerprint,
+)
 from experiment.folder import CONFIG, open_run, read_run
 from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
-from experiment.write import sha256, write_atomically
+from experiment.write import write_atomically
 from sampling.config import SampleConfig, WalkConfig
+from sampling.estimator_file import refuse_untrained_levels
 from sampling.inputs import Models, load_models
 from sampling.interpolate import arc_noise
+from sampling.noise_estimator import NoiseEstimator
 from vae.model import VAE, to_uint8
 
 SAMPLES_KIND = "mergelab samples, format 1"
 SAMPLES_FILE = "samples.safetensors"
 SCHEDULE_STEPS = 1_000  # T of the schedules from which --spacing t takes its levels
+COSINE = ScheduleFlags()
+Start = Callable[[Tensor], Tensor]
+"""Unit noise (B, d) -> where a walk starts."""
 BATCH = 1_024  # samples computed together; it changes no result
 
 
-def make_time_grid(config: WalkConfig, steps: int, schedule: str = "cosine") -> TimeGrid:
+def make_time_grid(config: WalkConfig, steps: int, flags: ScheduleFlags = COSINE) -> TimeGrid:
     """The grid of ``steps`` steps that the flags describe.
 
     Args:
-        schedule: Name or file of the schedule of ``--spacing t``.
+        flags: The schedule of ``--spacing t``.
 
     Raises:
         FileNotFoundError, ValueError: there is no such schedule, or it has fewer steps.
     """
     match config.spacing:
         case "t":
-            found = find_schedule(schedule, SCHEDULE_STEPS)
+            # Karras' levels depend on their number; of the others those of a fine schedule are
+            # taken, as they always were.
+            fine = SCHEDULE_STEPS if flags.schedule in SCHEDULES else None
+            num_steps = steps if flags.schedule == "edm" else fine
+            found = choose_schedule(flags, num_steps)
             if steps > found.num_steps:
                 raise ValueError(
-                    f"--steps {steps}, but {schedule} has {found.num_steps}; give no more"
+                    f"--steps {steps}, but {flags.schedule} has {found.num_steps}; give no more"
                 )
             return uniform_t_grid(found, steps)
         case "log_snr":
@@ -56,30 +70,65 @@ def make_update(config: WalkConfig) -> Update:
     return partial(ddim, eta=config.eta)
 
 
-def sample_latents(update: Update, models: Models, grid: TimeGrid, seeds: Sequence[int]) -> Tensor:
-    """One sample per seed, (len(seeds), d), on the CPU. The batch size changes no result."""
+def sample_latents(
+    update: Update,
+    models: Models,
+    grid: TimeGrid,
+    seeds: Sequence[int],
+    start: Start | None = None,
+) -> Tensor:
+    """One sample per seed, (len(seeds), d), on the CPU. The batch size changes no result.
+
+    Args:
+        start: Without it the walk starts at the noise itself.
+    """
     found = []
     for first in range(0, len(seeds), BATCH):
         drawn = walk_noise(seeds[first : first + BATCH], grid.num_steps, len(models.estimator.mean))
-        found.append(_walk(update, models, grid, *drawn))
+        found.append(_walk(update, models, grid, *drawn, start or from_noise))
     return torch.cat(found)
 
 
-def _walk(update: Update, models: Models, grid: TimeGrid, x_start: Tensor, noise: Tensor) -> Tensor:
+def _walk(
+    update: Update, models: Models, grid: TimeGrid, x_start: Tensor, noise: Tensor, start: Start
+) -> Tensor:
     """The latents that initial noise (B, d) and the steps' noise (steps, B, d) lead to, (B, d)."""
     x_start, noise = x_start.to(models.device), noise.to(models.device)
-    return sample(update, models.estimator.denoise, grid, x_start, noise).cpu()
+    return sample(update, models.estimator.denoise, grid, start(x_start), noise).cpu()
 
 
 def _latents_between(
-    ends: tuple[int, int], config: SampleConfig, models: Models, grid: TimeGrid
+    ends: tuple[int, int], config: SampleConfig, models: Models, grid: TimeGrid, start: Start
 ) -> Tensor:
     """Latents of noise on the arc between the noises ``ends`` of the bank, (count, d)."""
     seeds = [bank_seeds(config.seed, 1, number)[0] for number in ends]
     _, x_start, noise = arc_noise(seeds, config.count, grid.num_steps, len(models.estimator.mean))
     update = make_update(config)
     parts = zip(x_start.split(BATCH), noise.split(BATCH, dim=1), strict=True)
-    return torch.cat([_walk(update, models, grid, *part) for part in parts])
+    return torch.cat([_walk(update, models, grid, *part, start) for part in parts])
+
+
+def from_noise(z: Tensor) -> Tensor:
+    """The start at the noise itself."""
+    return z
+
+
+def from_noised_gaussian(model: NoiseEstimator, grid: TimeGrid) -> Start:
+    """The start at the Gaussian of the latents, noised to the first level of a grid.
+
+        x_T = alpha_T mu + U diag(sqrt(n_T)) U^T z,  n_T = alpha_T**2 lam + sigma_T**2
+
+    At alpha_T = 0 that is z itself.
+    """
+    alpha, sigma = float(grid.alpha[0]), float(grid.sigma[0])
+    if alpha == 0:
+        return from_noise
+    deviations = (alpha**2 * model.variances + sigma**2).sqrt()
+
+    def start(z: Tensor) -> Tensor:
+        return alpha * model.mean + ((z @ model.basis) * deviations) @ model.basis.T
+
+    return start
 
 
 @torch.no_grad()
@@ -118,13 +167,14 @@ def write_pngs(folder: Path, images: Tensor) -> None:
         write_atomically(folder / png_name(number), partial(image.save, format="PNG"))
 
 
-def _latents_of_bank(config: SampleConfig, models: Models, grid: TimeGrid) -> Tensor:
+def _latents_of_bank(config: SampleConfig, models: Models, grid: TimeGrid, start: Start) -> Tensor:
     """Latents of the first noises of the bank, (count, d)."""
     update, seeds = make_update(config), bank_seeds(config.seed, config.count)
     found = []
     with tqdm(total=config.count, unit="face", desc="sample") as bar:
         for first in range(0, config.count, BATCH):
-            found.append(sample_latents(update, models, grid, seeds[first : first + BATCH]))
+            some = seeds[first : first + BATCH]
+            found.append(sample_latents(update, models, grid, some, start))
             bar.update(len(found[-1]))
     return torch.cat(found)
 
@@ -150,17 +200,19 @@ def sample_faces(config: SampleConfig) -> Tensor:
     """
     refuse_former_comparison(config.out)
     models = load_models(config.estimator, config.vae, config.device)
-    grid = make_time_grid(config, config.steps, config.schedule)
-    inputs = dict(models.inputs)
-    if config.spacing == "t" and config.schedule not in SCHEDULES:
-        inputs["schedule"] = sha256(Path(config.schedule))
+    grid = make_time_grid(config, config.steps, config)
+    refuse_untrained_levels(models.trained, grid)
+    inputs = models.inputs | schedule_fingerprint(config)
+    # The other spacings start where the signal is small, and take unit noise for x_T.
+    of_schedule = config.spacing == "t"
+    start = from_noised_gaussian(models.estimator, grid) if of_schedule else from_noise
     if config.png is not None:
         refuse_other_files(config.png, config.count)
     open_run(config.out, "sample_faces", config, inputs, str(models.device))
     if config.interpolate is None:
-        latents = _latents_of_bank(config, models, grid)
+        latents = _latents_of_bank(config, models, grid, start)
     else:
-        latents = _latents_between(config.interpolate, config, models, grid)
+        latents = _latents_between(config.interpolate, config, models, grid, start)
     images = decode(models.vae, latents)
     if config.png is not None:
         write_pngs(config.png, images)

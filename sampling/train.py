@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -10,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from diffusion.denoisers import Estimate
 from diffusion.grid import uniform_log_snr_grid
 from diffusion.samplers import dpmpp_2m, sample
-from diffusion.schedule import cosine_schedule
+from diffusion.schedule import NoiseLevels
 from experiment.device import has_fast_bf16
 from experiment.progress import tqdm
 from experiment.seeds import update_seed
@@ -25,9 +26,8 @@ EVALUATION_DRAWS = 8  # noise levels per held-out latent
 EVALUATION_SEED = 0
 
 
-def noise_levels(num_levels: int, device: torch.device) -> Tensor:
-    """(alpha, sigma) of the cosine schedule at t = 1..T, (T, 2): row t - 1 belongs to t."""
-    schedule = cosine_schedule(num_levels)
+def noise_levels(schedule: NoiseLevels, device: torch.device) -> Tensor:
+    """(alpha, sigma) of a schedule at t = 1..T, (T, 2): row t - 1 belongs to t."""
     levels = torch.stack([torch.from_numpy(schedule.alpha), torch.from_numpy(schedule.sigma)], 1)
     return levels[1:].float().to(device)
 
@@ -47,11 +47,15 @@ def train_updates(
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
     latents: Tensor,
+    levels: Tensor,
     updates: range,
     config: TrainConfig,
     bar: tqdm,
 ) -> Tensor:
     """Gradient steps, in place on ``model``, ``average`` and ``optimizer``.
+
+    Args:
+        levels: alpha and sigma of each noise level, (T, 2).
 
     Returns:
         The loss before each gradient step, (len(updates),), on the CPU.
@@ -59,7 +63,6 @@ def train_updates(
     device = latents.device
     fast = device.type == "cuda" and has_fast_bf16(device)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
-    levels = noise_levels(config.num_levels, device)
     losses = []
     model.train()
     for update in updates:
@@ -104,10 +107,13 @@ def update_average(
 
 
 @torch.no_grad()
-def held_out_losses(model: NoiseEstimator, latents: Tensor, num_levels: int) -> dict[str, float]:
-    """Mean loss on latents (N, d) and that of the Gaussian part alone, with the same noise."""
+def held_out_losses(model: NoiseEstimator, latents: Tensor, levels: Tensor) -> dict[str, float]:
+    """Mean loss on latents (N, d) and that of the Gaussian part alone, with the same noise.
+
+    Args:
+        levels: alpha and sigma of each noise level, (T, 2).
+    """
     device = latents.device
-    levels = noise_levels(num_levels, device)
     generator = torch.Generator(device).manual_seed(EVALUATION_SEED)
     draw: dict[str, Any] = {"generator": generator, "device": device}
     estimates: tuple[Estimator, ...] = (model, model.gaussian)
@@ -129,8 +135,20 @@ COUNT = 4_096
 NUM_STEPS, Q_MAX, Q_MIN = 40, 20.0, 0.02
 
 
+def calibration_range(schedule: NoiseLevels) -> tuple[float, float]:
+    """Largest and smallest sigma / alpha of the calibration, not beyond those of the training.
+
+    On the cosine schedule they are always 20 and 0.02.
+    """
+    if schedule.name == "cosine":
+        return Q_MAX, Q_MIN
+    with np.errstate(divide="ignore"):
+        q = schedule.sigma[1:] / schedule.alpha[1:]
+    return min(Q_MAX, float(q[-1])), max(Q_MIN, float(q[0]))
+
+
 @torch.no_grad()
-def calibrate(model: NoiseEstimator, seed: int) -> None:
+def calibrate(model: NoiseEstimator, seed: int, q_max: float = Q_MAX, q_min: float = Q_MIN) -> None:
     """Set ``centre`` and ``spread``, in place, so that samples have the data's mean and variances.
 
     After many passes over its latents, a network removes a little too much noise from new ones. So
@@ -138,11 +156,14 @@ def calibrate(model: NoiseEstimator, seed: int) -> None:
     Gaussian's flow, mu + U diag(sqrt(lam)) U^T x_T, from the same noise, for each direction:
 
         centre += mean of the difference,  spread *= ratio of the variances
+
+    Args:
+        q_max, q_min: Largest and smallest sigma / alpha of the flow.
     """
     generator = torch.Generator().manual_seed(seed)
     x_T = torch.randn(COUNT, len(model.mean), generator=generator).to(model.mean)
     goal = x_T @ model.basis * model.variances.sqrt()  # U^T (x_0 - mu), (COUNT, d)
-    grid = uniform_log_snr_grid(NUM_STEPS, Q_MAX, Q_MIN)
+    grid = uniform_log_snr_grid(NUM_STEPS, q_max, q_min)
     for _ in tqdm(range(ROUNDS), unit="round", desc="calibrate"):
         x_0 = torch.cat([sample(dpmpp_2m, model.denoise, grid, x) for x in x_T.split(512)])
         found = (x_0 - model.mean) @ model.basis

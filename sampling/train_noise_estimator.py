@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from diffusion.covariance import eigenbasis
+from diffusion.schedule_choice import choose_schedule, schedule_fingerprint
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.metrics import METRICS, diverged, keep_rows
@@ -23,6 +24,7 @@ from experiment.tensors import (
     restore_optimizer,
     write_checkpoint,
 )
+from experiment.track import open_tracker
 from experiment.write import append_line
 from sampling.config import TrainConfig
 from sampling.estimator_file import (
@@ -30,11 +32,18 @@ from sampling.estimator_file import (
     ESTIMATOR_FILE,
     UNKNOWN_VAE,
     Trained,
+    recorded_levels,
     save_estimator,
 )
 from sampling.inputs import split
 from sampling.noise_estimator import NoiseEstimator
-from sampling.train import calibrate, held_out_losses, train_updates
+from sampling.train import (
+    calibrate,
+    calibration_range,
+    held_out_losses,
+    noise_levels,
+    train_updates,
+)
 from vae.latents import MOST_FULL, latents_fingerprint, load_latents, moments
 
 UPDATES_PER_SAVE = 250
@@ -57,7 +66,10 @@ def train_noise_estimator(config: TrainConfig) -> None:
             f"the eigenbasis of their covariance, which is computed for at most {MOST_FULL:,}"
         )
     training, held_out = (part.to(device) for part in split(latents, config.latents))
+    schedule = choose_schedule(config, config.num_levels, "--num-levels")
+    levels = noise_levels(schedule, device)
     fingerprints = {"latents": latents_fingerprint(latents, config.latents)}
+    fingerprints |= schedule_fingerprint(config)
     open_run(config.out, "train_noise_estimator", config, fingerprints, str(device))
 
     torch.manual_seed(config.seed)
@@ -72,23 +84,29 @@ def train_noise_estimator(config: TrainConfig) -> None:
     done = _resume(config, model, average, optimizer)
 
     print(f"{len(training)} latents to train on, {len(held_out)} held out, on {device}")
-    with tqdm(total=config.gradient_steps, initial=done, unit="update", desc="train") as bar:
+    with (
+        open_tracker(config.track, config.out, config, done, "update") as show,
+        tqdm(total=config.gradient_steps, initial=done, unit="update", desc="train") as bar,
+    ):
         while done < config.gradient_steps:
             started = time.perf_counter()
             updates = range(done, min(done + UPDATES_PER_SAVE, config.gradient_steps))
-            losses = train_updates(model, average, optimizer, training, updates, config, bar)
+            losses = train_updates(
+                model, average, optimizer, training, levels, updates, config, bar
+            )
             seconds = time.perf_counter() - started
             done = updates.stop
             if done == config.gradient_steps:
-                calibrate(averaged.eval(), config.seed)
+                calibrate(averaged.eval(), config.seed, *calibration_range(schedule))
             row = {
                 "update": done,
                 "train_loss": losses.mean().item(),
-                **held_out_losses(averaged, held_out, config.num_levels),
+                **held_out_losses(averaged, held_out, levels),
                 "updates_per_second": len(updates) / seconds,
             }
             _refuse_non_finite(losses, row)
             append_line(config.out / METRICS, json.dumps(row))
+            show(row, done, None)
             _save(config.out, model, average, optimizer, done)
             bar.set_postfix(
                 held_out=f"{row['held_out_loss']:.3f}",
@@ -101,6 +119,7 @@ def train_noise_estimator(config: TrainConfig) -> None:
         latent_dim=training.shape[1],
         vae_sha256=latents.vae_sha256 or UNKNOWN_VAE,
         data_fingerprint=latents.data_fingerprint,
+        **recorded_levels(schedule),
     )
     # Written only at the end: uncalibrated weights sample worse and look the same.
     save_estimator(config.out / ESTIMATOR_FILE, averaged, trained)

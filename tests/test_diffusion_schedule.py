@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,10 +7,21 @@ import pytest
 from diffusion.schedule import (
     NoiseSchedule,
     cosine_schedule,
-    find_schedule,
+    edm_schedule,
+    flow_schedule,
     linear_beta_schedule,
-    read_schedule,
+    scaled_linear_schedule,
+    subsampled,
+    zero_terminal_snr,
 )
+from diffusion.schedule_choice import (
+    SCHEDULES,
+    ScheduleFlags,
+    choose_noise_schedule,
+    choose_schedule,
+    find_schedule,
+)
+from diffusion.schedule_file import read_schedule
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 32, 512])
@@ -88,3 +100,86 @@ def test_a_file_that_holds_no_schedule_is_refused_by_its_path(tmp_path, text, me
     path.write_text(text)
     with pytest.raises(ValueError, match=f"schedule.json: .*{message}"):
         read_schedule(path)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 512])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_named_schedule_begins_clean_and_says_its_name(name, num_steps):
+    schedule = choose_schedule(ScheduleFlags(schedule=name), num_steps)
+    assert (schedule.num_steps, schedule.name) == (num_steps, name)
+    assert (schedule.alpha[0], schedule.sigma[0]) == (1.0, 0.0)
+    keeps_signal = {"scaled_linear": 0.0682649, "edm": 0.0124990}
+    assert schedule.alpha[-1] == pytest.approx(keeps_signal.get(name, 0.0), abs=1e-7)
+
+
+def test_scaled_linear_is_stable_diffusions():
+    """Recorded from diffusers 0.42: alphas_cumprod of DDPMScheduler and, with zero SNR, of
+    DDIMScheduler, for beta_start 0.00085, beta_end 0.012 and beta_schedule scaled_linear."""
+    schedule = scaled_linear_schedule()
+    recorded = {1: 0.99914998, 250: 0.67543209, 500: 0.27766943, 1000: 0.00466010}
+    rescaled = {1: 0.99914998, 250: 0.65418887, 500: 0.24235900, 1000: 0.0}
+    for found, theirs in ((schedule, recorded), (zero_terminal_snr(schedule), rescaled)):
+        for t, value in theirs.items():
+            assert found.alpha[t] ** 2 == pytest.approx(value, rel=2e-6, abs=1e-8)
+
+
+def test_edm_sigmas_have_karras_spacing():
+    """Linear in sigma**(1/7). Single values are recorded from EDMEulerScheduler, diffusers 0.42."""
+    schedule = edm_schedule(18)
+    sigmas = (schedule.sigma / schedule.alpha)[1:]
+    np.testing.assert_allclose(sigmas[[2, 8, 16]], [0.022935, 1.9233, 57.586], rtol=1e-4)
+    np.testing.assert_allclose(sigmas[[0, -1]], [0.002, 80.0], rtol=1e-9)
+    np.testing.assert_allclose(np.diff(sigmas ** (1 / 7), n=2), 0.0, atol=1e-9)
+
+
+def test_a_ddim_step_of_the_flow_schedule_is_an_euler_step_of_the_flow():
+    """x_u = x_s + (u - s)(eps - x_0) in the flow's own scale, (1 - s) x_0 + s eps."""
+    schedule, x_0, eps = flow_schedule(8), 0.7, -1.3
+    share = np.arange(9) / 8
+    length = np.hypot(1 - share, share)
+    for t in range(8, 0, -1):
+        ours = schedule.alpha[t - 1] * x_0 + schedule.sigma[t - 1] * eps
+        x_s = (1 - share[t]) * x_0 + share[t] * eps
+        assert ours * length[t - 1] == pytest.approx(x_s + (share[t - 1] - share[t]) * (eps - x_0))
+
+
+def test_zero_snr_ends_in_pure_noise_and_keeps_both_first_levels():
+    schedule = scaled_linear_schedule()
+    rescaled = zero_terminal_snr(schedule)
+    np.testing.assert_allclose(rescaled.alpha[:2], schedule.alpha[:2], rtol=1e-15)
+    assert (rescaled.alpha[-1], rescaled.sigma[-1]) == (0.0, 1.0)
+    steps = np.diff(rescaled.alpha[1:]) / np.diff(schedule.alpha[1:])  # an affine map
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
+    assert rescaled.name == "scaled_linear zero_snr"
+    cosine = cosine_schedule(5)
+    assert zero_terminal_snr(cosine) == cosine
+    assert zero_terminal_snr(edm_schedule(1)) == cosine_schedule(1)
+
+
+def test_subsampling_takes_equal_distances_and_both_ends():
+    training = scaled_linear_schedule()
+    assert subsampled(training, 1000) == training
+    taken = subsampled(training, 3)
+    np.testing.assert_array_equal(taken.alpha, training.alpha[[0, 333, 667, 1000]])
+    with pytest.raises(ValueError, match="from 1 to the schedule's 1000, got 1001"):
+        subsampled(training, 1001)
+
+
+def test_schedules_are_equal_by_their_levels():
+    assert cosine_schedule(4) == NoiseSchedule(cosine_schedule(4).alpha, cosine_schedule(4).sigma)
+    assert hash(cosine_schedule(4)) == hash(cosine_schedule(4))
+    assert cosine_schedule(4) != flow_schedule(4)
+
+
+def test_the_refusal_of_a_signal_at_the_end_names_the_way_out():
+    flags = ScheduleFlags(schedule="scaled_linear")
+    with pytest.raises(ValueError, match=r"alpha_T = 0.0683 at t = T.*give --zero-snr"):
+        choose_noise_schedule(flags, 10)
+    with pytest.raises(ValueError, match="--zero-snr"):
+        NoiseSchedule(np.array([1.0, 0.6]), np.array([0.0, 0.8]))
+    assert choose_noise_schedule(replace(flags, zero_snr=True), 10).alpha[-1] == 0.0
+
+
+def test_more_steps_than_the_training_schedule_has_are_refused():
+    with pytest.raises(ValueError, match="--num-steps 1001, but scaled_linear has 1000; give no"):
+        choose_schedule(ScheduleFlags(schedule="scaled_linear"), 1001)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import distill.compare_strategies
+from diffusion.schedule import cosine_schedule
 from distill.compare_strategies import compare_strategies
 from distill.comparison import save_students
 from distill.config import CompareConfig
@@ -29,7 +30,7 @@ def config(model_run, tmp_path) -> CompareConfig:
 @pytest.fixture
 def training() -> Training:
     return Training(
-        num_steps=4,
+        schedule=cosine_schedule(4),
         variances=(0.3, 1.2),
         latents=None,
         batch_size=50,

@@ -83,6 +83,8 @@ def test_the_device_changes_nothing(name):
 def test_a_job_of_the_comparison_has_its_closed_form_on_cuda_too():
     plans = (CANONICAL["sequential_boot"](6),) * 4
     job = Job("test", plans, steps_per_merge(plans, Stage("per_merge", 30)), seed=0)
-    training = Training(6, (0.2, 0.7, 1.0, 1.3), None, 200, 1e-3, "closed_form", "cuda")
+    training = Training(
+        cosine_schedule(6), (0.2, 0.7, 1.0, 1.3), None, 200, 1e-3, "closed_form", "cuda"
+    )
     trained = do_job(replace(training, engine="sgd"), job).operator
     np.testing.assert_allclose(trained, do_job(training, job).operator, rtol=0, atol=2e-5)

@@ -88,7 +88,7 @@ def test_cases_of_equal_work_share_a_job_and_others_do_not():
 def training(model_run) -> Training:
     file = model_run[1] / "latents.safetensors"
     return Training(
-        num_steps=6,
+        schedule=cosine_schedule(6),
         variances=tuple(load_latents(file).variances.tolist()),
         latents=(file, sha256(file)),
         batch_size=200,

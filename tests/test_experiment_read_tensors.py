@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion.covariance import Eigenbasis
+from diffusion.schedule import flow_schedule
 from distill.comparison import (
     INDEX_NAME,
     load_index,
@@ -45,7 +46,9 @@ def some_vae(path):
 def some_estimator(path):
     torch.manual_seed(0)
     data = Eigenbasis(np.zeros(3), np.array([0.2, 0.5, 1.5]), np.eye(3))
-    save_estimator(path, NoiseEstimator(data, 4, 2), Trained(4, 2, 10, 3, "ab", "cd"))
+    save_estimator(
+        path, NoiseEstimator(data, 4, 2), Trained(4, 2, 10, 3, "ab", "cd", "edm", 0.002, 1.55)
+    )
 
 
 def some_latents(path):
@@ -64,7 +67,7 @@ def some_students(path):
 def some_index(path):
     latents = Latents(random(3).double(), torch.eye(3).double(), 6, "ab", "cd")
     jobs = {Case("vanilla", Stage(budget, 10), 0): "a_job" for budget in ("per_merge", "total")}
-    save_index(path.parent, latents, jobs)
+    save_index(path.parent, latents, flow_schedule(4), jobs)
     (path.parent / INDEX_NAME).replace(path)
 
 

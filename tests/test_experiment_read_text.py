@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.schedule import NoiseSchedule, cosine_schedule, read_schedule
+from diffusion.schedule import TeacherSchedule, cosine_schedule
+from diffusion.schedule_file import read_schedule
 from distill.published import read_published
 from experiment.folder import describe_run, open_run
 from experiment.metrics import keep_rows, read_metrics
@@ -106,7 +107,7 @@ READERS = {  # name -> reader, a whole file, what holds for all that is read
     "schedule.json": (
         read_schedule,
         as_json({"alpha": SCHEDULE.alpha.tolist(), "sigma": SCHEDULE.sigma.tolist()}),
-        lambda found: NoiseSchedule(found.alpha, found.sigma),
+        lambda found: TeacherSchedule(found.alpha, found.sigma),
     ),
     "config.json": (lambda path: describe_run(path.parent), None, lambda lines: "".join(lines)),
     "index.json": (

@@ -212,7 +212,7 @@ def test_students_are_those_that_a_comparison_trains(engine, budget):
     plans = ml.plan(VARIANCES, num_steps=4, train_time=1.92, budget=budget)  # 60 steps, or 20 each
     trained = plans.train(batch_size=64, seed=5, engine=engine, progress=False)
     assert trained.gradient_steps == 60
-    training = Training(4, VARIANCES, None, 64, 1e-3, engine, "cpu")
+    training = Training(cosine_schedule(4), VARIANCES, None, 64, 1e-3, engine, "cpu")
     for name, merges in (("vanilla", 1), ("progressive", 3), ("sequential_boot", 3)):
         steps = np.full(2, 60 // merges if budget == "total" else 60)
         students = do_job(training, Job(name, plans.plan_set.plans[name], steps, 5))

@@ -154,7 +154,7 @@ def test_the_file_has_the_keys_that_were_promised():
     value = written()
     assert set(value) == {
         *("num_steps", "train_time", "budget", "variances"),
-        *("surrogate", "lower_bound", "strategies"),
+        *("surrogate", "lower_bound", "strategies", "schedule"),
     }
     assert set(value["strategies"]) == {*CANONICAL, "greedy", "beam", "pareto", "per_dimension"}
     for name, found in value["strategies"].items():

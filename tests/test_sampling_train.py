@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffusion.covariance import Eigenbasis
+from diffusion.schedule import cosine_schedule
 from sampling import train_noise_estimator as job
 from sampling.config import TrainConfig
 from sampling.estimator_file import (
@@ -63,14 +64,15 @@ def test_a_run_that_was_interrupted_ends_where_an_uninterrupted_one_does(
 
 
 def small_training(device: str):
-    """A small network, its average, its optimizer, and latents, by the seed 0."""
+    """A small network, its average, its optimizer, latents and noise levels, by the seed 0."""
     torch.manual_seed(0)
     data = Eigenbasis(np.zeros(8), np.ones(8), np.eye(8))
     model = NoiseEstimator(data, width=16, depth=2).to(device)
     for parameter in model.parameters():  # some begin at 0
         torch.nn.init.normal_(parameter, std=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    return model, AveragedModel(model), optimizer, torch.randn(64, 8).to(device)
+    levels = noise_levels(cosine_schedule(10), torch.device(device))
+    return model, AveragedModel(model), optimizer, torch.randn(64, 8).to(device), levels
 
 
 class Bar:
@@ -132,7 +134,7 @@ def test_updates_never_wait_for_the_device(tmp_path):
 
 
 def test_an_update_draws_from_its_number_and_each_level_equally_often():
-    levels = noise_levels(10, torch.device("cpu"))
+    levels = noise_levels(cosine_schedule(10), torch.device("cpu"))
     assert levels.shape == (10, 2)
     assert levels[-1].tolist() == [0.0, 1.0]  # t = T is trained, t = 0 is not
     assert levels[0, 1] > 0

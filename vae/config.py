@@ -7,6 +7,7 @@ from typing import Literal
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import CHANGES_NO_NUMBER
 from experiment.surroundings import cache_root
+from experiment.track import Track, refuse_missing_package
 
 DEFAULT_CACHE = cache_root() / "mergelab"
 
@@ -56,14 +57,16 @@ class PretrainConfig:
     """Seconds between checkpoints. The state is saved after the first gradient step past them."""
     keep: int = field(default=3, metadata=CHANGES_NO_NUMBER)
     """Number of newest checkpoints kept. The best weights by validation are always kept."""
-    track: Literal["none", "tensorboard"] = field(default="none", metadata=CHANGES_NO_NUMBER)
-    """tensorboard also writes for TensorBoard (pip install tensorboard). metrics.jsonl is always
-    written."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the training in TensorBoard, or in Weights & Biases, which stays offline unless
+    WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
 
     def __post_init__(self) -> None:
         refuse_not_positive(self, "epochs", "batch_size", "lr", "keep", "max_minutes")
         refuse_below(self, 0, "beta", "l1", "max_shift", "save_seconds")
         refuse_bad_seeds(self, "seed")
+        refuse_missing_package(self.track)
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,17 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from experiment.device import has_fast_bf16
 from experiment.folder import FIGURES, add_facts
-from experiment.metrics import METRICS, diverged, keep_rows, open_tensorboard
+from experiment.metrics import METRICS, diverged, keep_rows
 from experiment.progress import tqdm
 from experiment.tensors import restore_optimizer
+from experiment.track import Show, open_tracker
 from experiment.write import append_line
 from vae.batches import Draws, augment, batch_source, draw, epoch_order
 from vae.checkpoint import BEST_VAE_FILE, VAE_FILE, TrainingState, save_state, save_vae
@@ -27,9 +25,6 @@ from vae.loss import VaeLoss, vae_loss
 from vae.model import VAE
 from vae.parallel import World, distribute
 from vae.stop import Stop
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter  # an extra
 
 DIMENSIONS = "latent_dimensions.jsonl"  # KL and variance of every latent coordinate, per epoch
 NO_LOSSES = torch.zeros(0, len(VaeLoss._fields))
@@ -81,14 +76,19 @@ def train(
     size = min(config.batch_size, len(rows))
     steps = len(rows) // size
     last_saved = time.monotonic()
-    writer = open_records(config, first) if world.is_main else None
-    with tqdm(
-        total=config.epochs * steps * size,
-        initial=(first * steps + len(losses)) * size,
-        unit="img",
-        desc="train",
-        disable=not world.is_main,
-    ) as bar:
+    if world.is_main:
+        keep_records(config, first)
+    track = config.track if world.is_main else "none"
+    with (
+        open_tracker(track, config.out, config, first, "epoch") as show,
+        tqdm(
+            total=config.epochs * steps * size,
+            initial=(first * steps + len(losses)) * size,
+            unit="img",
+            desc="train",
+            disable=not world.is_main,
+        ) as bar,
+    ):
         for epoch in range(first, config.epochs):
             started = time.perf_counter()
             # They stay on the device, because .item() would wait for it at every step.
@@ -110,7 +110,7 @@ def train(
             taken, losses = len(recent), join_losses(losses, recent, epoch)  # waits for the device
             speed = taken * size / (time.perf_counter() - started)
             if world.is_main:
-                quality = end_epoch(config, model, held_out, epoch, losses, speed, writer)
+                quality = end_epoch(config, model, held_out, epoch, losses, speed, show)
                 if quality.ms_ssim > best:
                     save_vae(config.out / BEST_VAE_FILE, model)
                 best = max(best, quality.ms_ssim)
@@ -299,18 +299,14 @@ def save(config: PretrainConfig, world: World, state: TrainingState, steps: int)
         save_state(config.out, done, state, config.image_size, config.keep)
 
 
-def open_records(config: PretrainConfig, epochs_done: int) -> "SummaryWriter | None":
+def keep_records(config: PretrainConfig, epochs_done: int) -> None:
     """Drop the rows of epochs that were recorded but not saved before the run was cut off.
 
-    Returns:
-        The writer for TensorBoard, if the config asks for one.
-
     Raises:
-        OSError, ValueError: a record is damaged, or TensorBoard is asked for and not installed.
+        OSError, ValueError: a record is damaged.
     """
     for name in (METRICS, DIMENSIONS):
         keep_rows(config.out / name, "epoch", epochs_done)
-    return open_tensorboard(config.out, epochs_done) if config.track == "tensorboard" else None
 
 
 def end_epoch(
@@ -320,7 +316,7 @@ def end_epoch(
     epoch: int,
     losses: Tensor,
     speed: float,
-    writer: "SummaryWriter | None",
+    show: Show,
 ) -> Quality:
     """Validate the model, draw its picture, record the epoch, and write the weights.
 
@@ -344,8 +340,7 @@ def end_epoch(
     }
     append_line(config.out / METRICS, json.dumps(row))
     append_line(config.out / DIMENSIONS, json.dumps(dimensions))
-    if writer:
-        show_epoch(writer, row, picture)
+    show(row, epoch + 1, picture)
     save_vae(config.out / VAE_FILE, model)
     return quality
 
@@ -369,12 +364,3 @@ def epoch_row(
 def rounded(values: Tensor) -> list[float]:
     """Six digits of each value."""
     return [float(f"{value:.6g}") for value in values.tolist()]
-
-
-def show_epoch(writer: "SummaryWriter", row: dict[str, float], picture: Path) -> None:
-    """Send the numbers and the picture of an epoch to TensorBoard."""
-    for name, value in row.items():
-        writer.add_scalar(name, value, row["epoch"])
-    pixels = np.asarray(Image.open(picture))
-    writer.add_image("reconstructions", pixels, row["epoch"], dataformats="HWC")
-    writer.flush()
