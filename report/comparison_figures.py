@@ -122,7 +122,7 @@ def _draw_curves(
         )
         lines = [
             {
-                name.replace(" steps", " steps\n", 1): errors
+                name.replace(" steps ", " steps\n", 1): errors
                 for name, errors in errors_by_steps(own, num_steps).items()
             }
             for budget in dict.fromkeys(row.budget for row in rows)

@@ -1,14 +1,17 @@
 """Strategies whose values are equal are drawn once, under a name such as BOOT = greedy = beam."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from report.style import COLOURS, MARKERS, SHORT_LABELS, label
 
+SMALL, LETTER = 6.5, 0.05  # points, and the width of such a letter in inches
 EQUAL = 1e-6  # relative: far below the width of a line, far above the rounding of float64
 
 Group = tuple[str, ...]
@@ -55,19 +58,42 @@ def marker(strategy: str, place: int) -> dict[str, Any]:
     }
 
 
-def note_equals(panel: Axes, groups: Iterable[Group], legend: Mapping[str, str]) -> None:
-    """Name the equal strategies of a panel in small letters above it, below its title.
+def note_equals(
+    panels: Iterable[Axes], groups: Iterable[Sequence[Group]], legend: Mapping[str, str]
+) -> None:
+    """Name the equal strategies of each panel of a row in small letters, below its title.
 
     Args:
+        groups: For each panel what it draws.
         legend: From ``legend_names``; what it names together is not named again.
     """
-    lines = [group_label(group) for group in groups if len(group) > 1]
-    lines = [line for line in lines if line not in legend.values()]
-    if not lines:
-        return
-    text = "drawn once: " + "; ".join(lines)
-    panel.text(0.0, 1.02, text, transform=panel.transAxes, fontsize=6.5, color="0.35", va="bottom")
-    panel.set_title(panel.get_title(), pad=15)
+    notes = {panel: _note(panel, own, legend) for panel, own in zip(panels, groups, strict=True)}
+    depth = max(len(lines) for lines in notes.values())
+    for panel, lines in notes.items():
+        panel.set_title(panel.get_title(), pad=6 + 8.5 * depth)
+        panel.annotate(
+            "\n".join(lines),
+            (0.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(0, 4),
+            textcoords="offset points",
+            fontsize=SMALL,
+            color="0.35",
+            va="bottom",
+            in_layout=False,
+        )
+
+
+def _note(panel: Axes, groups: Sequence[Group], legend: Mapping[str, str]) -> list[str]:
+    equal = [group for group in groups if len(group) > 1]
+    lines = [line for line in map(group_label, equal) if line not in legend.values()]
+    if lines and len(groups) == 1:
+        return ["all are equal"]
+    spec, figure = panel.get_subplotspec(), panel.get_figure()
+    assert spec is not None
+    assert isinstance(figure, Figure)
+    width = 0.75 * figure.get_figwidth() / spec.get_gridspec().ncols  # inches
+    return wrap("equal: " + "; ".join(lines), int(width / LETTER)) if lines else []
 
 
 def legend_names(panels: Sequence[Sequence[Group]]) -> dict[str, str]:

@@ -85,7 +85,7 @@ def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) ->
             panel.set_title(
                 "same steps per merge" if budget == "per_merge" else "same steps in total"
             )
-            note_equals(panel, groups[budget], legend)
+        note_equals(panels[0], groups.values(), legend)
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
         _add_legend(figure, legend, {row.strategy for row in rows}, len(budgets))

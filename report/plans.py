@@ -63,6 +63,7 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
         )
         pictures.insert(0, picture)
         save_figure(draw_student_steps([{"": errors}], target, _trained(sets[0])), picture.path)
+        parts.append("The errors of all strategies over K, the steps of the student:")
         parts.append(Table.of(*errors_table(errors, f"W2² to the {target}")))
     plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
     gaussianity = planned[0].gaussianity

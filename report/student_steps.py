@@ -41,8 +41,8 @@ def draw_student_steps(
         for panel in grid[-1]:
             panel.set_xlabel("steps K of the student")
         legend = legend_names(grouped)
-        for panel, groups in zip(grid.flat, grouped, strict=True):
-            note_equals(panel, groups, legend)
+        for row, panels in enumerate(grid):
+            note_equals(panels, grouped[row * columns : (row + 1) * columns], legend)
         entries = [
             (Line2D([], [], linestyle="-", **marker(name, 3)), text)
             for name, text in legend.items()
@@ -71,6 +71,7 @@ def _draw_panel(panel: Axes, errors: Errors, groups: Sequence[Group]) -> None:
         panel.plot(sorted(by_steps), _drawn(by_steps), linestyle="-", linewidth=1.2, **look)
     panel.set_xscale("log")
     panel.set_yscale("log")
+    panel.margins(x=0.12)
     steps = sorted({steps for by_steps in errors.values() for steps in by_steps})
     panel.set_xticks(steps, [str(k) for k in steps])
     panel.xaxis.minorticks_off()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiment.folder import REPORT, SUMMARY, command_line, describe_run, read_run
+from experiment.folder import CONFIG, REPORT, SUMMARY, command_line, describe_run, read_run
 from experiment.write import write_text
 from report.markdown import Table
 from report.page import Page, Picture, Section, markdown, write_page
@@ -35,7 +35,7 @@ def write_summary(
         sections=[Section("Figures", pictures)],
         facts=describe_run(out),
         command=command_line(read_run(out)),
-        files=others,
+        files=[*others, out / SUMMARY, out / CONFIG],
     )
     files = [out / SUMMARY]
     write_text(files[0], markdown(page, out))
