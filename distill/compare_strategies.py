@@ -38,12 +38,12 @@ from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.latents import (
     LATENTS_FILE,
     Latents,
+    decoder_of_own_latents,
     latents_fingerprint,
     latents_path,
     load_latents,
     refuse_mismatch,
 )
-from vae.model import LATENT_DIM
 
 # Strategies that the planner finds. Its log explains a missing one.
 EXPECTED = {"greedy", "beam", PER_DIMENSION}
@@ -216,13 +216,7 @@ def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path
     if latents.vae_sha256 is not None:
         refuse_mismatch(latents, latents_file, weights_path(vae))
         return weights_path(vae)
-    width = len(latents.mean)
-    if vae is not None and width != LATENT_DIM:
-        raise ValueError(
-            f"{latents_file}: latents of {width} coordinates, --vae {vae} decodes {LATENT_DIM}; "
-            "leave it out: everything but faces works without it"
-        )
-    return None if vae is None else weights_path(vae)
+    return decoder_of_own_latents(vae, latents, latents_file)
 
 
 def _engine(config: CompareConfig, device: torch.device) -> Engine:

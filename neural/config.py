@@ -36,7 +36,9 @@ class NeuralConfig(ScheduleFlags):
     separation: float = 6.0
     """Radius of the ring over the standard deviation of one of its Gaussians."""
     latents: Path | None = None
-    """Folder of encode_latents, for --distribution latents."""
+    """For --distribution latents: a folder of encode_latents, or a .npy, .npz or .safetensors file
+    of numbers (N, ...) from any encoder, which needs --estimator, and --vae for faces.
+    FILE.npz:NAME names one of several arrays."""
     estimator: Path | None = None
     """Teacher of latents: run folder of train_noise_estimator, or a .safetensors file;
     without it, the embedded one."""

@@ -27,10 +27,17 @@ from planner.few_step import plans_by_share
 from planner.plan import Plans
 from planner.plan_set import read_plans, refuse_other_schedule, refuse_other_steps
 from planner.strategies import CANONICAL
-from sampling.estimator_file import refuse_untrained_levels
+from sampling.estimator_file import estimator_path, load_estimator, refuse_untrained_levels
 from sampling.inputs import load_models, split
-from vae.checkpoint import weights_path
-from vae.latents import latents_path, load_latents, refuse_mismatch
+from sampling.noise_estimator import NoiseEstimator
+from vae.checkpoint import load_vae, weights_path
+from vae.latents import (
+    Latents,
+    decoder_of_own_latents,
+    latents_fingerprint,
+    load_latents,
+    refuse_mismatch,
+)
 from vae.model import VAE
 
 TEACHERS_KIND = "mergelab neural teachers, format 1"
@@ -114,28 +121,64 @@ def _read_latents(
     hashes: dict[str, str],
 ) -> Inputs:
     assert config.latents is not None  # the config refuses --distribution latents without
-    models = load_models(config.estimator, config.vae, config.device)
-    refuse_untrained_levels(models.trained, schedule)
-    path = latents_path(config.latents)
-    latents = load_latents(path)
-    refuse_mismatch(latents, path, weights_path(config.vae))
-    training, _ = split(latents, path)
-    width = len(models.estimator.mean)
+    latents = load_latents(config.latents, print, full=False)
+    device = pick_device(config.device)
+    vae: VAE | None
+    if latents.vae_sha256 is None:
+        estimator, vae, models = _models_of_own_latents(config, schedule, latents)
+    else:
+        loaded = load_models(config.estimator, config.vae, config.device)
+        refuse_untrained_levels(loaded.trained, schedule)
+        refuse_mismatch(latents, config.latents, weights_path(config.vae))
+        estimator, vae, models = loaded.estimator, loaded.vae, loaded.inputs
+    training, _ = split(latents, config.latents)
+    width = len(estimator.mean)
     if training.shape[1] != width:
         raise ValueError(
             f"{config.latents}: latents have {training.shape[1]} coordinates, the teacher takes "
             f"{width}; give --estimator one that was trained on these latents"
         )
+    fingerprint = latents_fingerprint(latents, config.latents)
     return Inputs(
-        device=models.device,
+        device=device,
         schedule=schedule,
         draw=rows_of(training),
-        variances=models.estimator.spread.double().cpu().numpy(),
+        variances=estimator.spread.double().cpu().numpy(),
         planned=planned,
-        hashes=hashes | models.inputs | {"latents": sha256(path)},
-        estimator=HeadedEstimators(models.estimator, config.seeds),
-        vae=models.vae,
+        hashes=hashes | models | {"latents": fingerprint},
+        estimator=HeadedEstimators(estimator.to(device), config.seeds),
+        vae=None if vae is None else vae.to(device),
     )
+
+
+def _models_of_own_latents(
+    config: NeuralConfig, schedule: NoiseSchedule, latents: Latents
+) -> tuple[NoiseEstimator, VAE | None, dict[str, str]]:
+    """The estimator of latents of an unknown encoder, the VAE if one is given, and both SHA-256.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: a file is missing or damaged, the estimator is of
+            other latents, or the VAE of another width.
+    """
+    assert config.latents is not None  # the config refuses --distribution latents without
+    if config.estimator is None:
+        raise ValueError(
+            f"{config.latents}: needs --estimator, a teacher of these latents; train it with "
+            f"mergelab train_noise_estimator --latents {config.latents}"
+        )
+    path = estimator_path(config.estimator)
+    model, trained = load_estimator(path)
+    if trained.data_fingerprint != latents.data_fingerprint:
+        raise ValueError(
+            f"{path}: not trained on {config.latents}; train a teacher with "
+            f"mergelab train_noise_estimator --latents {config.latents}"
+        )
+    refuse_untrained_levels(trained, schedule)
+    hashes = {"estimator": sha256(path)}
+    weights = decoder_of_own_latents(config.vae, latents, config.latents)
+    if weights is None:
+        return model, None, hashes
+    return model, load_vae(weights), hashes | {"vae": sha256(weights)}
 
 
 def _read_planned(

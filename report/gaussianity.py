@@ -32,7 +32,10 @@ def _verdict(found: Gaussianity) -> str:
 
 
 def _correlation(found: Gaussianity) -> str:
-    share = f"{found.off_diagonal:.1%} of the covariance's energy is off its diagonal"
+    share = (
+        f"Without sampling noise, {found.off_diagonal:.1%} of the covariance's energy is off its "
+        "diagonal"
+    )
     if found.rank is None:
         limit = "more" if found.off_diagonal > MOST_OFF_DIAGONAL else "not more"
         return f"{share}, {limit} than the {MOST_OFF_DIAGONAL:.0%} that count as correlated."

@@ -88,7 +88,9 @@ def report_neural(out: Path, comparison: NeuralComparison) -> None:
 def _subtitle(comparison: NeuralComparison) -> str:
     config = comparison.setting.config
     data = {"ring": "five Gaussians on an ellipse", "gaussian": "one Gaussian"}
-    what = data.get(config.distribution, "latents of faces")
+    has_faces = comparison.setting.inputs.vae is not None
+    own = "latents of faces" if has_faces else "latents, without faces as no VAE was given"
+    what = data.get(config.distribution, own)
     teachers, seeds = config.num_teachers, config.seeds
     return (
         f"T = {config.num_steps} teacher steps; data: {what}; students: {config.parametrisation}, "

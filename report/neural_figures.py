@@ -48,6 +48,8 @@ def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
         )
         draw_student_steps(curves[1].path, rows)
     sections = [Section("Errors", curves)]
+    if comparison.setting.inputs.vae is None and comparison.setting.inputs.estimator is not None:
+        return sections  # latents of an unknown encoder: no faces, and not two coordinates
     if comparison.setting.inputs.vae is None:
         points = Picture(
             folder / "outputs.png",

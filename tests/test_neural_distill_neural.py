@@ -19,7 +19,7 @@ from planner.plan_all import plan_every_strategy
 from planner.plan_set import to_json
 from planner.problem import make_problem
 from report.neural import report_neural
-from sampling.estimator_file import ESTIMATOR_FILE, Trained, save_estimator
+from sampling.estimator_file import ESTIMATOR_FILE, UNKNOWN_VAE, Trained, save_estimator
 from sampling.noise_estimator import NoiseEstimator
 from vae.checkpoint import VAE_FILE
 from vae.model import LATENT_DIM
@@ -167,3 +167,33 @@ def test_a_damaged_cell_is_refused_by_name(tmp_path):
     shutil.copy(tmp_path / "teachers.safetensors", path)
     with pytest.raises(ValueError, match=path.name):
         distill_neural(small(tmp_path))
+
+
+@pytest.fixture
+def own_latents(tmp_path):
+    """Latents of an unknown encoder, and an estimator that names their file."""
+    path = tmp_path / "mine.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(60, 2, 3)).astype(np.float16))
+    data = Eigenbasis(np.zeros(6), np.ones(6), np.eye(6))
+    trained = Trained(8, 1, 0, 6, UNKNOWN_VAE, sha256(path))
+    estimator = tmp_path / ESTIMATOR_FILE
+    save_estimator(estimator, NoiseEstimator(data, 8, 1), trained)
+    return {"distribution": "latents", "latents": path, "estimator": estimator}
+
+
+def test_latents_of_any_encoder_are_distilled_without_faces(tmp_path, own_latents, capsys):
+    config = small(tmp_path / "run", student_steps=(1,), **own_latents)
+    found = distill_neural(config)
+    report_neural(config.out, found)
+    assert all(row.error > 0 for row in found.rows)
+    assert not list((config.out / "figures").glob("faces_*"))
+    assert "without faces as no VAE was given" in (config.out / "summary.md").read_text()
+
+
+def test_own_latents_need_a_teacher_of_their_own(tmp_path, own_latents):
+    with pytest.raises(ValueError, match="needs --estimator, a teacher of these latents"):
+        distill_neural(small(tmp_path / "run", **own_latents | {"estimator": None}))
+    np.save(own_latents["latents"], np.random.default_rng(1).normal(size=(60, 2, 3)))
+    with pytest.raises(ValueError, match=r"not trained on .*mine\.npy; train a teacher"):
+        distill_neural(small(tmp_path / "run", **own_latents))
+    assert not (tmp_path / "run").exists()

@@ -27,8 +27,9 @@ from experiment.tensors import (
     write_tensors,
 )
 from experiment.write import sha256
+from vae.checkpoint import weights_path
 from vae.images import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
-from vae.model import VAE, to_float
+from vae.model import LATENT_DIM, VAE, to_float
 
 LATENTS_KIND = "mergelab latents, format 1"
 LATENTS_FILE = "latents.safetensors"
@@ -275,6 +276,21 @@ def row_chunks(codes: Tensor, refuse_non_finite: bool = False) -> Iterator[NDArr
                 )
             yield chunk
             bar.update(len(chunk))
+
+
+def decoder_of_own_latents(vae: Path | None, latents: Latents, latents_path: Path) -> Path | None:
+    """The weights of the VAE that is given for latents of an unknown encoder; None: no faces.
+
+    Raises:
+        ValueError: the latents are not as wide as those of the VAE.
+    """
+    width = len(latents.mean)
+    if vae is not None and width != LATENT_DIM:
+        raise ValueError(
+            f"{latents_path}: latents of {width} coordinates, --vae {vae} decodes {LATENT_DIM}; "
+            "leave it out: everything but faces works without it"
+        )
+    return None if vae is None else weights_path(vae)
 
 
 def refuse_mismatch(latents: Latents, latents_path: Path, weights: Path) -> None:
