@@ -1,7 +1,7 @@
 PYTHON ?= python3
 INSTALLED = .venv/.installed
 
-.PHONY: check demo test
+.PHONY: check demo explore test
 
 # The main job on the embedded model: students really trained under every strategy, and the report;
 # then the same question for small neural networks.
@@ -9,6 +9,10 @@ demo: $(INSTALLED)
 	.venv/bin/python -m scripts.compare_strategies --engine sgd --steps-per-merge 10 100 --out runs/demo
 	.venv/bin/python -m scripts.distill_neural --budgets per_merge total --steps-per-merge 30 \
 		--teachers 1 --teacher-steps 1000 --out runs/demo_neural
+
+# Plans and faces on a local page, computed while a slider moves.
+explore: $(INSTALLED)
+	.venv/bin/python -m scripts.explore
 
 # Style and types: seconds, a minute the first time.
 check: $(INSTALLED)

@@ -19,6 +19,7 @@ COMMANDS = (
     "simulate_students",
     "study_convergence",
     "distill_neural",
+    "explore",
     "plot_theory",
     "plot_mixture",
     "plot_samplers",

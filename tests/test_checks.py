@@ -40,6 +40,7 @@ FLOORS = (
     "distill",
     "neural",
     "report",
+    "explorer",
     "scripts",
 )
 

@@ -39,8 +39,8 @@ def test_a_run_folder_always_has_the_same_files(swept, command):
     assert not any(path.suffix == ".png" for path in (swept.made / command).iterdir())
 
 
-def test_every_command_is_swept():
-    assert COMMANDS.keys() == set(commands.COMMANDS)
+def test_every_command_that_ends_is_swept():
+    assert COMMANDS.keys() == set(commands.COMMANDS) - {"explore"}  # it serves until Ctrl-C
 
 
 @on_linux

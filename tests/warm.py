@@ -24,7 +24,7 @@ from scripts.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 # The commands import their work when they run; here all of it is imported beforehand.
-for package in ("distill", "neural", "report", "sampling", "vae"):
+for package in ("distill", "explorer", "neural", "report", "sampling", "vae"):
     for module in sorted((ROOT / package).glob("[a-z]*.py")):
         importlib.import_module(f"{package}.{module.stem}")
 for command in (*COMMANDS, "health", "reference"):

@@ -1,0 +1,1 @@
+"""The explorer: plans and faces on a local page, computed while a slider moves."""

@@ -1,0 +1,186 @@
+"""Faces of the same noise under every strategy, and their differences as heatmaps.
+
+Strategies with equal operators share one row, so each picture is decoded once.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from diffusion.grid import uniform_t_grid
+from diffusion.samplers import ddim, sample
+from distill.decode import decode_operator, noise_bank, pixel_l2
+from explorer.settings import Setting, noise_schedule, plans_of
+from planner.value import OPERATOR_ROUNDING
+from report.faces import HEAT, heat, mosaic
+from report.style import label
+from sampling.estimator_file import embedded_estimator, load_estimator
+from sampling.noise_estimator import NoiseEstimator
+from vae.model import VAE, to_uint8
+
+Array = NDArray[np.float64]
+
+NETWORK = "trained teacher"
+COMPOSITE = "composite"
+GAP = 0.05  # between faces, relative to their side
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """The models of the face view."""
+
+    vae: VAE
+    mean: Tensor
+    """Mean of the latents, (d,) float64."""
+    estimator: NoiseEstimator | None
+    """The trained teacher; None where none belongs to the VAE."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Initial noise: faces of one bank, moved towards those of another one."""
+
+    seed: int
+    other_seed: int
+    share: float
+    """0 is the first bank and 1 the other one."""
+    count: int
+    """Faces."""
+
+    def draw(self, width: int) -> Tensor:
+        """z_T, (count, width)."""
+        first = noise_bank(self.seed, 0, self.count, width)
+        if self.share == 0.0:
+            return first
+        return slerp(first, noise_bank(self.other_seed, 0, self.count, width), self.share)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceRow:
+    """Faces of one operator."""
+
+    name: str
+    """The strategies that have this operator, or the target's name."""
+    images: Tensor
+    """(B, 3, S, S) in [0, 1]."""
+    distances: Tensor | None
+    """Pixel L2 to the target's faces, (B,); None for the target itself."""
+
+
+def load_decoder(vae: VAE, mean: Tensor, is_embedded: bool) -> Decoder:
+    """The models of the face view, on the CPU."""
+    estimator = load_estimator(embedded_estimator())[0].eval() if is_embedded else None
+    return Decoder(vae.eval(), mean, estimator)
+
+
+def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Spherical interpolation of rows, (B, d): noise between two draws keeps its usual length.
+
+    Shoemake 1985, "Animating rotation with quaternion curves", section 3.3.
+    """
+    cosine = torch.nn.functional.cosine_similarity(first, second, dim=1)[:, None]
+    angle = cosine.clamp(-1.0, 1.0).acos()
+    weights = torch.sin((1.0 - share) * angle), torch.sin(share * angle)
+    return (weights[0] * first + weights[1] * second) / torch.sin(angle)
+
+
+def decode_rows(
+    setting: Setting, strategies: Sequence[str], noise: Noise, decoder: Decoder
+) -> list[FaceRow]:
+    """The target's faces, then those of the teacher and of every chosen strategy.
+
+    Raises:
+        ValueError: the setting cannot be planned, or its width is not that of the latents.
+    """
+    found = plans_of(setting)
+    width = len(decoder.mean)
+    if len(setting.variances) != width:
+        raise ValueError(
+            f"faces need the {width} variances of the VAE's latents, not {len(setting.variances)}"
+        )
+    z_T = noise.draw(width)
+    target_name = setting.students.target
+    target = decode_operator(decoder.vae, found.target, decoder.mean, z_T)
+    rows = [FaceRow(target_name, target, None)]
+    operators = {
+        label(name): found.strategies[name].operator
+        for name in strategies
+        if name in found.strategies
+    }
+    if target_name != COMPOSITE:
+        operators = {COMPOSITE: setting.problem().composite} | operators
+    for names, operator in _grouped(operators):
+        images = decode_operator(decoder.vae, operator, decoder.mean, z_T)
+        rows.append(FaceRow(names, images, pixel_l2(images, target)))
+    if decoder.estimator is not None:
+        images = _by_network(setting, decoder, z_T)
+        rows.insert(1, FaceRow(NETWORK, images, pixel_l2(images, target)))
+    return rows
+
+
+@torch.no_grad()
+def _by_network(setting: Setting, decoder: Decoder, z_T: Tensor) -> Tensor:
+    """Faces by DDIM with the trained network, on the teacher's own time steps."""
+    assert decoder.estimator is not None
+    schedule = noise_schedule(setting.schedule, setting.num_steps)
+    grid = uniform_t_grid(schedule, setting.num_steps)
+    latents = sample(ddim, decoder.estimator.denoise, grid, z_T)
+    return decoder.vae.decode(latents)
+
+
+def _grouped(operators: Mapping[str, Array]) -> list[tuple[str, Array]]:
+    """Operators that are equal within rounding once, under all their names."""
+    groups: list[tuple[list[str], Array]] = []
+    for name, operator in operators.items():
+        for names, other in groups:
+            if np.abs(operator - other).max() <= OPERATOR_ROUNDING * np.abs(other).max():
+                names.append(name)
+                break
+        else:
+            groups.append(([name], operator))
+    return [(" = ".join(names), operator) for names, operator in groups]
+
+
+def faces_png(images: Tensor) -> bytes:
+    """One row of faces as PNG."""
+    return _png(mosaic(to_uint8(images).numpy()[None], 255, GAP, GAP))
+
+
+def heat_png(images: Tensor, target: Tensor, top: float) -> bytes:
+    """Mean absolute difference over channels as one row of heatmaps.
+
+    Args:
+        top: The difference at the end of the colour scale.
+    """
+    heats = heat(images - target).numpy() / top
+    colours = (255 * matplotlib.colormaps[HEAT](heats.clip(0.0, 1.0))[..., :3]).astype(np.uint8)
+    return _png(mosaic(colours[None], 255, GAP, GAP))
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, format="PNG", compress_level=1)
+    return data.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG for the src of an image."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def file_uri(path: Path) -> str:
+    """A PNG file for the src of an image.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return data_uri(path.read_bytes())
