@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from planner.compiled import compiled
 from planner.fronts import Front, Fronts
-from planner.plan import Plan, merge, step
+from planner.plan import DIRECT, Plan, plan_of_cuts
 from planner.problem import MergeProblem
 from planner.watch import Watch
 
@@ -37,13 +37,9 @@ Cuts = NDArray[np.int32]
 """The last step of the left factor of each block, counted from 0, or DIRECT; (T, T)."""
 
 TILE = 32
-LANES = 128
-"""Cuts that are compared at a time."""
 LEAF = 128
 """NumPy adds up to this many numbers in eight interleaved sums, and longer rows in halves."""
 DEEPEST = 64  # sums of halves that wait to be joined; enough for 2**64 coordinates
-DIRECT = -1
-"""Stands for a cut where there is none: a direct merge of steps."""
 
 
 def greedy_plan(problem: MergeProblem, watch: Watch) -> Plan:
@@ -53,20 +49,7 @@ def greedy_plan(problem: MergeProblem, watch: Watch) -> Plan:
         TimeoutError: the time of ``watch`` is up.
     """
     _, cuts = _fill(problem, watch)
-    done: dict[tuple[int, int], Plan] = {}
-    stack = [(0, problem.num_steps - 1)]
-    while stack:  # no recursion, because a plan can be T levels deep
-        a, b = stack.pop()
-        m = int(cuts[a, b])
-        if a == b:
-            done[a, b] = step(a + 1)
-        elif m == DIRECT:
-            done[a, b] = merge(*(step(t + 1) for t in range(b, a - 1, -1)))
-        elif (m + 1, b) in done and (a, m) in done:
-            done[a, b] = merge(done.pop((m + 1, b)), done.pop((a, m)))
-        else:
-            stack += [(a, b), (m + 1, b), (a, m)]
-    return done[0, problem.num_steps - 1]
+    return plan_of_cuts(cuts)
 
 
 def greedy_fronts(problem: MergeProblem, watch: Watch) -> Fronts:

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 Value = TypeVar("Value")
 
@@ -98,6 +101,34 @@ def from_outline(start: int, seams: Iterable[Sequence[int]]) -> Plan:
     for ends in seams:
         built[ends[0], ends[-1]] = merge(*(part(b, a) for b, a in pairwise(ends)))
     return built.popitem()[1] if built else step(start)
+
+
+DIRECT = -1
+"""Stands for a cut where there is none: a direct merge of steps."""
+
+
+def plan_of_cuts(cuts: NDArray[np.signedinteger[Any]]) -> Plan:
+    """The plan of a dynamic program over blocks of steps, counted from 0.
+
+    Args:
+        cuts: For each block [a..b] of two or more steps the last step of its left part, or DIRECT,
+            at [a, b], (T, T).
+    """
+    done: dict[tuple[int, int], Plan] = {}
+    whole = (0, len(cuts) - 1)
+    stack = [whole]
+    while stack:  # no recursion, because a plan can be T levels deep
+        a, b = stack.pop()
+        m = int(cuts[a, b])
+        if a == b:
+            done[a, b] = step(a + 1)
+        elif m == DIRECT:
+            done[a, b] = merge(*(step(t + 1) for t in range(b, a - 1, -1)))
+        elif (m + 1, b) in done and (a, m) in done:
+            done[a, b] = merge(done.pop((m + 1, b)), done.pop((a, m)))
+        else:
+            stack += [(a, b), (m + 1, b), (a, m)]
+    return done[whole]
 
 
 def merges(plan: Plan) -> Iterator[Plan]:

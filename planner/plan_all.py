@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from planner.budget import Budget, operator_under
 from planner.denoiser import best_chains, is_boot_optimal, is_vanilla_optimal_in_total, joint_chain
-from planner.effort import ALL_SOLVERS, STRATEGIES, Effort, refuse_solver
+from planner.effort import ALL_SOLVERS, MOST_SECONDS, STRATEGIES, Effort, refuse_solver
 from planner.joint import joint_blocks, meets
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
@@ -14,8 +17,12 @@ from planner.plan_few_steps import plan_few_steps
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, DenoiserProblem, Problem
 from planner.strategies import CANONICAL
+from planner.total_bounds import ROUNDING, bounded_plans
+from planner.total_bounds import expected_seconds as bounds_seconds
 from planner.total_budget import MOST_STEPS, plans_under_total
 from planner.watch import Watch
+
+Array = NDArray[np.float64]
 
 
 def plan_every_strategy(
@@ -31,11 +38,13 @@ def plan_every_strategy(
 ) -> PlanSet:
     """Canonical, joint and per-dimension plans, with the operators that their students end with.
 
-    Under a total budget the plan of each coordinate is exact. For operators the joint solvers are
-    then heuristics: they plan for one number of merges after another. Beyond ``MOST_STEPS`` steps
-    operators have canonical strategies only, and nothing is proven optimal. For denoisers every
-    strategy but the canonical ones is then vanilla, which is optimal (``planner.denoiser``). This
-    is for students of one step; ``planner.plan_few_steps`` says what is exact for more.
+    Under a total budget the plan of each coordinate is exact up to ``MOST_STEPS`` steps. Beyond, it
+    is exact where ``planner.total_bounds`` settles it, and a lower bound says how good the others
+    are; where that would take too long, operators have canonical strategies only. For operators the
+    joint solvers are heuristics under a total budget: they plan for one number of merges after
+    another. For denoisers every strategy but the canonical ones is then vanilla, which is optimal
+    (``planner.denoiser``). This is for students of one step; ``planner.plan_few_steps`` says what
+    is exact for more.
 
     The slow solvers come last.
 
@@ -79,10 +88,10 @@ def plan_one_step(
         return StrategyPlans(plans, operator, float(problem.distance(operator, target)), False)
 
     found = dict(known.strategies) if known else {}
+    bound = known.lower_bound if known else None
 
     def so_far() -> PlanSet:
-        own, exact = found.get(PER_DIMENSION), found.get("pareto")
-        bound = own.w2_squared if own else None
+        exact = found.get("pareto")
         least = exact.w2_squared if exact else bound
 
         def proven(plans: StrategyPlans) -> bool:
@@ -112,12 +121,22 @@ def plan_one_step(
         log(f"canonical strategies only, no lower bound: {reason}")
         return so_far()
     if PER_DIMENSION not in found:
-        found[PER_DIMENSION] = valued(_own_plans(problem, budget, decay, full_search, log))
+        own, limits = _own_plans(problem, budget, decay, full_search, log)
+        found[PER_DIMENSION] = valued(own)
+        bound = found[PER_DIMENSION].w2_squared
+        if limits is not None:
+            bound = min(bound, float(problem.distance(limits, target)))
+            log(_unproven(found[PER_DIMENSION], limits, bound))
         save(so_far())
     for solver in effort.solvers:
         if solver in found and found[solver].finished:
             continue
         planned = _joint_plan(solver, problem, budget, decay, valued, found, effort, log)
+        if planned is not None and not planned.finished:
+            log(
+                f"{solver} was stopped by its time limit; its best plan so far has W2² "
+                f"{planned.w2_squared:.6e}, and no joint plan has less than {bound:.6e}"
+            )
         if planned is not None:
             found[solver] = planned
             save(so_far())
@@ -135,7 +154,23 @@ def _unknown(problem: Problem, budget: Budget, decay: Decay | None) -> str:
         return "at this learning rate a longer jump trains less than a shorter one"
     if problem.num_steps <= MOST_STEPS:
         return ""
-    return f"planning for a total budget takes at most {MOST_STEPS} steps, not {problem.num_steps}"
+    seconds = bounds_seconds(problem.num_steps, len(problem.variances))
+    if seconds <= MOST_SECONDS:
+        return ""
+    return (
+        f"plans for a total budget would take about {seconds:.0f} s for {problem.num_steps} steps "
+        f"and {len(problem.variances)} coordinates, more than {MOST_SECONDS:.0f} s"
+    )
+
+
+def _unproven(own: StrategyPlans, limits: Array, bound: float) -> str:
+    """How many coordinates have plans that are not proven optimal, for ``log``."""
+    open_ones = np.abs(own.operator - limits) > 2 * ROUNDING * np.abs(limits)
+    proven = int(open_ones.size - open_ones.sum())
+    line = f"the plans of {proven} of {open_ones.size} coordinates are proven optimal"
+    if proven == open_ones.size:
+        return line
+    return f"{line}; W2² of the others is at most {own.w2_squared - bound:.1e} above the optimum"
 
 
 def _joint_plan(
@@ -181,11 +216,6 @@ def _joint_plan(
         others = [found[name] for name in (*CANONICAL, "greedy") if name in found]
         own_plans = [valued((plan,) * width) for plan in distinct(own.plans)]
         best = min([*others, best, *own_plans], key=_w2_squared)
-    if watch.stopped:
-        log(
-            f"{solver} was stopped by its time limit; its best plan so far has W2² "
-            f"{best.w2_squared:.6e}, and no joint plan has less than {own.w2_squared:.6e}"
-        )
     return replace(best, finished=not watch.stopped)
 
 
@@ -199,14 +229,20 @@ def _own_plans(
     decay: Decay | None,
     full_search: bool,
     log: Callable[[str], object],
-) -> Plans:
-    """The optimal plan of every coordinate by itself, d of them."""
+) -> tuple[Plans, Array | None]:
+    """The best plan of every coordinate by itself, d of them, and the operators none passes, (d,).
+
+    The plans are optimal where there are no such operators.
+    """
     trained = problem.trained(budget.train_time, decay)
     if isinstance(trained, DenoiserProblem):
-        return _own_chains(trained, budget, full_search, log)
+        return _own_chains(trained, budget, full_search, log), None
     if budget.kind == "total":
         rates = problem.second_moments if decay is None else decay(problem.second_moments)
-        return plans_under_total(problem.operators, rates, problem.direction, budget.train_time)
+        if problem.num_steps > MOST_STEPS:
+            return bounded_plans(problem, rates, budget.train_time)
+        own = plans_under_total(problem.operators, rates, problem.direction, budget.train_time)
+        return own, None
     settled = settled_by_theory(trained)
     boot, vanilla = (int((settled == name).sum()) for name in ("sequential_boot", "vanilla"))
     searched = len(settled) if full_search else len(settled) - boot - vanilla
@@ -215,7 +251,7 @@ def _own_plans(
     if searched:
         size = table_bytes(problem.num_steps, searched) / 1e6
         log(f"{searched} coordinates are searched in full, with {size:.3g} MB of tables")
-    return per_dimension_plans(trained, full_search=full_search)
+    return per_dimension_plans(trained, full_search=full_search), None
 
 
 def _own_chains(

@@ -8,7 +8,8 @@ of M merges:
     D[a, b, 1] = A_b ((1 - g_b) prod_{t=a..b-1} A_t + g_b)                          direct
 
 The answer is the best D[1, T, M] over M. For every count by itself the program is exact for the
-same reason as without counts. It takes of the order of T**6 operations, so T is at most 64.
+same reason as without counts. It takes of the order of T**6 operations, so T is at most 64;
+``planner.total_bounds`` goes on from there.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ WORST = -np.inf
 
 
 @compiled()
-def _fill(
+def fill_counts(
     best: Array,
     cuts: NDArray[np.int16],
     operators: Array,
@@ -78,7 +79,7 @@ def _best_counts(
         record = WORST
         for count in range(1, num_steps):
             shrinkage = np.exp(-2.0 * total_time / count * rates[i])
-            _fill(best, cuts, operators[i], shrinkage, direction[i], count)
+            fill_counts(best, cuts, operators[i], shrinkage, direction[i], count)
             if best[0, num_steps - 1, count] > record:
                 record = best[0, num_steps - 1, count]
                 counts[i] = count
@@ -106,8 +107,8 @@ def plans_under_total(operators: Array, rates: Array, direction: Array, total_ti
         best = np.empty((num_steps,) * 3)
         cuts = np.empty((*(num_steps,) * 3, 2), np.int16)
         shrinkage = np.exp(-2.0 * total_time / count * rows[1][i])
-        _fill(best, cuts, rows[0][i], shrinkage, direction[i], count)
-        return _plan(cuts, 0, num_steps - 1, count)
+        fill_counts(best, cuts, rows[0][i], shrinkage, direction[i], count)
+        return plan_behind(cuts, 0, num_steps - 1, count)
 
     return share_equal(plan_of(i, count) for i, count in enumerate(counts.tolist()))
 
@@ -125,11 +126,12 @@ def check_num_steps(num_steps: int) -> None:
         )
 
 
-def _plan(cuts: NDArray[np.int16], a: int, b: int, count: int) -> Plan:
-    # Recursion is safe, because T is at most MOST_STEPS.
+def plan_behind(cuts: NDArray[np.int16], a: int, b: int, count: int) -> Plan:
+    """The plan of ``count`` merges over the steps a..b, counted from 0, from ``fill_counts``."""
+    # Recursion is safe, because the program takes too long for hundreds of merges.
     if a == b:
         return step(a + 1)
     m, left = cuts[a, b, count].tolist()
     if count == 1 and m < 0:
         return merge(*(step(t + 1) for t in range(b, a - 1, -1)))
-    return merge(_plan(cuts, m + 1, b, count - 1 - left), _plan(cuts, a, m, left))
+    return merge(plan_behind(cuts, m + 1, b, count - 1 - left), plan_behind(cuts, a, m, left))

@@ -3,6 +3,7 @@ import pytest
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
+from planner.effort import Effort
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import distinct, num_merges
 from planner.plan_all import plan_every_strategy
@@ -10,11 +11,15 @@ from planner.plan_set import from_json, to_json
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 
+GREEDY = Effort(("greedy",))
 
-def table(num_steps, variances, budget, full_search=False, parametrisation=OPERATOR):
+
+def table(num_steps, variances, budget, full_search=False, parametrisation=OPERATOR, **options):
     lines = []
     problem = make_problem(cosine_schedule(num_steps), np.array(variances), parametrisation)
-    found = plan_every_strategy(problem, budget, full_search=full_search, log=lines.append)
+    found = plan_every_strategy(
+        problem, budget, full_search=full_search, log=lines.append, **options
+    )
     return found, lines
 
 
@@ -60,16 +65,40 @@ def test_a_solver_that_would_not_end_is_left_out_with_its_reason():
     assert {"greedy", "beam"} <= set(found.strategies)
 
 
-def test_many_steps_under_a_total_budget_leave_the_canonical_strategies():
-    found, lines = table(65, [0.5, 1.4], Budget(3.2, "total"))
+def test_too_many_steps_under_a_total_budget_leave_the_canonical_strategies():
+    found, lines = table(1000, [0.5, 1.4], Budget(3.2, "total"))
     assert lines == [
-        "canonical strategies only, no lower bound: planning for a total budget takes at most 64 "
-        "steps, not 65"
+        "canonical strategies only, no lower bound: plans for a total budget would take about 83 s "
+        "for 1000 steps and 2 coordinates, more than 60 s"
     ]
     assert list(found.strategies) == list(CANONICAL)
     assert found.lower_bound is None
     assert not any(strategy.optimal for strategy in found.strategies.values())
     assert from_json(to_json(found)).lower_bound is None
+
+
+def test_more_steps_than_the_exact_program_takes_are_planned_with_a_proven_bound():
+    found, lines = table(65, [0.5, 1.4], Budget(3.2, "total"), effort=GREEDY)
+    assert "the plans of 2 of 2 coordinates are proven optimal" in lines
+    own = found.strategies["per_dimension"]
+    assert own.optimal
+    assert found.lower_bound == pytest.approx(own.w2_squared, rel=1e-9)
+    assert all(plans.w2_squared >= found.lower_bound for plans in found.strategies.values())
+    again, _ = table(65, [0.5, 1.4], Budget(3.2, "total"), effort=GREEDY, known=found)
+    assert to_json(again) == to_json(found)
+
+
+def test_a_bound_that_no_plan_reaches_is_told_and_nothing_is_called_optimal(monkeypatch):
+    monkeypatch.setattr("planner.total_bounds.MOST_OPERATIONS", 0)
+    found, lines = table(66, [0.5, 1.03], Budget(6.4, "total"), effort=GREEDY)
+    own = found.strategies["per_dimension"]
+    assert found.lower_bound < own.w2_squared
+    assert not own.optimal
+    gap = own.w2_squared - found.lower_bound
+    assert (
+        "the plans of 1 of 2 coordinates are proven optimal; W2² of the others is at most "
+        f"{gap:.1e} above the optimum"
+    ) in lines
 
 
 def test_denoisers_are_planned_by_theory_where_it_knows_the_answer():
