@@ -15,6 +15,7 @@ from report.markdown import markdown_table
 from report.page import Picture
 from report.style import BLUE, STYLE, save_figure
 from report.summary import write_summary
+from vae.attributes import ATTRIBUTES_FILE, Directions, load_directions
 from vae.latents import LATENTS_FILE, Latents, describe
 
 MOST_CELLS = 512  # rows of the heatmap; there are not more pixels
@@ -49,9 +50,23 @@ def report_latents(out: Path, latents: Latents) -> None:
     draw_latents(figure, latents.covariance.numpy(), facts)
     lines = [["images", f"{latents.count:,}"]]
     lines += [[name, shape.format(facts[field])] for name, field, shape in COVARIANCE_FACTS]
-    files = [out / RESULTS, out / LATENTS_FILE]
+    text, files = markdown_table(["", ""], lines), [out / RESULTS, out / LATENTS_FILE]
+    if (out / ATTRIBUTES_FILE).exists():
+        files.append(out / ATTRIBUTES_FILE)
+        text += f"\n\n{attribute_table(load_directions(files[-1]))}"
     picture = Picture(figure, "Covariance of the latents, sorted by variance, and the variances.")
-    write_summary(out, "Encoded latents", markdown_table(["", ""], lines), [picture], files)
+    write_summary(out, "Encoded latents", text, [picture], files)
+
+
+def attribute_table(found: Directions) -> str:
+    """How many images have each attribute, and how long its direction is."""
+    lengths = found.directions.norm(dim=1).tolist()
+    lines = [
+        [name, f"{having:,}", f"{length:.2f}"]
+        for name, having, length in zip(found.names, found.counts.tolist(), lengths, strict=True)
+    ]
+    header = ["attribute", "images that have it", "length of its direction"]
+    return markdown_table(header, lines)
 
 
 def draw_latents(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from torch import Tensor
 
@@ -13,9 +14,10 @@ from report.page import Picture
 from report.style import SAMPLER_LABELS, save_figure
 from report.summary import write_summary
 from sampling.config import SampleConfig
-from sampling.sample_faces import SAMPLES_FILE
+from sampling.sample_faces import SAMPLES_FILE, STRENGTHS
 
 MOST_IN_A_ROW = 8  # faces between two noises
+MOST_ROWS = 10  # faces that are drawn with an attribute
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class SampleRow:
     seed: int
     to_seed: int | None = None  # seed of the other noise, where faces lie between two
     weight: float | None = None  # of the other noise: 0 at the first face, 1 at the last
+    strength: float | None = None  # what the attribute's direction was multiplied by
 
 
 def report_samples(config: SampleConfig, images: Tensor) -> None:
     """Draw sampled faces (N, 3, H, W) in [0, 1] and summarise how they were made."""
     figure = config.out / FIGURES / "faces.png"
-    write_rows(config.out / RESULTS, list(_rows(config, len(images))), SampleRow)
+    write_rows(config.out / RESULTS, list(_rows(config)), SampleRow)
     text = f"{len(images)} faces by {config.sampler} in {config.steps} steps."
     title = f"{SAMPLER_LABELS[config.sampler]}, {config.steps} steps"
     columns = None
@@ -44,6 +47,15 @@ def report_samples(config: SampleConfig, images: Tensor) -> None:
         )
         title += f": from noise {first} to noise {last}"
         columns = min(MOST_IN_A_ROW, len(images))
+    if config.attribute is not None:
+        times = ", ".join(f"{strength:g}" for strength in STRENGTHS)
+        text += (
+            f" Every row has one face at {times} times the direction of {config.attribute}, which "
+            "is the mean latent with this attribute minus the mean latent without it."
+        )
+        title = f"{config.attribute}, {times} times its direction"
+        columns = len(STRENGTHS)
+        images = images[: MOST_ROWS * columns]
     save_figure(draw_face_grid(images, title, columns), figure, DPI)
     files, caption = [config.out / RESULTS, config.out / SAMPLES_FILE], text
     if config.png is not None:
@@ -51,11 +63,13 @@ def report_samples(config: SampleConfig, images: Tensor) -> None:
     write_summary(config.out, "New faces", text, [Picture(figure, caption, is_photo=True)], files)
 
 
-def _rows(config: SampleConfig, count: int) -> Iterator[SampleRow]:
-    if config.interpolate is None:
-        for face, seed in enumerate(bank_seeds(config.seed, count)):
-            yield SampleRow(face, seed)
+def _rows(config: SampleConfig) -> Iterator[SampleRow]:
+    if config.interpolate is not None:
+        first, last = (bank_seeds(config.seed, 1, number)[0] for number in config.interpolate)
+        for face in range(config.count):
+            yield SampleRow(face, first, last, face / (config.count - 1))
         return
-    first, last = (bank_seeds(config.seed, 1, number)[0] for number in config.interpolate)
-    for face in range(count):
-        yield SampleRow(face, first, last, face / (count - 1))
+    strengths = [None] if config.attribute is None else STRENGTHS
+    faces = product(bank_seeds(config.seed, config.count), strengths)
+    for face, (seed, strength) in enumerate(faces):
+        yield SampleRow(face, seed, strength=strength)

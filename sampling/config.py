@@ -134,6 +134,12 @@ class SampleConfig(ScheduleFlags, WalkConfig):
     interpolate: tuple[int, int] | None = field(default=None, metadata=ADDED_LATER)
     """Numbers of two noises: draw --count faces on the way from one to the other."""
 
+    attribute: str | None = field(default=None, metadata=ADDED_LATER)
+    """Name of an attribute, such as Smiling: draw every face five times, at -2, -1, 0, 1 and 2
+    times the attribute's direction."""
+    attributes: Path | None = field(default=None, metadata=ADDED_LATER)
+    """Folder of encode_latents --attributes, for --attribute."""
+
     # Flags of version 0.1.0, whose values config.json keeps, so that its run folders still match.
     RETIRED_FLAGS: ClassVar = {"compare": False, "latents": None, "compare_count": 2_000}
 
@@ -150,6 +156,13 @@ class SampleConfig(ScheduleFlags, WalkConfig):
                 f"--schedule and --zero-snr give the levels of --spacing t, not of {self.spacing}; "
                 "give --spacing t too"
             )
+        if (self.attribute is None) != (self.attributes is None):
+            raise ValueError(
+                "--attribute and --attributes (a folder of encode_latents --attributes) go "
+                "together; give both or none"
+            )
+        if self.attribute is not None and self.interpolate is not None:
+            raise ValueError("give either --interpolate or --attribute")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,13 @@ from experiment.folder import CONFIG, open_run, read_run
 from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
-from experiment.write import write_atomically
+from experiment.write import sha256, write_atomically
 from sampling.config import SampleConfig, WalkConfig
 from sampling.estimator_file import refuse_untrained_levels
 from sampling.inputs import Models, load_models
 from sampling.interpolate import arc_noise
 from sampling.noise_estimator import NoiseEstimator
+from vae.attributes import directions_path, load_directions
 from vae.model import VAE, to_uint8
 
 SAMPLES_KIND = "mergelab samples, format 1"
@@ -34,6 +35,7 @@ SCHEDULE_STEPS = 1_000  # T of the schedules from which --spacing t takes its le
 COSINE = ScheduleFlags()
 Start = Callable[[Tensor], Tensor]
 """Unit noise (B, d) -> where a walk starts."""
+STRENGTHS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of an attribute's direction
 BATCH = 1_024  # samples computed together; it changes no result
 
 
@@ -138,6 +140,17 @@ def decode(vae: VAE, latents: Tensor) -> Tensor:
     return torch.cat([vae.decode(batch.to(device)).cpu() for batch in latents.split(BATCH)])
 
 
+def _direction(name: str, path: Path, models: Models) -> Tensor:
+    """The direction of an attribute, (d,)."""
+    found = load_directions(path)
+    if found.vae_sha256 != models.inputs["vae"]:
+        raise ValueError(
+            f"{path}: directions among the latents of another VAE; encode again with this one: "
+            "mergelab encode_latents --attributes"
+        )
+    return found.of(name, path)
+
+
 def refuse_other_files(folder: Path, count: int) -> None:
     """Refuse a folder for single images that holds files which ``write_pngs`` would leave.
 
@@ -193,7 +206,9 @@ def refuse_former_comparison(out: Path) -> None:
 
 
 def sample_faces(config: SampleConfig) -> Tensor:
-    """Draw faces into ``samples.safetensors``; returns the images, (count, 3, 64, 64) in [0, 1].
+    """Draw faces into ``samples.safetensors``; returns the images, (N, 3, S, S) in [0, 1].
+
+    N is ``count``, times the ``STRENGTHS`` of an attribute if one is given.
 
     Raises:
         FileNotFoundError, ValueError: models, grid or run folder are not usable.
@@ -206,13 +221,20 @@ def sample_faces(config: SampleConfig) -> Tensor:
     # The other spacings start where the signal is small, and take unit noise for x_T.
     of_schedule = config.spacing == "t"
     start = from_noised_gaussian(models.estimator, grid) if of_schedule else from_noise
+    direction = None
+    if config.attribute is not None and config.attributes is not None:
+        direction = _direction(config.attribute, directions_path(config.attributes), models)
+        inputs["attributes"] = sha256(directions_path(config.attributes))
     if config.png is not None:
-        refuse_other_files(config.png, config.count)
+        refuse_other_files(config.png, config.count * (1 if direction is None else len(STRENGTHS)))
     open_run(config.out, "sample_faces", config, inputs, str(models.device))
     if config.interpolate is None:
         latents = _latents_of_bank(config, models, grid, start)
     else:
         latents = _latents_between(config.interpolate, config, models, grid, start)
+    if direction is not None:
+        strengths = torch.tensor(STRENGTHS)[:, None]
+        latents = (latents[:, None] + strengths * direction).flatten(0, 1)  # face by face
     images = decode(models.vae, latents)
     if config.png is not None:
         write_pngs(config.png, images)

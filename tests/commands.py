@@ -38,7 +38,7 @@ COMMANDS = {
     ),
     "encode_latents": (
         "--data {made}/faces --vae {made}/pretrain_vae --out {out} --device cpu "
-        "--cache {made}/cache"
+        "--attributes {made}/list_attr_celeba.txt --cache {made}/cache"
     ),
     "compare_vaes": (
         "--data {made}/faces --runs {made}/pretrain_vae --out {out} --columns 2 --device cpu "
@@ -61,6 +61,7 @@ COMMANDS = {
     "sample_faces": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae --out {out} "
         "--steps 2 --count 3 --spacing t --schedule {made}/schedule.json --png {out}/png "
+        "--attribute Smiling --attributes {made}/encode_latents "
         "--device cpu"
     ),
     "compare_samplers": (
@@ -103,6 +104,8 @@ READS = {
     "--plan": ("",),
     "--schedule": ("",),
     "--compare": ("",),
+    "encode_latents --attributes": ("",),
+    "sample_faces --attributes": ("attributes.safetensors",),
     "compare_runs --runs": ("config.json", "results.csv"),
 }
 
@@ -243,6 +246,9 @@ def make_everything(made: Path) -> dict[str, float]:
     (made / "faces").mkdir(parents=True)
     for i in range(NUM_IMAGES):
         draw_image(i).save(made / "faces" / f"{i + 1:06d}.jpg", quality=95)
+    has = [f"{i + 1:06d}.jpg  {1 - 2 * (i % 2)} -1" for i in range(NUM_IMAGES)]
+    listed = [str(NUM_IMAGES), "Smiling Eyeglasses ", *has]
+    (made / "list_attr_celeba.txt").write_text("\n".join(listed) + "\n")
     schedule = cosine_schedule(3)
     values = {"alpha": schedule.alpha.tolist(), "sigma": schedule.sigma.tolist()}
     (made / "schedule.json").write_text(json.dumps(values))

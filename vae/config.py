@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
-from experiment.folder import CHANGES_NO_NUMBER
+from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 from experiment.surroundings import cache_root
 from experiment.track import Track, refuse_missing_package
 
@@ -79,6 +79,9 @@ class EncodeConfig:
     """Run folder for latents.safetensors."""
     vae: Path | None = None
     """Run folder of pretrain_vae, or a .safetensors file. Default: the embedded model."""
+    attributes: Path | None = field(default=None, metadata=ADDED_LATER)
+    """CelebA's list_attr_celeba.txt or .csv: also write the direction of every attribute among the
+    latents, for sample_faces --attribute."""
     moments_only: bool = False
     """Keep only mean and covariance: a small file without latents of single images."""
     batch_size: int = 512

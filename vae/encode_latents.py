@@ -12,6 +12,7 @@ from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from experiment.write import sha256
+from vae.attributes import ATTRIBUTES_FILE, find_directions, read_attributes, save_directions
 from vae.cache import load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import EncodeConfig
@@ -34,6 +35,9 @@ def encode_latents(config: EncodeConfig) -> Latents:
     model = load_vae(weights).to(device)
     data = load_images(config.data, config.cache, model.image_size)
     inputs = {"data": data.fingerprint, "vae": sha256(weights)}
+    if config.attributes is not None:
+        names, has = read_attributes(config.attributes, data.names)
+        inputs["attributes"] = sha256(config.attributes)
     open_run(config.out, "encode_latents", config, inputs, str(device))
     print(f"{len(data.images)} images to encode{data.describe_left_out()}")
 
@@ -42,6 +46,9 @@ def encode_latents(config: EncodeConfig) -> Latents:
         shutil.rmtree(parts, ignore_errors=True)  # left by a run that was killed at its last step
         return load_latents(config.out / LATENTS_FILE)
     codes = encode_in_parts(model, torch.from_numpy(data.images), config.batch_size, parts)
+    if config.attributes is not None:
+        found = find_directions(names, has, codes, inputs["vae"])
+        save_directions(config.out / ATTRIBUTES_FILE, found)
     mean, covariance = moments(codes)
     keep = not config.moments_only
     latents = Latents(

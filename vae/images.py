@@ -391,7 +391,7 @@ def assign_splits(names: tuple[str, ...], partition: Path | None) -> NDArray[np.
     if partition is None:
         return np.array([_is_held_out(name) for name in names], dtype=np.uint8)
     official = _by_stem(partition)
-    stems = [_stem(name) for name in names]
+    stems = [image_stem(name) for name in names]
     missing = [name for name, stem in zip(names, stems, strict=True) if stem not in official]
     if missing:
         raise ValueError(
@@ -402,7 +402,7 @@ def assign_splits(names: tuple[str, ...], partition: Path | None) -> NDArray[np.
     return np.array([official[stem] for stem in stems], dtype=np.uint8)
 
 
-def _stem(name: str) -> str:
+def image_stem(name: str) -> str:
     """The name of an image without folder and ending; other endings belong to the name."""
     last = name.rpartition("/")[2]
     stem, suffix = os.path.splitext(last)
@@ -413,9 +413,10 @@ def _by_stem(partition: Path) -> dict[str, int]:
     """The splits of a partition file by the names without folder and ending."""
     splits: dict[str, int] = {}
     for name, split in read_partition(partition).items():
-        if splits.setdefault(_stem(name), split) != split:
+        stem = image_stem(name)
+        if splits.setdefault(stem, split) != split:
             raise ValueError(
-                f"{partition}: gives {_stem(name)} two splits, {SPLITS[splits[_stem(name)]]} and "
+                f"{partition}: gives {stem} two splits, {SPLITS[splits[stem]]} and "
                 f"{SPLITS[split]}, under two endings; keep one"
             )
     return splits
