@@ -1,7 +1,7 @@
 PYTHON ?= python3
 INSTALLED = .venv/.installed
 
-.PHONY: check demo explore test
+.PHONY: check demo explore gpu test
 
 # The main job on the embedded model: students really trained under every strategy, and the report;
 # then the same question for small neural networks.
@@ -23,6 +23,10 @@ check: $(INSTALLED)
 # One worker process per core, one thread per worker; a file's tests share their inputs.
 test: check
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# On a machine with a GPU: does everything about CUDA run, is it right, how fast is it. Nine minutes.
+gpu: $(INSTALLED)
+	.venv/bin/python -m benchmarks.gpu_acceptance --out runs/gpu_acceptance
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -6,7 +6,6 @@ Example:
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.cuda_timing import count_kernels, timed
 from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig
 from distill.gradient_steps import fit_on_cuda
@@ -107,24 +107,6 @@ def time_steps(device: torch.device) -> None:
         f"memory limit: {bandwidth / 1e9:.0f} GB/s measured; the steps need at least "
         f"{rate * least_bytes / bandwidth:.0%} of it, were nothing kept in cache"
     )
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the device has done it."""
-    torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    work()
-    torch.cuda.synchronize(device)
-    return time.perf_counter() - started
-
-
-def count_kernels(work: Callable[[], object]) -> int:
-    """Kernels that run on the device meanwhile, those of captured graphs among them."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        work()
-        torch.cuda.synchronize()
-    kinds = [event.device_type for event in profiler.events()]
-    return sum(kind == torch.autograd.DeviceType.CUDA for kind in kinds)
 
 
 if __name__ == "__main__":

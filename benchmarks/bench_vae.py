@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.cuda_timing import wait_for
 from benchmarks.padded_ms_ssim import padded_ms_ssim
 from experiment.device import keep_freed_memory
 from experiment.metrics import METRICS
@@ -139,11 +140,6 @@ def plain_speed(images: np.ndarray, device: torch.device, num_steps: int) -> Spe
             wait_for(device)
             if clock.tick() == num_steps:
                 return clock.speed()
-
-
-def wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def our_speed(images: Tensor, config: PretrainConfig, world: World, num_steps: int) -> Speed:

@@ -28,7 +28,7 @@ class FakeStream:
 
 class FakeGraph:
     def __init__(self) -> None:
-        self.kernels: list[tuple[Callable, tuple, dict, Any]] = []
+        self.kernels: list[tuple[Any, tuple, dict, Any]] = []  # operator, arguments, output
         self.replays = 0
 
     def replay(self) -> None:

@@ -4,10 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from diffusion.covariance import Eigenbasis
 from diffusion.schedule import cosine_schedule
 from sampling import train_noise_estimator as job
 from sampling.config import TrainConfig
@@ -18,8 +15,7 @@ from sampling.estimator_file import (
     refuse_other_vae,
     save_estimator,
 )
-from sampling.noise_estimator import NoiseEstimator
-from sampling.train import eps_errors, noise_levels, train_updates
+from sampling.train import eps_errors, noise_levels
 from sampling.train_noise_estimator import train_noise_estimator
 from scripts.cli import main
 from vae.checkpoint import embedded_vae
@@ -61,76 +57,6 @@ def test_a_run_that_was_interrupted_ends_where_an_uninterrupted_one_does(
         torch.testing.assert_close(found.state_dict()[name], tensor, rtol=0, atol=0)
     rows = [json.loads(row) for row in (broken / "metrics.jsonl").read_text().splitlines()]
     assert [row["update"] for row in rows] == [4, 8, 12]
-
-
-def small_training(device: str):
-    """A small network, its average, its optimizer, latents and noise levels, by the seed 0."""
-    torch.manual_seed(0)
-    data = Eigenbasis(np.zeros(8), np.ones(8), np.eye(8))
-    model = NoiseEstimator(data, width=16, depth=2).to(device)
-    for parameter in model.parameters():  # some begin at 0
-        torch.nn.init.normal_(parameter, std=0.1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    levels = noise_levels(cosine_schedule(10), torch.device(device))
-    return model, AveragedModel(model), optimizer, torch.randn(64, 8).to(device), levels
-
-
-class Bar:
-    """A progress bar that calls what is due after each update."""
-
-    def __init__(self, due=()) -> None:
-        self.due = iter(due)
-
-    def update(self) -> None:
-        next(self.due, lambda: None)()
-
-
-def config_of(latents, **changes) -> TrainConfig:
-    return TrainConfig(latents=latents, out=latents, **SMALL | changes)
-
-
-def test_the_average_is_that_of_torch_to_the_last_bit(tmp_path):
-    ours = small_training("cpu")
-    model, average = ours[:2]
-    theirs = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    due = [lambda: theirs.update_parameters(model)] * 5
-    config = config_of(tmp_path, ema_decay=0.9)
-    train_updates(*ours, range(5), config, Bar(due))
-    expected = theirs.state_dict()
-    assert average.state_dict().keys() == expected.keys()
-    for name, value in average.state_dict().items():
-        assert torch.equal(value, expected[name]), name
-
-
-class Reads(TorchDispatchMode):
-    """Counts how often a number is read back from a tensor: on a GPU that waits for it."""
-
-    count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function is torch.ops.aten._local_scalar_dense.default
-        return function(*args, **kwargs or {})
-
-
-def test_updates_read_nothing_back(tmp_path):
-    with Reads() as reads:
-        train_updates(*small_training("cpu"), range(4), config_of(tmp_path), Bar())
-    assert reads.count == 0
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_updates_never_wait_for_the_device(tmp_path):
-    def due():
-        yield lambda: torch.cuda.set_sync_debug_mode("error")
-        for _ in range(4):
-            yield lambda: None
-        yield lambda: torch.cuda.set_sync_debug_mode("default")  # losses go to the CPU
-
-    try:
-        train_updates(*small_training("cuda"), range(6), config_of(tmp_path), Bar(due()))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_an_update_draws_from_its_number_and_each_level_equally_often():

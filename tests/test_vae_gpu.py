@@ -47,7 +47,7 @@ def steps(bf16: bool, compiled: bool, lr: float = 1e-4) -> Iterator[torch.Tensor
     return train_steps(network, optimizer, loss_of, batches, world)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 def test_steps_never_wait_for_the_device(compiled):
     taken = steps(bf16=True, compiled=compiled)
     next(taken)  # places go to the device once an epoch
