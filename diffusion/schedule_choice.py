@@ -78,14 +78,31 @@ def choose_schedule(
         ValueError: the file holds no schedule, or the schedule has fewer than T steps.
     """
     found = find_schedule(flags.schedule, num_steps or 1)
-    if flags.zero_snr:
-        found = zero_terminal_snr(found)
+    return taken(found, num_steps, flags.zero_snr, flags.schedule, flag)
+
+
+def taken(
+    schedule: TeacherSchedule,
+    num_steps: int | None,
+    zero_snr: bool,
+    called: str,
+    flag: str = "--num-steps",
+) -> TeacherSchedule:
+    """T = ``num_steps`` steps of a training schedule, which is rescaled first if asked for.
+
+    Args:
+        num_steps: T; None takes all steps.
+        called: What the user calls the schedule.
+        flag: What gives T.
+
+    Raises:
+        ValueError: the schedule has fewer than T steps.
+    """
+    found = zero_terminal_snr(schedule) if zero_snr else schedule
     if num_steps is None or num_steps == found.num_steps:
         return found
     if num_steps > found.num_steps:
-        raise ValueError(
-            f"{flag} {num_steps}, but {flags.schedule} has {found.num_steps}; give no more"
-        )
+        raise ValueError(f"{flag} {num_steps}, but {called} has {found.num_steps}; give no more")
     return subsampled(found, num_steps)
 
 

@@ -7,12 +7,12 @@ names: its own name has to contain one of the first three, or its two columns ar
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from diffusion.schedule import TeacherSchedule, from_alphas_cumprod, from_betas, from_sigmas
 from experiment.read import (
@@ -62,6 +62,20 @@ def read_schedule(path: Path) -> TeacherSchedule:
             raise ValueError(f"has {path.stat().st_size} bytes")
         found = _schedule_of(_READERS.get(path.suffix.lower(), _read_json)(path))
         return replace(found, name=f"file {sha256(path)[:16]}")
+
+
+def schedule_of_arrays(arrays: Mapping[str, ArrayLike]) -> TeacherSchedule:
+    """The schedule of arrays in memory, which have the names that they would have in a file.
+
+    Raises:
+        ValueError: they are no schedule.
+    """
+    try:
+        names = _kind(list(arrays))
+    except ValueError as error:
+        raise ValueError(f"schedule {error}; {EXPECTED}") from error
+    found = {name: _floats(np.asarray(arrays[name]), name) for name in names}
+    return replace(_schedule_of(found), name="arrays")
 
 
 def _schedule_of(arrays: dict[str, Array]) -> TeacherSchedule:

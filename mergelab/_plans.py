@@ -5,7 +5,7 @@ PyTorch is imported for latents, for training and for noise that is drawn here, 
 else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from diffusion.schedule import Prediction, TeacherSchedule, zero_terminal_snr
-from diffusion.schedule_choice import SCHEDULES, ScheduleFlags, choose_schedule
+from diffusion.schedule import Prediction, TeacherSchedule
+from diffusion.schedule_choice import SCHEDULES, ScheduleFlags, choose_schedule, taken
+from diffusion.schedule_file import schedule_of_arrays
 from distill.config import JointSolver, PlanConfig, Rotate
 from distill.plan_merges import DEFAULT_STEPS, plans_name
 from experiment.flags import refuse_above
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from vae.latents import Latents
 
 Array = NDArray[np.float64]
+Schedule = str | Path | TeacherSchedule | Mapping[str, ArrayLike]
 MOST_LINES = 10
 """Lines of a repr."""
 TEACHER = "teacher"
@@ -106,9 +108,10 @@ class MergePlans:
         where = "in total" if plans.budget == "total" else "per merge"
         kind = plans.parametrisation
         how = "" if kind.kind == "operator" else f"{kind.text}, "
+        width = len(plans.variances)
         return (
-            f"Merge plans: T = {plans.num_steps}, {len(plans.variances):,} coordinates, {students}"
-            f"{how}training time {plans.train_time:g} {where}; W2² to the {kind.target}"
+            f"Merge plans: T = {plans.num_steps}{_named(plans)}, {width:,} coordinates, "
+            f"{students}{how}training time {plans.train_time:g} {where}; W2² to the {kind.target}"
         )
 
     @property
@@ -183,9 +186,11 @@ class MergePlans:
     ) -> Array:
         """Samples of a student as planned, without training it.
 
-            x_0 = mean + Q (a * Q^T noise)
+            x_0 = mean + Q (a * Q^T x_T),  x_T = noise
 
-        Q is the rotation into the planned coordinates, and a the operator of the student.
+        Q is the rotation into the planned coordinates, and a the operator of the student. Where
+        the schedule keeps a signal at T, x_T is the noise scaled to the variance of the noised
+        latents in every planned coordinate.
 
         Args:
             noise: Standard normal, (n, ...) with the shape of the latents; default: ``count``
@@ -219,7 +224,7 @@ def plan(
     data: "ArrayLike | Tensor | str | Path",
     *,
     num_steps: int | None = None,
-    schedule: "str | Path | TeacherSchedule" = "cosine",
+    schedule: Schedule = "cosine",
     zero_snr: bool = False,
     train_time: float = 6.4,
     budget: BudgetKind = "per_merge",
@@ -240,7 +245,8 @@ def plan(
         data: The variances of the coordinates, (d,); or latents, (N, ...) with any shape of one
             latent, as an array, as a tensor, or as the path of a file or folder of latents.
         num_steps: T, the steps of the teacher; default: 32, or those of the schedule.
-        schedule: A name, a file, or the schedule itself.
+        schedule: A name; a file; the schedule itself; or its arrays by name, such as
+            ``{"betas": betas}``, as a file has them (see docs/cli.md, --schedule).
         zero_snr: Rescale the schedule so that it ends in pure noise.
         train_time: s, the training time of each merge or, under a total budget, of each plan.
         budget: per_merge: every merge trains for ``train_time``; total: the merges share it.
@@ -295,7 +301,7 @@ def load(
     path: str | Path,
     data: "ArrayLike | Tensor | str | Path | None" = None,
     *,
-    schedule: "str | Path | TeacherSchedule" = "cosine",
+    schedule: Schedule = "cosine",
 ) -> MergePlans:
     """Read plans that ``save`` or the command plan_merges wrote.
 
@@ -369,16 +375,13 @@ def _data_of(data: "ArrayLike | Tensor | str | Path", plan_set: PlanSet, file: P
     raise ValueError(f"{file}: these latents are not those that the plans are for; plan again")
 
 
-def _schedule(
-    given: str | Path | TeacherSchedule, num_steps: int | None, zero_snr: bool = False
-) -> TeacherSchedule:
-    if not isinstance(given, TeacherSchedule):
+def _schedule(given: Schedule, num_steps: int | None, zero_snr: bool = False) -> TeacherSchedule:
+    if isinstance(given, str | Path):
         default = DEFAULT_STEPS if str(given) in SCHEDULES else None
         flags = ScheduleFlags(schedule=str(given), zero_snr=zero_snr)
         return choose_schedule(flags, num_steps or default)
-    if num_steps not in (None, given.num_steps):
-        raise ValueError(f"--num-steps {num_steps}, but the schedule has {given.num_steps}")
-    return zero_terminal_snr(given) if zero_snr else given
+    found = given if isinstance(given, TeacherSchedule) else schedule_of_arrays(given)
+    return taken(found, num_steps, zero_snr, "the schedule")
 
 
 def samples(
@@ -425,6 +428,12 @@ def short(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bo
     else:
         more = []
     return "\n".join([*heads, *(aligned(rows, left) if rows else []), *more])
+
+
+def _named(plans: PlanSet) -> str:
+    """The schedule after the number of steps, if it is not the usual one."""
+    name = "" if plans.schedule is None else plans.schedule.name
+    return "" if name in ("", "cosine") else f" ({one_line(name)})"
 
 
 def _proven(found: StrategyPlans) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.notebooks import NOTEBOOKS, outputs_of, read
 
+AGAIN = "store the outputs again: python -m tests.notebooks"
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
@@ -34,8 +35,8 @@ def test_a_notebook_shows_what_is_stored_in_it(path, tmp_path):
             assert was.get("data", {}).keys() == now.get("data", {}).keys()
             lines = zip(*map(words_and_numbers, map(text_of, (was, now))), strict=True)
             for (words, numbers), (other, others) in lines:
-                assert words == other
-                assert numbers == pytest.approx(others, rel=0.02, abs=1e-12)
+                assert words == other, AGAIN
+                assert numbers == pytest.approx(others, rel=0.02, abs=1e-12), AGAIN
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

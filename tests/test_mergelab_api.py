@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import mergelab as ml
 from diffusion.gaussian import ddim_operators
-from diffusion.schedule import cosine_schedule
+from diffusion.schedule import cosine_schedule, from_betas, zero_terminal_snr
 from distill.config import PlanConfig
 from distill.jobs import Job, Training, do_job
 from mergelab._table import frame
@@ -44,6 +44,11 @@ def command(monkeypatch, *arguments):
         ({"num_steps": 6, "budget": "total"}, "--num-steps 6 --budget total"),
         ({"num_steps": 7, "student_steps": 2}, "--num-steps 7 --student-steps 2"),
         ({"num_steps": 5, "schedule": "linear_beta"}, "--num-steps 5 --schedule linear_beta"),
+        ({"num_steps": 5, "schedule": "scaled_linear"}, "--num-steps 5 --schedule scaled_linear"),
+        (
+            {"num_steps": 5, "schedule": "edm", "zero_snr": True},
+            "--num-steps 5 --schedule edm --zero-snr",
+        ),
         (
             {"num_steps": 5, "parametrisation": "denoiser", "loss": "v", "prediction": "v"},
             "--num-steps 5 --parametrisation denoiser --loss v --prediction v",
@@ -263,6 +268,41 @@ def test_a_training_that_cannot_be_is_refused(options, fault):
     assert "\n" not in str(told.value)
 
 
+def test_a_schedule_is_a_name_itself_or_its_arrays():
+    betas = np.linspace(0.01, 0.4, 12)
+    mine = from_betas(betas)
+    options = {"num_steps": 6, "zero_snr": True}
+    one = ml.plan(VARIANCES, schedule=mine, **options)
+    levels = zero_terminal_snr(mine)
+    np.testing.assert_array_equal(one.problem.schedule.alpha, levels.alpha[::2])
+    for given in (
+        {"betas": betas},
+        {"alphas_cumprod": np.cumprod(1 - betas)},
+        {"alpha": mine.alpha, "sigma": mine.sigma},
+    ):
+        plans = ml.plan(VARIANCES, schedule=given, **options)
+        assert repr(plans).splitlines()[1:] == repr(one).splitlines()[1:]
+        assert "(arrays zero_snr)" in repr(plans)
+    assert ml.plan(VARIANCES, schedule={"betas": betas}, solvers=[]).plan_set.num_steps == 12
+    with pytest.raises(ValueError, match="--num-steps 13, but the schedule has 12; give no more"):
+        ml.plan(VARIANCES, schedule=mine, num_steps=13)
+    with pytest.raises(ValueError, match=r"schedule lacks 'sigma'; expected betas, alphas_cumprod"):
+        ml.plan(VARIANCES, schedule={"alpha": mine.alpha})
+    with pytest.raises(ValueError, match=r"betas\[2\] is 2.0, must be above 0"):
+        ml.plan(VARIANCES, schedule={"betas": [0.1, 0.2, 2.0, 0.4]})
+
+
+def test_samples_start_from_the_noised_latents_where_a_signal_is_left():
+    """x_0 = C sqrt(n_T) noise with n_T = alpha_T**2 lam + sigma_T**2."""
+    schedule = from_betas(np.full(6, 0.2))
+    plans = ml.plan(VARIANCES, schedule=schedule)
+    variances = np.array(VARIANCES)
+    start = np.sqrt(schedule.alpha[-1] ** 2 * variances + schedule.sigma[-1] ** 2)
+    operator = ddim_operators(schedule, variances).prod(axis=0) * start
+    noise = np.array([[1.0, -2.0], [0.5, 3.0]])
+    np.testing.assert_allclose(plans.sample(noise, strategy="teacher"), operator * noise)
+
+
 def test_samples_are_the_matrix_function_of_the_covariance_applied_to_the_noise():
     """x_0 = mean + f(covariance) noise, which needs no choice of eigenvectors."""
     rows = latents()
@@ -308,6 +348,13 @@ def test_saved_plans_are_read_again_and_know_their_latents(tmp_path):
     np.testing.assert_array_equal(again.sample(noise), plans.sample(noise))
     with pytest.raises(ValueError, match=r"mine\.json: these latents are not those"):
         ml.load(path, latents(seed=1))
+    evil = "<b>1</b>\n2"
+    written = json.loads(path.read_text())
+    written["schedule"]["name"] = evil
+    path.write_text(json.dumps(written))
+    named = ml.load(path)
+    assert len(repr(named).splitlines()) == len(repr(bare).splitlines())
+    assert "b" not in Texts(named._repr_html_()).tags
     path.write_text(json.dumps({"num_steps": 3}))
     with pytest.raises(ValueError, match=r"mine\.json: not a whole plans.json"):
         ml.load(path)
