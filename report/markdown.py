@@ -68,9 +68,12 @@ class Table:
         return marked
 
     @staticmethod
-    def of(header: Sequence[str], lines: Sequence[Sequence[str]]) -> "Table":
+    def of(
+        header: Sequence[str], lines: Sequence[Sequence[str]], marks_equals: bool = False
+    ) -> "Table":
         """A table of plain texts."""
-        return Table(tuple(header), tuple(tuple(map(Cell, line)) for line in lines))
+        cells = tuple(tuple(map(Cell, line)) for line in lines)
+        return Table(tuple(header), cells, marks_equals=marks_equals)
 
     def markdown(self) -> str:
         """The table in Markdown, with the best values in bold."""

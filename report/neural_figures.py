@@ -56,7 +56,6 @@ def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
             "What the first teacher (grey) and its first student (coloured) make of the same "
             "noise, after the shortest training.",
             "Scatter plots of the outputs of teacher and students",
-            is_photo=True,
         )
         draw_outputs(points.path, comparison)
         return [*sections, Section("Outputs", [points])]

@@ -64,7 +64,7 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
         pictures.insert(0, picture)
         save_figure(draw_student_steps([{"": errors}], target, _trained(sets[0])), picture.path)
         parts.append("The errors of all strategies over K, the steps of the student:")
-        parts.append(Table.of(*errors_table(errors, f"W2² to the {target}")))
+        parts.append(Table.of(*errors_table(errors, f"W2² to the {target}"), marks_equals=True))
     plans = [out / plans_name(each.plan_set.student_steps) for each in planned]
     gaussianity = planned[0].gaussianity
     if gaussianity is not None:
@@ -109,7 +109,9 @@ def _table(plan_set: PlanSet, rows: Sequence[PlanRow]) -> Table:
         for row in rows
     ]
     target = plan_set.parametrisation.target
-    return Table.of(["strategy", f"W2² to the {target}", "proven optimal"], lines)
+    return Table.of(
+        ["strategy", f"W2² to the {target}", "proven optimal"], lines, marks_equals=True
+    )
 
 
 def _text(planned: Planned) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from experiment.folder import FIGURES
 from experiment.metrics import METRICS, read_metrics
 from report.latents import COVARIANCE_FACTS
-from report.markdown import markdown_table
+from report.markdown import Table
 from report.page import Picture
 from report.style import COLOURS, STYLE, save_figure
 from report.summary import write_summary
@@ -79,25 +79,29 @@ def report_pretraining(out: Path) -> None:
     draw_training(course, rows, "epoch", VAE_PANELS)
     pictures = [
         Picture(course, "The training loss and the quality on held-out images, over the epochs."),
-        Picture(
-            out / FIGURES / f"epoch_{len(rows):04d}.png",
-            "Held-out photographs, their reconstructions, and samples, after the last epoch. "
-            "Photographs may not be published.",
-            is_photo=True,
+        *(
+            Picture(
+                out / FIGURES / f"epoch_{epoch:04d}.png",
+                f"Held-out photographs, their reconstructions, and samples, after epoch {epoch}. "
+                "Photographs may not be published.",
+                is_photo=True,
+            )
+            for epoch in dict.fromkeys((1, len(rows)))
+            if (out / FIGURES / f"epoch_{epoch:04d}.png").is_file()
         ),
     ]
     files = [out / name for name in (VAE_FILE, BEST_VAE_FILE, METRICS)]
-    write_summary(out, "Pretrained VAE", _text(rows), pictures, files)
+    write_summary(out, "Pretrained VAE", [_table(rows)], pictures, files)
 
 
-def _text(rows: Sequence[dict[str, float]]) -> str:
+def _table(rows: Sequence[dict[str, float]]) -> Table:
     last, best = rows[-1], max(rows, key=lambda row: row["ms_ssim"])
     columns = (("last", last), ("best MS-SSIM", best))
     header = ["held-out images", *(f"{name}: epoch {row['epoch']}" for name, row in columns)]
     lines = [
         [name, *(shape.format(row[field]) for _, row in columns)] for name, field, shape in SHOWN
     ]
-    return markdown_table(header, lines)
+    return Table.of(header, lines)
 
 
 ESTIMATOR_PANELS = {
