@@ -79,7 +79,7 @@ def _draw_orders(panel: Axes, rows: Sequence[CompareRow]) -> None:
         panel.plot(steps, line, ":", color="0.5", linewidth=0.9)
         place = (steps[-1], line[-1])
         panel.annotate(
-            f"order {order}", place, (-2, 3), textcoords="offset points", fontsize=7, ha="right"
+            f"order {order}", place, (4, 0), textcoords="offset points", fontsize=7, va="center"
         )
 
 
