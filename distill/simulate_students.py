@@ -52,6 +52,8 @@ def simulate_students(config: SimulateConfig) -> list[SyntheticRow]:
     if config.plan is not None:
         given = read_plans_for(config.plan, problem_of(config, config.num_steps[0])).plans
         fingerprints["plan"] = sha256(config.plan)
+    if config.compare is not None:
+        fingerprints["compare"] = sha256(config.compare)
     device = open_synthetic_run(config, "simulate_students", config.num_steps, fingerprints)
     rows = []
     asked = [(steps, name) for steps in config.num_steps for name in given or config.strategies]

@@ -92,7 +92,8 @@ def open_synthetic_run(
     device = pick_device(config.device) if config.engine == "sgd" else torch.device("cpu")
     for steps in num_steps:
         refuse_unstable(config.lr, problem_of(config, steps))
-    open_run(config.out, job, config, fingerprints | schedule_fingerprint(config), str(device))
+    inputs = fingerprints | schedule_fingerprint(config)
+    open_run(config.out, job, config, inputs, str(device), added_later=("compare",))
     return device
 
 

@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from importlib import metadata
@@ -39,6 +39,9 @@ CHANGES_NO_NUMBER = {"changes_no_number": True}
 # Metadata of a field that earlier versions did not have. At its default it is not recorded, so runs
 # of earlier versions can go on.
 ADDED_LATER = {"added_later": True}
+
+# Input -> its name in a refusal, where it is not the input's own.
+INPUT_NAMES = {"splits": "split of the images (a list such as list_eval_partition.txt)"}
 
 
 def file_in(given: Path, name: str) -> Path:
@@ -91,6 +94,7 @@ def open_run(
     inputs: dict[str, str],
     device: str,
     facts: dict[str, object] | None = None,
+    added_later: Collection[str] = (),
 ) -> bool:
     """Create the run folder ``out`` and its ``config.json``, or open it to resume its run.
 
@@ -100,6 +104,7 @@ def open_run(
         inputs: Name of each input -> its SHA-256.
         device: The device that the command runs on.
         facts: Facts for the record that follow from the flags on this machine.
+        added_later: Inputs that earlier versions did not record: their runs can go on.
 
     Returns:
         Whether the folder already holds this run, complete or not.
@@ -111,7 +116,9 @@ def open_run(
     asked = {"job": job, "config": _comparable(config), "inputs": inputs}
     if path.exists():
         found = read_run(out)
-        _refuse_another(path, {key: found.get(key) for key in asked}, asked)
+        new = {name for name in added_later if name not in found["inputs"]}
+        known = {name: value for name, value in inputs.items() if name not in new}
+        _refuse_another(path, {key: found.get(key) for key in asked}, asked | {"inputs": known})
         _remove_leftovers(out)
         return True
     if out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
@@ -141,10 +148,13 @@ def _refuse_another(path: Path, found: dict[str, Any], asked: dict[str, Any]) ->
     flat_found, flat_asked = _flatten(found), _flatten(asked)
     for key in sorted(flat_asked.keys() | flat_found.keys()):
         if flat_found.get(key) != flat_asked.get(key):
+            section, _, name = key.partition(".")
+            mend = "repeat that run's flags"
+            if section == "inputs":
+                mend = f"put the former {INPUT_NAMES.get(name, name)} back, which has changed since"
             raise ValueError(
                 f"{path.parent}: holds another run's results ({key} is {flat_found.get(key)} "
-                f"there, {flat_asked.get(key)} here); give --out a new folder, or repeat that "
-                "run's flags"
+                f"there, {flat_asked.get(key)} here); give --out a new folder, or {mend}"
             )
 
 

@@ -5,6 +5,7 @@ Processes are forked from a server that has imported everything, so a run costs 
 
 import contextlib
 import ctypes
+import errno
 import io
 import json
 import multiprocessing
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import matplotlib
 from safetensors import safe_open
 
 from diffusion.schedule import cosine_schedule
@@ -143,6 +145,8 @@ class Limits:
     file_bytes: int | None = None  # size of any file that it writes
     memory_bytes: int = 6 << 30  # beyond what it starts with
     unprivileged: bool = False  # file permissions hold for root too
+    foreign: bool = False  # an ASCII terminal, and a matplotlibrc that asks for LaTeX
+    reader_left: bool = False  # nobody reads what it prints
 
 
 def start(name: str, args: list[str], log: Path, limits: Limits) -> BaseProcess:
@@ -158,6 +162,11 @@ def start(name: str, args: list[str], log: Path, limits: Limits) -> BaseProcess:
 def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     # The log is kept apart until the end, as no limit is meant for it.
     sys.stdout, sys.stderr = out, err = io.StringIO(), io.StringIO()
+    if limits.foreign:
+        sys.stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
+        matplotlib.rcParams.update({"text.usetex": True, "font.size": 40})
+    if limits.reader_left:
+        sys.stdout = _NobodyReads()
     sys.argv = [f"{name}.py", *args]
     sys.modules.pop(f"scripts.{name}")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -183,6 +192,11 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     (log / "err").write_text(err.getvalue(), encoding="utf-8")
     # Threads that start processes reap those of others too, and may lose their exit status.
     (log / "status").write_text(str(status), encoding="utf-8")
+
+
+class _NobodyReads(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def _limit_memory(more_bytes: int) -> None:

@@ -12,6 +12,7 @@ compare. What a fault must come to:
 import itertools
 import os
 import random
+import re
 import shutil
 import tempfile
 import threading
@@ -21,6 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args, get_type_hints
+
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from experiment.flags import flag as spell
 from experiment.folder import only_writer
@@ -37,6 +41,7 @@ from tests.commands import (
     run,
     start,
 )
+from tests.conftest import draw_image
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "robustness.md"
 INTRODUCTION = """\
@@ -51,14 +56,17 @@ Written by `python -m tests.robustness`, which runs every command in small under
   left in peace, and leaves no temporary file.
 - **refused or runs**: refused, for lack of memory too, or at work until Ctrl-C (exit status 130,
   one line); never killed by the system, nor deaf to Ctrl-C.
+- **runs**: to its end, with the same numbers.
+- **ends**: in silence, with the status of a tool whose reader has gone; afterwards as **resumes**.
 - **told**: the fault is what the command is there to report.
 - **–**: does not apply.
 
 Each file that a command reads is damaged by itself, and each flag that takes a number is tried by
 itself; a table or record of rows that is cut off between two of them, or within its last number,
-is still one, and passes. A full disk is a limit on the size of files that is met early, midway
-and late. Ctrl-C comes at random moments. Of two runs in one folder the second is refused while
-the first is at work.
+is still one, and passes. An input is changed to another whole one after a finished run. Foreign
+settings are an ASCII terminal and a matplotlibrc that asks for LaTeX. A full disk is a limit on
+the size of files that is met early, midway and late. Ctrl-C comes at random moments. Of two runs
+in one folder the second is refused while the first is at work.
 """
 GROUPS = {
     "What it reads": (
@@ -69,6 +77,8 @@ GROUPS = {
         "truncated",
         "wrong type",
     ),
+    "What changes before it resumes": ("changed input",),
+    "Where it is": ("foreign settings", "a reader that leaves"),
     "What it is asked": ("flag: wrong type", "flag: huge value"),
     "Where it writes": (
         "output: a file",
@@ -107,7 +117,15 @@ class Sweep:
 
     def kinds(self) -> tuple[Callable[[str], Iterator[Trial]], ...]:
         """All kinds of faults; each gives the trials of a command."""
-        return (self.inputs, self.flags, self.outputs, self.interruptions, self.company)
+        return (
+            self.inputs,
+            self.changes,
+            self.surroundings,
+            self.flags,
+            self.outputs,
+            self.interruptions,
+            self.company,
+        )
 
     # What it reads.
 
@@ -153,6 +171,53 @@ class Sweep:
         if outcome.status != 0 and _holds_files(room / "out"):
             wrong = wrong or "a refused command leaves files"
         return self._done(room, command, fault, came_to, wrong and f"{flag} {inside}: {wrong}")
+
+    # What changes before it resumes.
+
+    def changes(self, command: str) -> Iterator[Trial]:
+        args = COMMANDS[command].split()
+        if "{out}" not in args:
+            return
+        for flag, value in itertools.pairwise(args):
+            for inside in read_by(command, flag):
+                path = Path(value.format(made=self.made))
+                if (command, flag, inside) not in NO_INPUTS:
+                    yield self._with_change(command, flag, path, inside)
+
+    def _with_change(self, command: str, flag: str, path: Path, inside: str) -> Trial:
+        room = self._room()
+        copy = room / path.name
+        shutil.copytree(path, copy) if path.is_dir() else shutil.copy(path, copy)
+        args = [str(copy) if arg == str(path) else arg for arg in self._args(command, room)]
+        if "--cache" in args:
+            args[args.index("--cache") + 1] = str(room / "cache")
+        shutil.copytree(self.made / command, room / "out", ignore=shutil.ignore_patterns(".lock"))
+        before = _snapshot(room / "out")
+        for target in [*copy.glob(inside)][:1] if inside else [copy]:
+            CHANGES[target.suffix](target)
+        outcome = run(command, args, room / "logs")
+        came_to, wrong = judge(outcome, ["another run's results", flag, path.name])
+        if came_to == "goes on" or _snapshot(room / "out") != before:
+            wrong = wrong or "a run goes on with another input"
+        return self._done(room, command, "changed input", came_to, wrong and f"{flag}: {wrong}")
+
+    # Where it is.
+
+    def surroundings(self, command: str) -> Iterator[Trial]:
+        room = self._room()
+        outcome = run(command, self._args(command, room), room / "logs", Limits(foreign=True))
+        _, wrong = judge(outcome, [])
+        wrong = wrong or ("" if outcome.status == 0 else outcome.err)
+        wrong = wrong or self._unlike_the_first(command, room)
+        yield self._done(room, command, "foreign settings", "runs", wrong)
+        room = self._room()
+        outcome = run(command, self._args(command, room), room / "logs", Limits(reader_left=True))
+        wrong = "" if outcome.status in (0, 141) else f"status {outcome.status}: {outcome.err}"
+        if outcome.error_lines:
+            wrong = wrong or f"is not silent: {outcome.error_lines}"
+        if self._patience(command) > 1:
+            wrong = wrong or self._differs(command, room)
+        yield self._done(room, command, "a reader that leaves", "ends", wrong)
 
     # What it is asked.
 
@@ -246,6 +311,10 @@ class Sweep:
         outcome = run(command, self._args(command, room), room / "again")
         if outcome.status != 0:
             return f"the same command again ends with {outcome.status}: {outcome.err[-500:]}"
+        return self._unlike_the_first(command, room)
+
+    def _unlike_the_first(self, command: str, room: Path) -> str:
+        """What a finished run has unlike the run that was left in peace."""
         if not (room / "out").exists():
             return ""
         found, expected = (dict(numbers(where)) for where in (room / "out", self.made / command))
@@ -332,6 +401,51 @@ DAMAGES: dict[str, Damage] = {
     "empty": _empty,
     "truncated": _cut,
     "wrong type": _replace,
+}
+
+
+# Files that are read, and are no input: another value of them changes no number of the run.
+NO_INPUTS = {
+    ("compare_vaes", "--runs", "config.json"),  # of a training; the weights are the input
+    ("compare_vaes", "--runs", "metrics.jsonl"),
+    ("decode_grids", "--run", "config.json"),
+    ("decode_grids", "--run", "students/*"),  # named by the index, which is the input
+    ("decode_grids", "--run", "plans/*"),
+    ("export_student", "--run", "config.json"),
+    ("export_student", "--run", "students/*"),
+    ("export_student", "--run", "plans/*"),
+}
+
+
+def _change_tensors(path: Path) -> None:
+    """Another whole file of the same kind: one number is a little larger."""
+    with safe_open(path, framework="np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = file.metadata()
+    first = next(name for name in sorted(tensors) if tensors[name].dtype.kind == "f")
+    tensors[first] = tensors[first] * (1 + 2**-8)
+    save_file(tensors, path, facts)
+
+
+def _change_text(path: Path) -> None:
+    path.write_text(path.read_text() + "\n")
+
+
+def _change_last_digit(path: Path) -> None:
+    *others, last = re.split(r"(\d)(?=\D*$)", path.read_text(), maxsplit=1)
+    others[-1] = str((int(others[-1]) + 1) % 10)
+    path.write_text("".join([*others, last]))
+
+
+def _change_images(path: Path) -> None:
+    draw_image(99).save(path / "000001.jpg", quality=95)
+
+
+CHANGES: dict[str, Damage] = {
+    ".safetensors": _change_tensors,
+    ".json": _change_text,
+    ".csv": _change_last_digit,
+    "": _change_images,
 }
 
 

@@ -37,6 +37,7 @@ from vae.images import (
     read_image,
 )
 
+ADDED_INPUTS = ("splits",)  # of ``ImageSet.inputs``, which earlier versions did not record
 MAX_UNREADABLE = 0.01  # share of the images; with more unreadable images the data set is refused
 _CHUNK = 64  # images per task of a worker process
 _SAVE_EVERY = 512  # images between two writes of the progress file
@@ -60,6 +61,11 @@ class ImageSet:
         if self.unreadable:
             parts.insert(0, f"{self.unreadable} unreadable images, see {self.unreadable_list}")
         return f"; left out: {', '.join(parts)}" if parts else ""
+
+    def inputs(self) -> dict[str, str]:
+        """What a run depends on: SHA-256 of the pixels, and of which images are in which split."""
+        splits = hashlib.sha256(self.splits.tobytes()).hexdigest()
+        return {"data": self.fingerprint, "splits": splits}
 
     def split(self, name: str) -> NDArray[np.uint8]:
         """The images of one of SPLITS, copied into memory, (n, S, S, 3)."""

@@ -14,7 +14,7 @@ from experiment.metrics import read_metrics
 from experiment.progress import tqdm
 from experiment.read import number, reading
 from experiment.write import sha256, write_rows
-from vae.cache import load_images
+from vae.cache import ADDED_INPUTS, load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import CompareVaesConfig
 from vae.evaluate import BATCH_SIZE, Quality, evaluate_vae
@@ -69,9 +69,12 @@ def compare_vaes(config: CompareVaesConfig) -> ComparedVaes:
         raise ValueError(
             f"{config.data}: no image is held out for validation; give --data more images"
         )
-    inputs = {"data": data.fingerprint}
-    inputs |= {f"vae {run.name}": sha256(weights_path(run)) for run in config.runs}
-    open_run(config.out, "compare_vaes", config, inputs, str(device))
+    inputs = data.inputs()
+    names = [run.name for run in config.runs]
+    for place, run in enumerate(config.runs):
+        name = run.name if names.count(run.name) == 1 else f"{place} {run.name}"
+        inputs[f"vae {name}"] = sha256(weights_path(run))
+    open_run(config.out, "compare_vaes", config, inputs, str(device), added_later=ADDED_INPUTS)
     print(
         f"{len(held_out)} images to reconstruct, {len(data.images)} to encode"
         f"{data.describe_left_out()}"

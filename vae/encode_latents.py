@@ -13,7 +13,7 @@ from experiment.read import reading
 from experiment.tensors import checked_tensor, read_tensors, write_tensors
 from experiment.write import sha256
 from vae.attributes import ATTRIBUTES_FILE, find_directions, read_attributes, save_directions
-from vae.cache import load_images
+from vae.cache import ADDED_INPUTS, load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import EncodeConfig
 from vae.latents import LATENTS_FILE, Latents, encode, load_latents, moments, save_latents
@@ -34,11 +34,16 @@ def encode_latents(config: EncodeConfig) -> Latents:
     weights = weights_path(config.vae)
     model = load_vae(weights).to(device)
     data = load_images(config.data, config.cache, model.image_size)
-    inputs = {"data": data.fingerprint, "vae": sha256(weights)}
+    if len(data.images) < 2:
+        raise ValueError(
+            f"{config.data}: one image, so its latents have no variance, and nothing can be "
+            "planned or trained for them; give --data more images"
+        )
+    inputs = data.inputs() | {"vae": sha256(weights)}
     if config.attributes is not None:
         names, has = read_attributes(config.attributes, data.names)
         inputs["attributes"] = sha256(config.attributes)
-    open_run(config.out, "encode_latents", config, inputs, str(device))
+    open_run(config.out, "encode_latents", config, inputs, str(device), added_later=ADDED_INPUTS)
     print(f"{len(data.images)} images to encode{data.describe_left_out()}")
 
     parts = config.out / PARTS

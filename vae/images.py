@@ -80,7 +80,9 @@ class ImageSource:
     root: Path
     names: tuple[str, ...]  # sorted, relative to root, with forward slashes
     sizes: tuple[int, ...]  # bytes
-    mtimes: tuple[int, ...]  # ns; of a zip: the time of the zip first, then 0 for each member
+    # ns of the last change, also of one that put the old time back by hand (ctime); of a zip: its
+    # own time first, then 0 for each member
+    changed: tuple[int, ...]
     partition: Path | None  # CelebA's official partition file, if present
     left_out: tuple[LeftOut, ...] = ()  # every other file that was found there, by kind
 
@@ -89,9 +91,9 @@ class ImageSource:
         preprocessing = preprocessing_id(image_size)
         digest = hashlib.sha256(f"{preprocessing}\n".encode())
         digest.update(os.fsencode(self.root.resolve()) + b"\n")
-        rows = zip(self.names, self.sizes, self.mtimes, strict=True)
+        rows = zip(self.names, self.sizes, self.changed, strict=True)
         digest.update(
-            os.fsencode("\n".join(f"{name}\t{size}\t{mtime}" for name, size, mtime in rows))
+            os.fsencode("\n".join(f"{name}\t{size}\t{changed}" for name, size, changed in rows))
         )
         return digest.hexdigest()
 
@@ -148,10 +150,10 @@ def find_images(data: Path) -> ImageSource:
     if not found.images:
         counted = "; ".join(str(kind) for kind in found.kinds())
         raise ValueError(f"{data}: no image found{counted and f', but {counted}'}; {hint}")
-    names, sizes, mtimes = zip(
+    names, sizes, changed = zip(
         *sorted((name, *facts) for name, facts in found.images.items()), strict=True
     )
-    return ImageSource(data, names, sizes, mtimes, partition, found.kinds())
+    return ImageSource(data, names, sizes, changed, partition, found.kinds())
 
 
 @dataclass
@@ -239,7 +241,7 @@ def _note(path: str, name: str, status: os.stat_result, found: _Found) -> None:
     if not stat.S_ISREG(status.st_mode):
         found.leave_out("pipes, sockets and devices", name)
     elif suffix in image_suffixes():
-        found.images[name] = (status.st_size, status.st_mtime_ns)
+        found.images[name] = (status.st_size, status.st_ctime_ns)
     elif last == CELEBA_ZIP:
         found.archives.append(Path(path))
     elif last in PARTITION_FILES:
@@ -293,8 +295,8 @@ def _from_zip(archive: Path, partition: Path | None) -> ImageSource:
     names, sizes = zip(
         *sorted((name, size) for name, (size, _) in found.images.items()), strict=True
     )
-    mtimes = (archive.stat().st_mtime_ns, *[0] * (len(names) - 1))
-    return ImageSource(archive, names, sizes, mtimes, partition, found.kinds())
+    changed = (archive.stat().st_ctime_ns, *[0] * (len(names) - 1))
+    return ImageSource(archive, names, sizes, changed, partition, found.kinds())
 
 
 def open_image(root: Path, name: str) -> Image.Image:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from experiment.device import keep_freed_memory
 from experiment.folder import open_run, read_run
-from vae.cache import ImageSet, load_images
+from vae.cache import ADDED_INPUTS, ImageSet, load_images
 from vae.checkpoint import load_state
 from vae.config import PretrainConfig
 from vae.images import SPLITS, preprocessing_id
@@ -45,9 +45,17 @@ def pretrain_vae(config: PretrainConfig) -> bool:
         world.share(min(config.batch_size, len(training)))
         bf16 = convolves_in_bf16(config, world.device)
         if world.is_main:
-            inputs = {"data": data.fingerprint}
             facts = _facts(config, world, bf16)
-            if open_run(config.out, "pretrain_vae", config, inputs, str(world.device), facts):
+            opened = open_run(
+                config.out,
+                "pretrain_vae",
+                config,
+                data.inputs(),
+                str(world.device),
+                facts,
+                added_later=ADDED_INPUTS,
+            )
+            if opened:
                 # A job queue may resume the run on another kind of processor.
                 facts = read_run(config.out)["facts"]
                 bf16 = facts["convolutions"] == "bf16"
