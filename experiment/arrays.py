@@ -5,6 +5,7 @@ Only a .npz is read at once: its members may be compressed. No file can run code
 """
 
 import tokenize
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -124,7 +125,10 @@ def _as_tensor(array: NDArray[np.generic]) -> Tensor:
         )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(np.asarray(array))
+    with warnings.catch_warnings():
+        # Of arrays that must not be written to, such as memory maps. Nothing is written to them.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(array))
 
 
 def _name(dtype: torch.dtype) -> str:

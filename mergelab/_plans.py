@@ -302,6 +302,7 @@ def load(
     data: "ArrayLike | Tensor | str | Path | None" = None,
     *,
     schedule: Schedule = "cosine",
+    progress: bool = True,
 ) -> MergePlans:
     """Read plans that ``save`` or the command plan_merges wrote.
 
@@ -310,6 +311,7 @@ def load(
         data: The latents that the plans are for, to train on and to sample; the file has only their
             variances.
         schedule: That of the plans, if the file does not tell it.
+        progress: Whether progress bars are drawn.
 
     Raises:
         FileNotFoundError, ValueError: the file is missing or damaged, or for other data.
@@ -318,7 +320,9 @@ def load(
     plan_set = read_plans(file)
     levels = plan_set.schedule or _schedule(schedule, plan_set.num_steps)
     problem = make_problem(levels, plan_set.variances, plan_set.parametrisation)
-    return MergePlans(problem, plan_set, None if data is None else _data_of(data, plan_set, file))
+    with bars_shown(progress):
+        found = None if data is None else _data_of(data, plan_set, file)
+    return MergePlans(problem, plan_set, found)
 
 
 def _variances(

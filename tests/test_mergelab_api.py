@@ -76,6 +76,16 @@ def test_plans_for_latents_are_those_of_the_command_too(monkeypatch, tmp_path, r
         assert plans.save(tmp_path / "plans.json").read_bytes() == made
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_must_not_be_written_to_are_read_where_they_lie(tmp_path):
+    rows = latents().astype(np.float16)
+    np.save(tmp_path / "a.npy", rows)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    plans = ml.plan(mapped, num_steps=3)
+    assert np.shares_memory(plans.data.latents.codes.numpy(), mapped)
+    assert repr(plans) == repr(ml.plan(rows, num_steps=3))
+
+
 def test_variances_may_be_of_any_library():
     one = ml.plan(list(VARIANCES), num_steps=3)
     for given in (np.array(VARIANCES), torch.tensor(VARIANCES, dtype=torch.float64)):

@@ -106,6 +106,17 @@ def test_the_installed_command_works_among_folders_of_the_same_names(site, tmp_p
     assert read_run(tmp_path / "run")["provenance"]["command"].startswith(f"mergelab {command} ")
 
 
+def test_the_package_plans_from_python_and_hides_no_module_of_the_user(site, tmp_path):
+    (tmp_path / "plans.py").write_text("mine = [0.5, 1.1]")
+    (tmp_path / "caller.py").write_text(
+        "import mergelab as ml\nimport plans\nprint(ml.plan(plans.mine, num_steps=3).best)\n"
+        "print(ml.plan(plans.mine, num_steps=3).train(progress=False).sample(count=2).shape)"
+    )
+    done = offline(site, tmp_path, "caller")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[1:] == ["(2, 2)", ""]
+
+
 def test_the_bar_to_the_network_bars(site, elsewhere):
     (elsewhere / "caller.py").write_text("import socket; socket.create_connection(('::1', 9))")
     done = offline(site, elsewhere, "caller")
