@@ -46,7 +46,7 @@ def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
         (["--out", "a", "--run", "b"], "job has no --run; decode_grids"),
         (["--out", "a", "--sample=3"], "job has no --sample; check_data does"),
         (["--out", "a", "more"], "more belongs to no flag"),
-        (["--out", "a", "--frobnicate"], "unknown argument --frobnicate; known are --out"),
+        (["--out", "a", "--xyzzy"], "unknown argument --xyzzy; known are --out"),
         (["--out", "a", "--num-steps", "many"], "error: --num-steps: invalid literal for int"),
         (["--out", "a", "--num-steps", "-3"], "error: --num-steps must be positive, got -3; see"),
         (["--out", "a", "--engine", "magic"], "invalid choice 'magic' for argument '--engine'"),
