@@ -22,6 +22,7 @@ from report.comparison_figures import draw_figures, errors_by_steps
 from report.gaussianity import assumption_text
 from report.markdown import Table
 from report.page import Page, markdown, write_page
+from report.plan_view import plan_data
 from report.student_steps import errors_table
 from report.style import k_label, schedule_text, stage_label
 from report.tables import details, overview
@@ -140,6 +141,7 @@ def write_report(
             *(plans_path(out, stage) for stage in comparison.plans),
         ],
         warnings=warnings,
+        plan_view=plan_data(comparison.problem, comparison.lr),
     )
     write_recommendations(files[0], num_steps, found, " ".join([*warnings, advice]))
     write_text(files[1], markdown(page, out))

@@ -125,6 +125,8 @@ class Page:
     changes: Sequence[str] = ()
     notes: Sequence[str] = ()
     details: Sequence[tuple[str, Table]] = ()
+    plan_view: Mapping[str, object] | None = None
+    """``report.plan_view.plan_data``: the problem that readers can plan for on the page."""
 
 
 @dataclass(frozen=True)
