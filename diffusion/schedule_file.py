@@ -125,7 +125,11 @@ def _read_csv(path: Path) -> dict[str, Array]:
 
 
 def _read_npy(path: Path) -> dict[str, Array]:
-    found = _floats(np.load(path, allow_pickle=False), "the array")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except ValueError as error:  # NumPy's own words are a question, or name its options
+        raise ValueError("cut off, or no array of numbers") from error
+    found = _floats(array, "the array")
     if found.ndim == 2 and found.shape[1] == len(PAIR):
         return dict(zip(PAIR, found.T, strict=True))
     named = [name for name in ONE_ROW if name in path.stem.lower()]

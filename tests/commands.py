@@ -23,6 +23,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from safetensors import safe_open
 
 from diffusion.schedule import cosine_schedule
@@ -72,7 +73,8 @@ COMMANDS = {
     ),
     "compare_operators": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "
-        "--latents {made}/encode_latents --out {out} --num-steps 3 --device cpu"
+        "--latents {made}/encode_latents --schedule {made}/sigmas.npz --out {out} --num-steps 3 "
+        "--device cpu"
     ),
     "simulate_students": (
         "--plan {made}/scalar_plans.json --compare {made}/published.csv --out {out} "
@@ -80,7 +82,8 @@ COMMANDS = {
         "--engine sgd --device cpu"
     ),
     "study_convergence": (
-        "--out {out} --num-steps 4 --steps-per-merge 1 3 --trials 2 --variances 0.5 --device cpu"
+        "--schedule {made}/betas.npy --out {out} --num-steps 4 --steps-per-merge 1 3 --trials 2 "
+        "--variances 0.5 --device cpu"
     ),
     "distill_neural": (
         "--distribution latents --latents {made}/encode_latents --vae {made}/pretrain_vae "
@@ -266,6 +269,8 @@ def make_everything(made: Path) -> dict[str, float]:
     schedule = cosine_schedule(3)
     values = {"alpha": schedule.alpha.tolist(), "sigma": schedule.sigma.tolist()}
     (made / "schedule.json").write_text(json.dumps(values))
+    np.save(made / "betas.npy", np.linspace(0.1, 0.6, 40))
+    np.savez(made / "sigmas.npz", sigmas=np.geomspace(0.1, 20.0, 40))
     lines = [f"4,{v:g},vanilla,{m},0.1" for v, m in ((0.5, 0.2), (1.5, -0.1))]
     (made / "published.csv").write_text("\n".join(["T,lambda,strategy,mean,std", *lines]) + "\n")
     scalars = ["--variances", "0.5", "1.5", "--num-steps", "4", "--out"]
