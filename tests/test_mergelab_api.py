@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 import mergelab as ml
 from diffusion.gaussian import ddim_operators
 from diffusion.schedule import cosine_schedule, from_betas, zero_terminal_snr
-from distill.config import PlanConfig
+from distill.compare_strategies import compare_strategies
+from distill.config import CompareConfig, PlanConfig
 from distill.jobs import Job, Training, do_job
 from mergelab._table import frame
+from planner.budget import Stage
 from scripts.cli import main
 from scripts.plan_merges import run
 
@@ -235,6 +237,31 @@ def test_students_are_those_that_a_comparison_trains(engine, budget):
         np.testing.assert_array_equal(found.operator, students.operator)
         np.testing.assert_array_equal(found.predicted, students.predicted)
         np.testing.assert_array_equal(found.w2_squared_runs, students.w2_squared_runs)
+
+
+@pytest.mark.parametrize("student_steps", [1, 2])
+def test_students_on_latents_are_those_of_the_command(tmp_path, student_steps):
+    """compare_strategies, told to train under the plans that were saved."""
+    rows = latents()
+    np.save(tmp_path / "a.npy", rows)
+    plans = ml.plan(rows, num_steps=5, train_time=1.6, student_steps=student_steps)
+    config = CompareConfig(
+        out=tmp_path / "run",
+        latents=tmp_path / "a.npy",
+        plan=plans.save(tmp_path),
+        num_steps=5,
+        steps_per_merge=(50,),
+        budgets=("per_merge",),
+        student_steps=(student_steps,),
+        engine="closed_form",
+        batch_size=128,
+        seed=3,
+    )
+    compared = compare_strategies(config).of_stage(Stage("per_merge", 50, student_steps), 3)
+    trained = plans.train(batch_size=128, seed=3, engine="closed_form", progress=False)
+    assert trained.students.keys() == compared.keys()
+    for name, found in compared.items():
+        np.testing.assert_array_equal(trained.students[name].operator, found.operator)
 
 
 def test_measured_errors_lie_where_simulated_runs_do():
