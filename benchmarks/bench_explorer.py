@@ -127,7 +127,7 @@ def time_faces(setting: Setting, decoder: Decoder) -> None:
     )
 
 
-def timed(work: Callable[[Setting], None], settings: list[Setting]) -> float:
+def timed(work: Callable[[Setting], object], settings: list[Setting]) -> float:
     """Median seconds over the settings."""
     seconds = []
     for asked in settings:

@@ -5,12 +5,25 @@ import subprocess
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+# Containers have no user namespaces and a small /dev/shm.
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+
+
+def _starts(program: str) -> bool:
+    """Whether the browser can show a page here at all."""
+    command = [program, "--headless", *FLAGS, "--dump-dom", "about:blank"]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=90, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+CHROMIUM = next(filter(_starts, filter(None, map(shutil.which, NAMES))), None)
 
 
 def run_chromium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One headless run with a profile of its own in ``folder``."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    flags = ["--headless", *FLAGS, "--enable-logging=stderr"]
     return subprocess.run(
         [str(CHROMIUM), *flags, f"--user-data-dir={folder / 'profile'}", *arguments],
         capture_output=True,

@@ -17,7 +17,7 @@ from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from report.page import Page, write_page
 from report.plan_view import SCRIPT, plan_data
-from tests.chromium import CHROMIUM
+from tests.chromium import CHROMIUM, FLAGS
 
 LR = 1e-3
 
@@ -105,7 +105,7 @@ def test_the_page_follows_its_controls_and_asks_nobody(tmp_path):
     page = Page("A page", [], {}, "again", plan_view=plan_data(problem, LR))
     write_page(tmp_path / "page.html", page)
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         tab = browser.new_page()
         complaints, asked = [], []
         tab.on("console", lambda message: complaints.append(message.text))
