@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from distill.simulate_students import SyntheticRow
+from experiment.folder import open_run
+from report.config import TheoryConfig
 from report.equals import equal_groups, group_label, legend_names
 from report.faces import FACTORS, RANGE, draw_faces, factor_of, mosaic, top_of_scale
+from report.markdown import Table
+from report.page import Picture
+from report.summary import write_summary
+from report.synthetic import draw_errors
+from tests.conftest import draw_image
 
 
 def test_strategies_are_grouped_if_all_values_agree_within_rounding():
@@ -70,3 +78,37 @@ def test_a_mosaic_holds_every_cell_and_blank_gaps():
     assert grid.shape == (23, 32)
     assert (grid == -1.0).sum() == 23 * 32 - 600
     assert [grid[y, x] for y in (0, 13) for x in (0, 11, 22)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_command_with_more_than_two_pictures_has_a_page_of_the_same_words(tmp_path):
+    picture = draw_image(0)
+    for count in (2, 3):
+        out = tmp_path / str(count)
+        open_run(out, "plot_theory", TheoryConfig(out=out), {}, "cpu")
+        pictures = []
+        for number in range(count):
+            pictures.append(Picture(out / f"{number}.png", f"Caption of picture {number}."))
+            picture.save(pictures[-1].path)
+        table = Table.of(["a", "b"], [["c", "0.125"]])
+        write_summary(out, "A title", ["As in [OM].", table], pictures)
+        texts = [(out / "summary.md").read_text()]
+        assert (out / "report.html").exists() == (count > 2)
+        if count > 2:
+            texts.append((out / "report.html").read_text())
+        for text in texts:
+            assert "0.125" in text
+            assert "https://arxiv.org/abs/2505.16024" in text
+            assert all(one.caption in text for one in pictures)
+
+
+def test_points_of_the_same_t_stand_apart_and_lines_do_not():
+    rows = [
+        SyntheticRow(num_steps, 0.5, name, "simulated", 1e-2, 1e-3, 10, 1e-2)
+        for num_steps in (8, 16)
+        for name in ("vanilla", "sequential_boot")
+    ]
+    panel = draw_errors(rows, "surrogate").axes[0]
+    curves = [line.get_xdata() for line in panel.lines if line.get_linestyle() == "-"]
+    points = [line.get_xdata() for line in panel.lines if line.get_marker() == "o"]
+    assert [list(x) for x in curves] == [[8, 16]] * 2
+    assert len({x for of in points for x in of}) == 4
