@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Schedule = str | Path | TeacherSchedule | Mapping[str, ArrayLike]
+SAME_VARIANCES = 1e-9
+"""Difference of variances, relative to the largest, that another version of LAPACK may make."""
 MOST_LINES = 10
 """Lines of a repr."""
 TEACHER = "teacher"
@@ -243,7 +245,8 @@ def plan(
 
     Args:
         data: The variances of the coordinates, (d,); or latents, (N, ...) with any shape of one
-            latent, as an array, as a tensor, or as the path of a file or folder of latents.
+            latent, as an array, as a tensor, or as the path of a file or folder of latents, whose
+            samples are flat, (n, d).
         num_steps: T, the steps of the teacher; default: 32, or those of the schedule.
         schedule: A name; a file; the schedule itself; or its arrays by name, such as
             ``{"betas": betas}``, as a file has them (see docs/cli.md, --schedule).
@@ -369,11 +372,12 @@ def _data_of(data: "ArrayLike | Tensor | str | Path", plan_set: PlanSet, file: P
     from distill.coordinates import choose_coordinates
 
     latents, shape = _latents(data, [])
+    slack = SAME_VARIANCES * plan_set.variances.max()  # eigenvalues of 0 are rounding
     rotations: tuple[Rotate, ...] = ("off", "on")
     for rotate in rotations:
         found = choose_coordinates(latents, rotate)
         if found.variances.shape == plan_set.variances.shape and np.allclose(
-            found.variances, plan_set.variances, rtol=1e-9, atol=0.0
+            found.variances, plan_set.variances, rtol=0.0, atol=slack
         ):
             return Data(latents, found, shape)
     raise ValueError(f"{file}: these latents are not those that the plans are for; plan again")

@@ -141,6 +141,8 @@ def train(
     """See ``MergePlans.train``."""
     plan_set, problem = plans.plan_set, plans.problem
     chosen = list(plans.strategies if strategies is None else strategies)
+    if not chosen:
+        raise ValueError(f"strategies must be one or more of {', '.join(plans.strategies)}")
     for name in chosen:
         if name not in plans.strategies:
             raise ValueError(f"strategy {name!r} is none of {', '.join(plans.strategies)}")

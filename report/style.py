@@ -121,8 +121,8 @@ class NotebookFigure(Figure):
 
 
 def label(strategy: str) -> str:
-    """The name of a strategy, on one line."""
-    return LABELS[strategy].replace("\n", " ")
+    """The name of a strategy, on one line; plans of a file may have names of their own."""
+    return LABELS.get(strategy, strategy).replace("\n", " ")
 
 
 def schedule_text(schedule: NoiseLevels | None) -> str:

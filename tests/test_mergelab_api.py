@@ -289,6 +289,7 @@ def test_measured_errors_lie_where_simulated_runs_do():
     ("options", "fault"),
     [
         ({"strategies": ["none"]}, "strategy 'none' is none of"),
+        ({"strategies": []}, "strategies must be one or more of"),
         ({"lr": -1.0}, "--lr must be positive"),
         ({"lr": 0.9}, "--lr 0.9 is too large for the training time 6.4"),
         ({"lr": 0.1}, "--lr 0.1 is unstable for coordinate 1"),
@@ -395,6 +396,25 @@ def test_saved_plans_are_read_again_and_know_their_latents(tmp_path):
     path.write_text(json.dumps({"num_steps": 3}))
     with pytest.raises(ValueError, match=r"mine\.json: not a whole plans.json"):
         ml.load(path)
+
+
+def test_latents_fewer_than_their_coordinates_are_known_again(tmp_path):
+    rows = latents(count=3)
+    path = ml.plan(rows, num_steps=3).save(tmp_path)
+    assert ml.load(path, rows + 0.0).data is not None
+
+
+def test_plans_of_a_name_of_their_own_are_shown_drawn_and_trained(tmp_path):
+    path = ml.plan(VARIANCES, num_steps=4).save(tmp_path)
+    written = json.loads(path.read_text())
+    written["strategies"]["mine"] = written["strategies"].pop("beam")
+    path.write_text(json.dumps(written))
+    plans = ml.load(path)
+    assert "mine" in repr(plans)
+    trained = plans.train(["mine"], progress=False)
+    assert list(trained.students) == ["mine"]
+    for figure in (plans.plot(), trained.plot()):
+        assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_pictures_are_figures_that_a_notebook_shows():
