@@ -63,7 +63,17 @@ def reading(
     except OSError as error:
         raise OSError(f"{path}: cannot be read ({error_text(error)}); {hint}") from error
     except damage as error:
+        if not _is_utf8(path):  # some libraries open no such file
+            hint = "rename it, or its folder: the name is not UTF-8"
         raise ValueError(f"{path}: not {what} ({error_text(error)}); {hint}") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def error_text(error: Exception) -> str:

@@ -437,6 +437,12 @@ def _change_last_digit(path: Path) -> None:
     path.write_text("".join([*others, last]))
 
 
+def _change_attributes(path: Path) -> None:
+    """The last image that lacks the last attribute that any image lacks has it."""
+    before, _, after = path.read_text().rpartition("-1")
+    path.write_text(f"{before} 1{after}")
+
+
 def _change_images(path: Path) -> None:
     draw_image(99).save(path / "000001.jpg", quality=95)
 
@@ -445,6 +451,7 @@ CHANGES: dict[str, Damage] = {
     ".safetensors": _change_tensors,
     ".json": _change_text,
     ".csv": _change_last_digit,
+    ".txt": _change_attributes,
     "": _change_images,
 }
 

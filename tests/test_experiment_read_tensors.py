@@ -1,6 +1,7 @@
 """Readers of safetensors: damage is told in one line, or harmless; what was written comes back."""
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -250,3 +251,10 @@ def test_a_binary_file_in_place_of_text_is_called_by_its_name(tmp_path):
             reading(path, "a thing", "hint"),
         ):
             read_json(path)
+
+
+def test_a_file_whose_name_is_not_utf8_is_refused_with_the_mend(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.safetensors")
+    write_tensors(path, {"a": torch.ones(1)}, {"kind": "faces"})
+    with pytest.raises(ValueError, match=r"; rename it, or its folder: the name is not UTF-8$"):
+        read_tensors(path, "faces", "hint")
