@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -437,6 +438,14 @@ def _change_last_digit(path: Path) -> None:
     path.write_text("".join([*others, last]))
 
 
+def _change_arrays(path: Path) -> None:
+    """Every number is a little smaller."""
+    if path.suffix == ".npy":
+        np.save(path, np.load(path) * (1 - 2**-8))
+    else:
+        np.savez(path, **{name: array * (1 - 2**-8) for name, array in np.load(path).items()})
+
+
 def _change_attributes(path: Path) -> None:
     """The last image that lacks the last attribute that any image lacks has it."""
     before, _, after = path.read_text().rpartition("-1")
@@ -452,6 +461,8 @@ CHANGES: dict[str, Damage] = {
     ".json": _change_text,
     ".csv": _change_last_digit,
     ".txt": _change_attributes,
+    ".npy": _change_arrays,
+    ".npz": _change_arrays,
     "": _change_images,
 }
 
