@@ -17,7 +17,7 @@ from planner.plan_few_steps import plan_few_steps
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, DenoiserProblem, Problem
 from planner.strategies import CANONICAL
-from planner.total_bounds import ROUNDING, bounded_plans
+from planner.total_bounds import ROUNDING, bounded_plans, takes_bounds
 from planner.total_bounds import expected_seconds as bounds_seconds
 from planner.total_budget import MOST_STEPS, plans_under_total
 from planner.watch import Watch
@@ -239,7 +239,7 @@ def _own_plans(
         return _own_chains(trained, budget, full_search, log), None
     if budget.kind == "total":
         rates = problem.second_moments if decay is None else decay(problem.second_moments)
-        if problem.num_steps > MOST_STEPS:
+        if takes_bounds(problem.num_steps, len(problem.variances)):
             return bounded_plans(problem, rates, budget.train_time)
         own = plans_under_total(problem.operators, rates, problem.direction, budget.train_time)
         return own, None

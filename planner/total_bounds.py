@@ -28,7 +28,7 @@ from planner.per_dimension import optimal_values, per_dimension_plans
 from planner.plan import DIRECT, Plan, Plans, num_merges, plan_of_cuts, share_equal, step
 from planner.problem import Problem, shrinkage_of
 from planner.strategies import CANONICAL
-from planner.total_budget import WORST, fill_counts, plan_behind
+from planner.total_budget import MOST_STEPS, WORST, fill_counts, plan_behind
 from planner.value import plan_operator
 
 Array = NDArray[np.float64]
@@ -38,10 +38,21 @@ ROUNDING = 1e-12
 """Relative differences of values that mean nothing: rounding over hundreds of steps."""
 MOST_OPERATIONS = 2e9
 """Products that the exact program may take for all M of one coordinate: some two seconds."""
+MOST_EXACT = 5e9
+"""Operations of the exact program over all numbers of merges and coordinates: some ten seconds."""
 PENALTIES = 7
 """Penalties that are tried for one M."""
 SPLITS_PER_SECOND = 4e9
 """Of the search over all plans, on one core of an AMD EPYC."""
+
+
+def takes_bounds(num_steps: int, width: int) -> bool:
+    """Whether bounds are used: where ``planner.total_budget`` refuses T steps or takes too long.
+
+    Up to its ``MOST_STEPS`` steps, bounds and the exact program for what they leave open settle
+    every coordinate, up to rounding.
+    """
+    return num_steps > MOST_STEPS or num_steps**6 / 120 * width > MOST_EXACT
 
 
 def expected_seconds(num_steps: int, width: int) -> float:

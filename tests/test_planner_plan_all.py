@@ -88,6 +88,18 @@ def test_more_steps_than_the_exact_program_takes_are_planned_with_a_proven_bound
     assert to_json(again) == to_json(found)
 
 
+def test_bounds_give_the_errors_of_the_exact_program_where_it_would_take_long(monkeypatch):
+    variances, budget = np.linspace(0.8, 1.3, 12), Budget(6.4, "total")
+    exact, _ = table(24, variances, budget, effort=GREEDY)
+    monkeypatch.setattr("planner.total_bounds.MOST_EXACT", 0)
+    found, lines = table(24, variances, budget, effort=GREEDY)
+    assert "the plans of 12 of 12 coordinates are proven optimal" in lines
+    for name, strategy in exact.strategies.items():
+        assert found.strategies[name].w2_squared == pytest.approx(strategy.w2_squared, rel=1e-9)
+        assert found.strategies[name].optimal == strategy.optimal
+    assert found.lower_bound == pytest.approx(exact.lower_bound, rel=1e-9)
+
+
 def test_a_bound_that_no_plan_reaches_is_told_and_nothing_is_called_optimal(monkeypatch):
     monkeypatch.setattr("planner.total_bounds.MOST_OPERATIONS", 0)
     found, lines = table(66, [0.5, 1.03], Budget(6.4, "total"), effort=GREEDY)
