@@ -86,6 +86,9 @@ class NeuralConfig(ScheduleFlags):
     """Hidden layers of the two-dimensional networks."""
     noises: int = 4_096
     """Initial noises on which students are compared with their teachers."""
+    export: bool = field(default=False, metadata=CHANGES_NO_NUMBER)
+    """Also write the first student of every strategy and training length, from noise to data, as a
+    torch.export program: students/*.pt2. Finished students without one are trained again."""
     columns: int = 8
     """Decoded faces per strategy, for --distribution latents."""
     seed: int = 0

@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiment.folder import open_run
+from experiment.programs import write_program
 from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import checked_tensor, metadata_value, read_tensors, write_tensors
@@ -235,7 +236,12 @@ def _train_all(
     wanted = {cell.name: cell for of_stage in cells.values() for cell in of_stage.values()}
     missing = {name: cell for name, cell in wanted.items() if name not in known}
     paths = {name: folder / f"{name}.safetensors" for name in missing}
-    waiting = [cell for name, cell in missing.items() if not paths[name].exists()]
+    waiting = [
+        cell
+        for name, cell in missing.items()
+        if not paths[name].exists()
+        or (setting.config.export and not program_path(setting.config.out, name).exists())
+    ]
     passes = sum(forwards(cell.plans, cell.updates) for cell in waiting)
     if waiting:
         with tqdm(total=passes, unit="pass", unit_scale=True, desc="students") as bar:
@@ -261,6 +267,23 @@ def _show(show: Show, cell: Cell, trained: Trained) -> None:
         where = f"{cell.strategy}_K{cell.student_steps}"
         means = {name: getattr(trained.scores, name).mean().item() for name in MEASURES}
         show({f"{where}/{name}": mean for name, mean in means.items()}, cell.updates, None)
+
+
+def program_path(run: Path, cell: str) -> Path:
+    """File of the program of a cell's first student."""
+    return run / "students" / f"{cell}.pt2"
+
+
+class FirstStudent(nn.Module):
+    """The first student of a cell: initial noise (B, d) -> data (B, d)."""
+
+    def __init__(self, students: Sequence[Jump]) -> None:
+        super().__init__()
+        self.jumps = nn.ModuleList(student.first_member() for student in students)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """All jumps of the student, noisiest first."""
+        return apply_jumps(list(self.jumps), noise[None])[0]
 
 
 def train_cell(setting: Setting, cell: Cell, on_passes: Callable[[int], object]) -> Trained:
@@ -301,6 +324,9 @@ def train_cell(setting: Setting, cell: Cell, on_passes: Callable[[int], object])
         with torch.no_grad():
             outputs = apply_jumps(students, reference.inputs())
         scores = score(reference, outputs)
+        if config.export:
+            path = program_path(config.out, cell.name)
+            write_program(path, FirstStudent(students), outputs.shape[-1])
     except FloatingPointError as error:
         diverged, outputs = str(error), reference.outputs.new_zeros(reference.outputs.shape)
         scores = Scores(*(torch.full((len(outputs),), torch.inf).double() for _ in MEASURES))

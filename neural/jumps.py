@@ -37,6 +37,10 @@ class Jump(nn.Module):
         """What the squared error of x_stop is multiplied with."""
         raise NotImplementedError
 
+    def first_member(self) -> Self:
+        """A copy of the first member's jump, (1, B, d) -> (1, B, d)."""
+        raise NotImplementedError
+
 
 class DenoiserJump(Jump):
     """The DDIM jump with a network's estimate of x_0."""
@@ -60,6 +64,10 @@ class DenoiserJump(Jump):
         """1 for z; 1 / k**2 for x_0: |xhat - (target - r x) / k|**2 = |jump - target|**2 / k**2."""
         return 1.0 if loss == "z" else 1.0 / self.factor**2
 
+    def first_member(self) -> Self:
+        """A copy of the first member's jump, (1, B, d) -> (1, B, d)."""
+        return type(self)(self.network.first_member(), self.schedule, self.start, self.stop)
+
 
 class OperatorJump(Jump):
     """A frozen teacher step, and a head that adds what the longer jump needs."""
@@ -82,6 +90,10 @@ class OperatorJump(Jump):
     def loss_weight(self, loss: Loss) -> float:
         """1: the head is added to x_stop itself, so there is no loss on an estimate of x_0."""
         return 1.0
+
+    def first_member(self) -> Self:
+        """A copy of the first member's jump, (1, B, d) -> (1, B, d)."""
+        return type(self)(self.step.first_member(), self.head.first_member(), self.stop)
 
 
 def teacher_step(

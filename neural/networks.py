@@ -38,6 +38,10 @@ class X0Network(nn.Module):
         """A copy that keeps its features and gives 0 for every input until it is trained."""
         raise NotImplementedError
 
+    def first_member(self) -> Self:
+        """A copy of the first member alone."""
+        raise NotImplementedError
+
 
 def level_features(alpha: Level, sigma: Level, like: Tensor) -> Tensor:
     """sin and cos of 1..4 times the noise level's angle atan2(sigma, alpha), (S or 1, B or 1, 8).
@@ -105,6 +109,14 @@ class MLPs(X0Network):
             zeroed.biases[-1].zero_()
         return zeroed
 
+    def first_member(self) -> Self:
+        """A copy of the first member alone."""
+        alone = copy.deepcopy(self)
+        for layers in (alone.weights, alone.biases):
+            for layer in layers:
+                layer.data = layer.data[:1].clone()
+        return alone
+
     def repeated(self, count: int) -> Self:
         """Every member ``count`` times in a row, as S * count members."""
         repeated = copy.deepcopy(self)
@@ -164,3 +176,9 @@ class HeadedEstimators(X0Network):
             assert isinstance(member, HeadedEstimator)
             member.head_only = True
         return zeroed
+
+    def first_member(self) -> Self:
+        """A copy of the first member alone."""
+        alone = copy.copy(self)
+        alone._modules = {"members": nn.ModuleList([copy.deepcopy(self.members[0])])}
+        return alone

@@ -8,6 +8,7 @@ network as it was when the round began. What a later round does not train on may
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -41,6 +42,13 @@ class TowardsTarget(X0Network):
         target = level_features(self.alpha, self.sigma, x_t) @ self.shared.of_target
         x_0: Tensor = self.shared.network(x_t, alpha, sigma, shift=target)
         return x_0
+
+    def first_member(self) -> Self:
+        """A copy of the first member alone."""
+        alone = copy.deepcopy(self)
+        alone.shared.network = self.shared.network.first_member()
+        alone.shared.of_target = nn.Parameter(self.shared.of_target[:1].clone())
+        return alone
 
 
 def distil_shared(

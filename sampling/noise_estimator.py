@@ -1,5 +1,7 @@
 """The noise estimator: the closed-form Gaussian denoiser plus a residual that an MLP learns."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +56,8 @@ class ResidualMLP(nn.Module):
             angle: atan2(sigma, alpha), the noise level, (B or 1, 1).
         """
         waves = angle * torch.arange(1, FREQUENCIES + 1, device=angle.device)
-        waves = torch.cat([waves.sin(), waves.cos()], dim=1).expand(len(whitened), -1)
+        rows = whitened.shape[0]  # len() would fix it for torch.export
+        waves = torch.cat([waves.sin(), waves.cos()], dim=1).expand(rows, -1)
         # Slope of the log-likelihood in a common scale of x_0 - mu, relative to its standard
         # deviation for Gaussians: how much larger than usual this latent is.
         slope = (share * (whitened.square() - 1)).sum(dim=1, keepdim=True)
@@ -100,7 +103,7 @@ class NoiseEstimator(nn.Module):
         """Estimate from x_t (B, d) at noise levels alpha and sigma > 0, (B, 1) or (1, 1)."""
         noised = alpha.square() * self.spread + sigma.square()  # (B or 1, d)
         share = alpha.square() * self.spread / noised
-        with torch.autocast(x_t.device.type, enabled=False):  # half precision is for F alone
+        with _full_precision(x_t.device.type):  # half precision is for F alone
             centred = (x_t - alpha * self.centre) @ self.basis
         error = self.mlp(centred * noised.rsqrt(), share, torch.atan2(sigma, alpha)).float()
         step = share.sqrt() * error
@@ -115,7 +118,7 @@ class NoiseEstimator(nn.Module):
         return self._rotate_back(alpha * self.variances * scaled, sigma * scaled, self.mean)
 
     def _rotate_back(self, x_0: Tensor, eps: Tensor, centre: Tensor) -> Estimate:
-        with torch.autocast(x_0.device.type, enabled=False):
+        with _full_precision(x_0.device.type):
             return Estimate(centre + x_0 @ self.basis.T, eps @ self.basis.T)
 
     def denoise(self, x_t: Tensor, alpha: float, sigma: float) -> Estimate:
@@ -123,6 +126,13 @@ class NoiseEstimator(nn.Module):
         # Filled on the device: copying numbers there would wait for it at every step of a sampler.
         estimate: Estimate = self(x_t, x_t.new_full((1, 1), alpha), x_t.new_full((1, 1), sigma))
         return estimate
+
+
+def _full_precision(device_type: str) -> AbstractContextManager[object]:
+    """Switch autocast off where it is on. Elsewhere nothing is left for torch.export to record."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _zero(layer: nn.Linear) -> None:

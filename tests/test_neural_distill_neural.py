@@ -13,7 +13,7 @@ from diffusion.schedule import cosine_schedule
 from experiment.read import read_table
 from experiment.write import sha256, write_json
 from neural.config import NeuralConfig
-from neural.distill_neural import NeuralRow, distill_neural
+from neural.distill_neural import NeuralRow, distill_neural, program_path
 from planner.budget import Budget
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import to_json
@@ -197,3 +197,49 @@ def test_own_latents_need_a_teacher_of_their_own(tmp_path, own_latents):
     with pytest.raises(ValueError, match=r"not trained on .*mine\.npy; train a teacher"):
         distill_neural(small(tmp_path / "run", **own_latents))
     assert not (tmp_path / "run").exists()
+
+
+def assert_programs_are_the_students(found):
+    """Every program gives, on the noise of the run, what was shown of the first student."""
+    config, noise = found.setting.config, found.setting.reference.noise
+    for strategy in ("vanilla", "sequential_boot"):
+        shown = found.shown[strategy, (2, "per_merge", 3)]
+        program = torch.export.load(program_path(config.out, f"{strategy}_K2_3")).module()
+        torch.testing.assert_close(program(noise[: len(shown)]), shown, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(program(noise[:1]), shown[:1], rtol=1e-4, atol=1e-5)
+
+
+SHORT = {
+    "num_steps": 8,  # 4 per step of the student, for which strategies differ
+    "student_steps": (2,),
+    "budgets": ("per_merge",),
+    "steps_per_merge": (3,),
+    "export": True,
+}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{}, {"student": "shared"}, {"parametrisation": "operator"}, {"prediction": "v"}],
+    ids=str,
+)
+def test_an_exported_program_is_the_first_student(tmp_path, flags):
+    found = distill_neural(small(tmp_path, **SHORT, **flags))
+    assert_programs_are_the_students(found)
+
+
+@pytest.mark.parametrize("parametrisation", ["denoiser", "operator"])
+def test_an_exported_program_is_the_first_student_on_latents(
+    tmp_path, own_latents, parametrisation
+):
+    flags = SHORT | own_latents | {"parametrisation": parametrisation}
+    found = distill_neural(small(tmp_path / "run", **flags))
+    assert_programs_are_the_students(found)
+
+
+def test_finished_students_without_a_program_are_trained_again_to_the_same(tmp_path):
+    before = distill_neural(small(tmp_path, **SHORT | {"export": False}))
+    assert not program_path(tmp_path, "any").parent.exists()
+    after = distill_neural(small(tmp_path, **SHORT))
+    assert results(after.rows) == results(before.rows)
+    assert_programs_are_the_students(after)
