@@ -135,10 +135,21 @@ def _bound(plan_set: PlanSet) -> str:
     if plan_set.lower_bound is None:
         return ""
     if plan_set.student_steps == 1:
-        return f" No joint plan has an error below {plan_set.lower_bound:.6e}."
+        return f" No joint plan has an error below {plan_set.lower_bound:.6e}.{_gap(plan_set)}"
     inexact = "pareto" in plan_set.strategies and not plan_set.strategies["pareto"].optimal
     exact = " The plan called exact is exact for each share alone." if inexact else ""
     return f" With equal shares no joint plan has an error below {plan_set.lower_bound:.6e}.{exact}"
+
+
+def _gap(plan_set: PlanSet) -> str:
+    """How far from optimal the per-dimension plans can be, where they are not proven optimal."""
+    own = plan_set.strategies[PER_DIMENSION]
+    if own.optimal or plan_set.lower_bound is None:
+        return ""
+    gap = own.w2_squared - plan_set.lower_bound
+    return (
+        f" Per-dimension plans are not all proven optimal: the best are at most {gap:.1e} better."
+    )
 
 
 def _free(planned: Planned) -> str:

@@ -140,6 +140,19 @@ def test_the_summary_says_what_a_free_division_of_the_steps_would_gain(
         assert "free division" not in capsys.readouterr().out
 
 
+def test_the_summary_says_how_far_from_optimal_plans_for_a_total_time_can_be(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr("planner.total_bounds.MOST_OPERATIONS", 0)
+    flags = ("--variances", 0.5, 1.03, "--num-steps", 66, "--budget", "total", "--solvers")
+    call(monkeypatch, *flags, "--out", tmp_path / "run")
+    said = capsys.readouterr().out
+    found = read_plans(tmp_path / "run" / "plans.json")
+    gap = found.strategies["per_dimension"].w2_squared - found.lower_bound
+    assert gap > 0
+    assert f"not all proven optimal: the best are at most {gap:.1e} better." in said
+
+
 def test_an_interruption_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path):
     """The beam takes seconds for 120 steps, all other plans far less."""
     out = tmp_path / "run"
