@@ -51,7 +51,7 @@ def run(config: BenchConfig) -> None:
         rows, seconds = timed(paper)
         print(f"simulated, all {10 * len(rows)} runs, T = 32..512: {seconds:.2f} s")
         print(f"simulated: {furthest(rows)}")
-        few = replace(paper, out=Path(folder) / "sgd", engine="sgd", num_steps=(32,))
+        few = replace(paper, out=Path(folder) / "sgd", engine="sgd", num_steps=(32,), device="cpu")
         rows, batched = timed(few)
         print(f"sgd, T = 32, {10 * len(rows)} runs: {batched:.1f} s; {furthest(rows)}")
         torch.manual_seed(0)
@@ -161,6 +161,7 @@ def compare_engines(folder: Path) -> None:
         variances=KS_VARIANCES,
         trials=KS_TRIALS,
         batch_size=KS_BATCH_SIZE,
+        device="cpu",
     )
     simulated = replace(config, out=folder / "ks_simulated", engine="simulated")
     device = torch.device("cpu")

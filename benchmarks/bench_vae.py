@@ -55,16 +55,22 @@ PREPROCESSED = 20_000  # JPEGs
 
 @dataclass(frozen=True)
 class Speed:
-    """Of the median step, the first two left out."""
+    """Of the median step on a CPU, of the mean step on CUDA; the first steps are left out."""
 
     images_per_second: float
     processor_seconds: float  # a step, over all threads: little moved by other load
 
 
 class Clock:
-    """Times between two ticks, by the wall and by this process's processor time."""
+    """Times between two ticks, by the wall and by this process's processor time.
 
-    def __init__(self) -> None:
+    On CUDA the steps are timed together, between two waits for the device: in training the host
+    runs ahead of it, and a wait per step would add its time to the device's.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._left_out = 10 if device.type == "cuda" else 2
         self._last = self._now()
         self._steps: list[tuple[float, float]] = []
 
@@ -74,14 +80,21 @@ class Clock:
 
     def tick(self) -> int:
         """End a step; returns how many have ended."""
+        if self._device.type == "cuda" and len(self._steps) + 1 == self._left_out:
+            wait_for(self._device)
         now = self._now()
         self._steps.append((now[0] - self._last[0], now[1] - self._last[1]))
         self._last = now
         return len(self._steps)
 
     def speed(self) -> Speed:
-        wall, processor = zip(*self._steps[2:], strict=True)
-        return Speed(BATCH_SIZE / statistics.median(wall), statistics.median(processor))
+        wall, processor = zip(*self._steps[self._left_out :], strict=True)
+        if self._device.type == "cpu":
+            return Speed(BATCH_SIZE / statistics.median(wall), statistics.median(processor))
+        wait_for(self._device)
+        waited = self._now()[0] - self._last[0]  # for steps that were queued
+        seconds = (sum(wall) + waited) / len(wall)
+        return Speed(BATCH_SIZE / seconds, statistics.mean(processor))
 
 
 def draw_face(seed: int, width: int, height: int) -> Image.Image:
@@ -127,7 +140,7 @@ def plain_speed(images: np.ndarray, device: torch.device, num_steps: int) -> Spe
     model = VAE().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(Pixels(images), BATCH_SIZE, shuffle=True, drop_last=True)
-    clock = Clock()
+    clock = Clock(device)
     while True:
         for batch in loader:
             batch = batch.to(device)
@@ -137,7 +150,6 @@ def plain_speed(images: np.ndarray, device: torch.device, num_steps: int) -> Spe
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            wait_for(device)
             if clock.tick() == num_steps:
                 return clock.speed()
 
@@ -150,11 +162,10 @@ def our_speed(images: Tensor, config: PretrainConfig, world: World, num_steps: i
         loss_of = compile_loss(loss_of, network, config, world, BATCH_SIZE) or loss_of
     count = len(images)
     source = batch_source(images, torch.arange(count), world.device, config.images, world.size)
-    clock = Clock()
+    clock = Clock(world.device)
     for epoch in itertools.count():
         batches = epoch_batches(config, world, source, count, epoch, 0)
         for _ in train_steps(network, optimizer, loss_of, batches, world):
-            wait_for(world.device)
             if clock.tick() == num_steps:
                 return clock.speed()
     raise AssertionError("epochs never end")
@@ -285,16 +296,21 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, help="folder of JPEGs; drawn ones by default")
     parser.add_argument("--steps", type=int, default=10, help="training steps a measurement")
     parser.add_argument("--rounds", type=int, default=3, help="turns of all variants")
+    parser.add_argument("--only", choices=("cpu", "preprocessing", "cuda"), help="one section")
     arguments = parser.parse_args()
     report("torch, threads", f"{torch.__version__}, {torch.get_num_threads()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         faces = arguments.faces
-        if faces is None:
+        if faces is None and arguments.only != "cpu":
             faces = folder / "faces"
             draw_faces(faces, 4_000)
-        bench_training(folder, "cpu", arguments.steps, arguments.rounds)
-        bench_preprocessing(faces, folder)
+        if arguments.only in (None, "cpu"):
+            bench_training(folder, "cpu", arguments.steps, arguments.rounds)
+        if arguments.only in (None, "preprocessing"):
+            bench_preprocessing(faces, folder)
+        if arguments.only not in (None, "cuda"):
+            return
         if torch.cuda.is_available():
             bench_training(folder, "cuda", 20 * arguments.steps, arguments.rounds)
             bench_gpu(faces, folder)

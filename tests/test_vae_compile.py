@@ -130,18 +130,18 @@ def test_where_compilation_fails_in_one_of_several_processes_the_run_is_refused(
         compile_loss(loss_of_batch(asked, False), network, asked, World(WORLD.device, 0, 2), 8)
 
 
-def test_gradients_are_gone_when_the_next_loss_is_computed():
+def test_gradients_are_gone_when_a_compiled_loss_is_computed(monkeypatch):
     """Replayed CUDA graphs write where the gradients of the last step were."""
-    asked = config()
-    _, network, optimizer = start_or_resume(asked, WORLD, None)
+    asked, calls = config(), []
 
-    def loss_of(network, images, eps):
-        assert all(parameter.grad is None for parameter in network.parameters())
+    def compiled(network, images, eps):
+        calls.append(all(parameter.grad is None for parameter in network.parameters()))
         return loss_of_batch(asked, False)(network, images, eps)
 
-    source = batch_source(pixels(24), torch.arange(24), WORLD.device, "resident", 1)
-    batches = epoch_batches(asked, WORLD, source, 24, 0, 0)
-    assert len(list(train_steps(network, optimizer, loss_of, batches, WORLD))) == 3
+    monkeypatch.setattr(torch, "compile", lambda loss, mode: compiled)
+    losses_of_two_epochs(asked, bf16=False, compiled=True)
+    assert len(calls) == vae.train.WARM_UP_STEPS + 6
+    assert all(calls)
 
 
 def test_the_speed_of_an_epoch_counts_the_wait_for_the_device(image_folder, tmp_path, monkeypatch):

@@ -188,7 +188,8 @@ def compile_loss(
     compiled = torch.compile(loss_of, mode="reduce-overhead" if graphs else None)
 
     def take(network: nn.Module, images: Tensor, eps: Tensor) -> VaeLoss:
-        if graphs:  # the step before is over, so its memory may be used again
+        network.zero_grad()  # replayed graphs write the new gradients where these were
+        if graphs:
             torch.compiler.cudagraph_mark_step_begin()
         loss: VaeLoss = compiled(network, images, eps)
         return loss
@@ -201,15 +202,14 @@ def compile_loss(
     try:
         for _ in range(WARM_UP_STEPS):
             take(network, augment(black, draws), draws.eps).total.backward()
-            network.zero_grad()
     except Exception as error:  # compilers fail in many ways: no C compiler, no headers, old GPUs
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         if world.size > 1:
             raise ValueError(f"--compile {config.compile}: {reason}; give --compile off") from error
         print(f"not compiled, so training is slower: {reason}")
-        network.zero_grad()
         return None
     finally:
+        network.zero_grad()
         for buffer, value in zip(network.buffers(), before, strict=True):
             buffer.copy_(value)
     return take
@@ -262,8 +262,8 @@ def train_steps(
     for images, draws, rate in batches:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.zero_grad()  # first, as replayed graphs write the gradients where they were
         loss = loss_of(network, augment(images, draws), draws.eps)
+        optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
         yield world.mean(torch.stack(loss).detach())
