@@ -80,6 +80,15 @@ GROUPS = {
     ),
     "What changes before it resumes": ("changed input",),
     "Where it is": ("foreign settings", "a reader that leaves"),
+    "Latents of any encoder": (
+        "one row",
+        "equal rows",
+        "not finite",
+        "too large",
+        "whole numbers",
+        "no rows",
+        "several arrays",
+    ),
     "What it is asked": ("flag: wrong type", "flag: huge value"),
     "Where it writes": (
         "output: a file",
@@ -122,6 +131,7 @@ class Sweep:
             self.inputs,
             self.changes,
             self.surroundings,
+            self.latents,
             self.flags,
             self.outputs,
             self.interruptions,
@@ -139,6 +149,34 @@ class Sweep:
                     yield self._with_damage(command, flag, path, inside, fault, damage)
             if read_by(command, flag):
                 yield self._not_there(command, flag, Path(value.format(made=self.made)))
+
+    def latents(self, command: str) -> Iterator[Trial]:
+        """Arrays of any encoder in place of a folder of encode_latents, damaged and useless."""
+        if command not in TAKES_ARRAYS:
+            return
+        given = str(self.made / "encode_latents")
+        # All read them by the same function, so one of them shows what it does with each format.
+        suffixes = list(CONTAINERS)[: None if command == "plan_merges" else 1]
+        for suffix in suffixes:
+            for fault, damage in DAMAGES.items():
+                room = self._room()
+                path = room / f"mine.{suffix}"
+                CONTAINERS[suffix](path, {"codes": ROWS})
+                damage(path)
+                yield self._with_latents(command, fault, room, given, path)
+        for fault, arrays in USELESS.items():
+            room = self._room()
+            path = room / "mine.npz"
+            np.savez(path, **arrays)
+            yield self._with_latents(command, fault, room, given, path)
+
+    def _with_latents(self, command: str, fault: str, room: Path, given: str, path: Path) -> Trial:
+        args = [str(path) if arg == given else arg for arg in self._args(command, room)]
+        outcome = run(command, args, room / "logs", Limits(unprivileged=True))
+        came_to, wrong = judge(outcome, [path.name])
+        if came_to == "goes on" or _holds_files(room / "out"):
+            wrong = wrong or "useless latents are taken, or a refused command leaves files"
+        return self._done(room, command, fault, came_to, wrong and f"{path.name}: {wrong}")
 
     def _not_there(self, command: str, flag: str, path: Path) -> Trial:
         room = self._room()
@@ -479,6 +517,24 @@ def _files_of_another(room: Path) -> None:
 def _read_only(room: Path) -> None:
     room.joinpath("logs").mkdir()
     room.chmod(0o555)
+
+
+TAKES_ARRAYS = ("plan_merges", "compare_strategies", "train_noise_estimator", "distill_neural")
+CONTAINERS: dict[str, Callable[[Path, dict[str, np.ndarray]], None]] = {
+    "npy": lambda path, arrays: np.save(path, *arrays.values()),
+    "npz": lambda path, arrays: np.savez(path, **arrays),
+    "safetensors": lambda path, arrays: save_file(arrays, path),
+}
+ROWS = np.random.default_rng(0).normal(size=(40, 128))
+USELESS = {
+    "one row": {"codes": ROWS[:1]},
+    "equal rows": {"codes": np.ones((40, 128))},
+    "not finite": {"codes": np.where(ROWS[7, 5] == ROWS, np.nan, ROWS)},
+    "too large": {"codes": ROWS * 1e200},
+    "whole numbers": {"codes": np.arange(40 * 128).reshape(40, 128)},
+    "no rows": {"codes": ROWS[:0]},
+    "several arrays": {"codes": ROWS, "labels": ROWS[:, 0]},
+}
 
 
 PLACES: dict[str, Damage] = {
