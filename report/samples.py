@@ -7,6 +7,7 @@ from itertools import product
 from torch import Tensor
 
 from experiment.folder import FIGURES, RESULTS
+from experiment.read import read_json
 from experiment.seeds import bank_seeds
 from experiment.write import write_rows
 from report.faces import DPI, draw_face_grid
@@ -14,6 +15,7 @@ from report.page import Picture
 from report.style import SAMPLER_LABELS, save_figure
 from report.summary import write_summary
 from sampling.config import SampleConfig
+from sampling.fid import FID_FILE
 from sampling.sample_faces import SAMPLES_FILE, STRENGTHS
 
 MOST_IN_A_ROW = 8  # faces between two noises
@@ -58,6 +60,9 @@ def report_samples(config: SampleConfig, images: Tensor) -> None:
         images = images[: MOST_ROWS * columns]
     save_figure(draw_face_grid(images, title, columns), figure, DPI)
     files, caption = [config.out / RESULTS, config.out / SAMPLES_FILE], text
+    if config.fid is not None:
+        found = read_json(config.out / FID_FILE)
+        text += f" Their FID against {found['images']:,} images is {found['fid']:.2f}."
     if config.png is not None:
         text += f" `{config.png}` has them as single images."
     write_summary(config.out, "New faces", text, [Picture(figure, caption, is_photo=True)], files)

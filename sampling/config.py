@@ -1,6 +1,7 @@
 """The flags of the commands in this package, checked when built."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -140,6 +141,10 @@ class SampleConfig(ScheduleFlags, WalkConfig):
     attributes: Path | None = field(default=None, metadata=ADDED_LATER)
     """Folder of encode_latents --attributes, for --attribute."""
 
+    fid: Path | None = field(default=None, metadata=ADDED_LATER)
+    """Folder of images: also compute the FID of the faces against them. It needs the extra
+    pip install '.[fid]', which downloads the weights of Inception at its first use."""
+
     # Flags of version 0.1.0, whose values config.json keeps, so that its run folders still match.
     RETIRED_FLAGS: ClassVar = {"compare": False, "latents": None, "compare_count": 2_000}
 
@@ -163,6 +168,10 @@ class SampleConfig(ScheduleFlags, WalkConfig):
             )
         if self.attribute is not None and self.interpolate is not None:
             raise ValueError("give either --interpolate or --attribute")
+        if self.fid is not None and find_spec("torch_fidelity") is None:
+            raise ValueError("--fid: torch-fidelity is not installed here; pip install '.[fid]'")
+        if self.fid is not None and (self.attribute is not None or self.interpolate is not None):
+            raise ValueError("--fid is for independent faces, without --interpolate or --attribute")
 
 
 @dataclass(frozen=True, kw_only=True)

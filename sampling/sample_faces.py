@@ -20,13 +20,15 @@ from experiment.folder import CONFIG, open_run, read_run
 from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
-from experiment.write import sha256, write_atomically
+from experiment.write import sha256, write_atomically, write_json
 from sampling.config import SampleConfig, WalkConfig
 from sampling.estimator_file import refuse_untrained_levels
+from sampling.fid import FID_FILE, fid
 from sampling.inputs import Models, load_models
 from sampling.interpolate import arc_noise
 from sampling.noise_estimator import NoiseEstimator
 from vae.attributes import directions_path, load_directions
+from vae.cache import load_images
 from vae.model import VAE, to_uint8
 
 SAMPLES_KIND = "mergelab samples, format 1"
@@ -221,6 +223,9 @@ def sample_faces(config: SampleConfig) -> Tensor:
     # The other spacings start where the signal is small, and take unit noise for x_T.
     of_schedule = config.spacing == "t"
     start = from_noised_gaussian(models.estimator, grid) if of_schedule else from_noise
+    if config.fid is not None:
+        others = load_images(config.fid, image_size=models.vae.image_size)
+        inputs["fid"] = others.fingerprint
     direction = None
     if config.attribute is not None and config.attributes is not None:
         direction = _direction(config.attribute, directions_path(config.attributes), models)
@@ -241,4 +246,8 @@ def sample_faces(config: SampleConfig) -> Tensor:
     tensors = {"latents": latents, "images": to_uint8(images)}
     metadata = {"kind": SAMPLES_KIND, "vae_sha256": models.inputs["vae"]}
     write_tensors(config.out / SAMPLES_FILE, tensors, metadata)
+    if config.fid is not None:
+        distance = fid(tensors["images"], torch.from_numpy(others.images))
+        counts = {"faces": len(images), "images": len(others.images)}
+        write_json(config.out / FID_FILE, {"fid": distance} | counts)
     return images
