@@ -37,7 +37,8 @@ class ScheduleFlags:
     """Noise schedule: cosine, linear_beta, scaled_linear (Stable Diffusion's), edm (Karras' sigmas
     from 80 to 0.002), flow (flow matching), or a JSON, CSV, .npy, .npz or .safetensors file of
     betas, alphas_cumprod, sigmas (x = x_0 + sigma eps), or alpha and sigma. scaled_linear has 1000
-    steps; of these, and of a longer file, T at equal distances are taken, the noisiest included."""
+    steps. From a schedule with more than T steps, T equally spaced ones are taken, the noisiest
+    included."""
     zero_snr: bool = field(default=False, metadata=ADDED_LATER)
     """Rescale the schedule so that alpha_T = 0: it then ends in pure noise."""
 

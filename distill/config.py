@@ -60,7 +60,7 @@ class StudentConfig:
     x_0 and jumps by the DDIM formula, as networks do."""
     loss: Loss | None = field(default=None, metadata=ADDED_LATER)
     """Squared error of the estimate of x_0, of the point z that the jump reaches, or of v.
-    Without it x_0 for denoiser; operator has z only."""
+    The default is x_0 for denoiser; operator takes z only."""
     prediction: Prediction = field(default="x_0", metadata=ADDED_LATER)
     """What a denoiser predicts. eps says nothing about x_0 at pure noise and is refused."""
 
@@ -213,7 +213,7 @@ class PlanConfig(ScheduleFlags, StudentConfig):
     solvers: tuple[JointSolver, ...] = field(
         default=("greedy", "beam", "pareto"), metadata=CHANGES_NO_NUMBER
     )
-    """Solvers that look for one plan for all coordinates. --solvers alone runs none."""
+    """Solvers that look for one plan for all coordinates. --solvers without a name runs none."""
     time_limit: float | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Seconds per solver, after which it gives its best plan so far. Without it, a solver that
     would take more than a minute is left out."""

@@ -27,7 +27,7 @@ class NeuralConfig(ScheduleFlags):
     """Distil trained networks under every merge strategy, and measure them at their teachers."""
 
     out: Path
-    """Run folder; the same command again goes on where it stopped."""
+    """Run folder. The same command again resumes a run that was stopped."""
     distribution: Literal["ring", "gaussian", "latents"] = "ring"
     """ring: two-dimensional, five Gaussians on an ellipse; gaussian: one Gaussian, without modes;
     latents: real latents, whose teacher is the noise estimator."""
@@ -46,11 +46,12 @@ class NeuralConfig(ScheduleFlags):
     """Decoder of latents: run folder of pretrain_vae, or a .safetensors file; without it,
     the embedded model."""
     plan: Path | None = None
-    """plans.json of plan_merges for the same T: its joint plan trains one-step students, too."""
+    """plans.json of plan_merges for the same T. One-step students train under its joint plan,
+    too."""
     num_steps: int = 16
     """Teacher steps T on the cosine schedule, or on that of --schedule."""
     student_steps: tuple[int, ...] = (1,)
-    """Steps that a student keeps, each distilled from an equal share of the teacher's."""
+    """Steps K of the student. Each is distilled from an equal share of the teacher's steps."""
     parametrisation: Literal["denoiser", "operator"] = "denoiser"
     """denoiser: a student is an x_0-network and jumps by the DDIM formula; operator: it is its
     noisiest teacher step, frozen, plus a trained head, as in the paper's linear theory."""
@@ -58,19 +59,20 @@ class NeuralConfig(ScheduleFlags):
     """Where the squared error is taken: on the estimate of x_0, or on the point that the jump
     reaches. Without it, x_0 for denoiser and z for operator, which has no x_0."""
     prediction: Literal["x_0", "v", "eps"] = "x_0"
-    """What the last layer of the two-dimensional networks says."""
+    """What the two-dimensional networks predict. eps says nothing about x_0 at pure noise and is
+    refused."""
     student: Literal["per_merge", "shared"] = "per_merge"
     """per_merge: every merge trains a network of its own; shared: all merges of a plan train one
-    network, which is told both times of a jump."""
+    network, which takes both times of a jump as inputs."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """adam with a learning rate that falls to 0 over a merge, or sgd with a constant one."""
     lr: float | None = None
     """Learning rate; without it 1e-3 for adam (3e-4 on latents) and 0.02 for sgd."""
     budgets: tuple[ComputeBudget, ...] = COMPUTE_BUDGETS
-    """per_merge trains every merge equally long; total gives every plan as many gradient steps,
-    compute as many forward passes, as T - 1 merges of pairs take."""
+    """per_merge trains every merge equally long. total gives every plan the same number of gradient
+    steps, and compute the same number of forward passes: those of T - 1 merges of pairs."""
     steps_per_merge: tuple[int, ...] = (30, 100, 300)
-    """Training stages: gradient steps per merge, under total and compute those of a plan that
+    """Training stages: gradient steps per merge. Under total and compute they count for a plan that
     merges pairs."""
     teachers: int | None = None
     """Teachers, each trained from a seed of its own; without it 2, on latents always 1."""
@@ -92,13 +94,13 @@ class NeuralConfig(ScheduleFlags):
     columns: int = 8
     """Decoded faces per strategy, for --distribution latents."""
     seed: int = 0
-    """Decides teachers, batches and initial noise."""
+    """Seed of teachers, batches and initial noise."""
     track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
     """Also show the errors of finished students in TensorBoard, or in Weights & Biases, which stays
     offline unless WANDB_MODE says otherwise. Each needs its
     extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
-    """auto (CUDA if there, else CPU), cpu, cuda or cuda:N."""
+    """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
         sizes = ("seeds", "teachers", "teacher_steps", "batch_size", "width", "depth", "columns")
@@ -179,7 +181,8 @@ class MixtureConfig:
     separations: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 5.0)
     """Distance of the modes from their middle, over the standard deviation of one."""
     gates: tuple[int, ...] = (1, 2, 4, 6)
-    """Affine pieces of the students whose floors are compared on the whole composite."""
+    """Numbers of affine pieces: for each, the least error of such a student on the whole composite
+    is computed (its floor)."""
 
     def __post_init__(self) -> None:
         refuse_repeats(self, "separations", "gates")

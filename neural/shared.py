@@ -1,4 +1,4 @@
-"""One student for all merges of a plan: a network that is told both times of its jump.
+"""One student for all merges of a plan: a network that takes both times of its jump as inputs.
 
 As in progressive distillation and consistency models, there is one network. The merges of a round
 do not need each other, so they train it together; their targets come from the teacher and from the

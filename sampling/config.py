@@ -209,7 +209,7 @@ class OperatorConfig(ScheduleFlags):
     vae: Path | None = None
     """Run folder of pretrain_vae, or a .safetensors file. Default: the embedded model."""
     seed: int = 0
-    """Decides the noise."""
+    """Seed of the noise."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)

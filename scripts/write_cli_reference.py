@@ -16,7 +16,7 @@ class ReferenceConfig:
     """Write the command-line reference."""
 
     file: Path = Path("docs/cli.md")
-    """File to write; one that is there is replaced."""
+    """File to write. An existing file is replaced."""
 
 
 def run(config: ReferenceConfig) -> None:
