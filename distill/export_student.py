@@ -26,7 +26,7 @@ from distill.config import ExportConfig
 from distill.decode import decode_operator, noise_bank
 from distill.jobs import Case, Students
 from distill.student_loader import Student
-from experiment.folder import open_run, read_run
+from experiment.folder import CONFIG, open_run, read_run
 from experiment.programs import write_program
 from experiment.tensors import write_tensors
 from experiment.write import as_recorded, sha256, write_text
@@ -72,6 +72,11 @@ def export_student(config: ExportConfig) -> Export:
         FileNotFoundError, OSError, ValueError: the comparison or the run folder cannot be used, or
             the flags name no student, or several.
     """
+    if (config.run / CONFIG).is_file() and read_run(config.run)["job"] == "distill_neural":
+        raise ValueError(
+            f"--run {config.run}: is of distill_neural, which exports its students itself; repeat "
+            "its command with --export"
+        )
     comparison = open_comparison(config.run, config.vae, "cpu")
     _refuse_wide(config.run, comparison)
     case = find_case(config, list(comparison.students))

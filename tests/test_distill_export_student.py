@@ -14,7 +14,9 @@ from distill.config import ExportConfig
 from distill.decode import decode_operator, noise_bank
 from distill.export_student import export_student, find_case
 from distill.jobs import Case
+from experiment.folder import open_run
 from experiment.write import sha256
+from neural.config import NeuralConfig
 from planner.budget import Stage
 from report.export import report_export
 from tests.conftest import make_model_run, small_comparison
@@ -117,3 +119,11 @@ def test_flags_may_be_left_out_where_the_run_has_one_value(tmp_path):
 def test_a_student_that_is_not_there_or_not_named_is_told(tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         find_case(asked(tmp_path, **flags), CASES)
+
+
+def test_a_run_of_neural_students_is_sent_to_its_own_flag(tmp_path):
+    config = NeuralConfig(out=tmp_path / "run")
+    open_run(config.out, "distill_neural", config, {}, "cpu")
+    with pytest.raises(ValueError, match=r"exports its students itself; repeat .* with --export"):
+        export_student(ExportConfig(run=config.out, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
