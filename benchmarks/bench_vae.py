@@ -55,7 +55,7 @@ PREPROCESSED = 20_000  # JPEGs
 
 @dataclass(frozen=True)
 class Speed:
-    """Of the median step on a CPU, of the mean step on CUDA; the first steps are left out."""
+    """Speed of the median step on a CPU or the mean step on CUDA, without the first steps."""
 
     images_per_second: float
     processor_seconds: float  # a step, over all threads: little moved by other load

@@ -56,7 +56,7 @@ class Stage:
 
 STAGES = (
     Stage("facts", 15, "Which machine is this, and is the installation sound?"),
-    Stage("tests", 60, "Do the tests marked gpu pass, those of compiled code aside?"),
+    Stage("tests", 60, "Do the tests marked gpu pass, without those of compiled code?"),
     Stage("vae_speed", 100, "How fast is VAE training at batch 128, compiled?"),
     Stage("students", 30, "How fast are students' gradient steps, and are they right?"),
     Stage("vae_variants", 60, "How fast is VAE training otherwise: eager, float32, streamed?"),
@@ -73,7 +73,7 @@ STAGES = (
 
 @dataclass
 class Result:
-    """What came of a stage."""
+    """The outcome of a stage."""
 
     stage: str
     status: str = "not run"

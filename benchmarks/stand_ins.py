@@ -1,8 +1,8 @@
 """Lets the acceptance run import our packages where ``pytorch-msssim`` is not installed.
 
-That package measures MS-SSIM for records. Our training loss computes the same to rounding (a test
-holds it to that), so it takes its place here, and only here: numbers that are kept come from the
-package.
+That package measures MS-SSIM for records. Our training loss computes the same number up to
+rounding, which a test checks. So the loss replaces the package here, and only here: numbers that
+are kept come from the package.
 """
 
 import sys

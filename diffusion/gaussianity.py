@@ -65,7 +65,7 @@ def off_diagonal_share(covariance: Array, count: int) -> float:
         off = sum_{i != j} (S_ij**2 - S_ii S_jj / N),  share = off / (off + sum_i S_ii**2)
 
     Args:
-        covariance: Of the rows, (d, d).
+        covariance: Covariance of the rows, (d, d).
         count: N.
     """
     variances = covariance.diagonal()
@@ -79,7 +79,7 @@ def off_diagonal_share_of_rows(rows: Array, variances: Array) -> float:
 
     Args:
         rows: Centred, (n, d), n >= 2.
-        variances: Of all rows, (d,).
+        variances: Variances of all rows, (d,).
     """
     products = rows @ rows.T
     n = len(rows)

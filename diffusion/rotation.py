@@ -19,8 +19,8 @@ Chunks = Callable[[], Iterable[Array]]
 
 RANK = 256
 """Principal directions that are resolved where the full eigenbasis would be too large."""
-_SPARE = 32  # further directions of the search, which make the last ones of it good
-_PASSES = 3
+_SPARE = 32  # further directions that the search follows, so that all RANK directions are accurate
+_PASSES = 3  # passes over the rows that find the directions
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +83,8 @@ def eigen_rotation(covariance: Array) -> tuple[Rotation, Array]:
 def principal_rotation(chunks: Chunks, mean: Array, rank: int = RANK) -> tuple[Rotation, Array]:
     """Coordinates of which the first ``rank`` are principal, and the variances along all, (d,).
 
-    The covariance is taken as low-rank plus diagonal: beyond its principal directions it is
-    diagonal in whatever coordinates these leave. Randomised subspace iteration with
+    The covariance is taken as low-rank plus diagonal: off its principal directions it counts as
+    diagonal, in the coordinates that complete these directions. Randomised subspace iteration with
     ``_PASSES`` passes over the rows finds them, and one pass more measures the variances (Halko,
     Martinsson & Tropp 2011, SIAM Review 53, alg. 4.4). Memory is O(d rank).
 

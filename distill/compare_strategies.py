@@ -206,7 +206,7 @@ def find_latents(vae: Path | None, latents: Path | None) -> Path:
 
 
 def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path | None:
-    """The weights of the VAE that decodes the latents; None: there is none, and no faces.
+    """The weights of the VAE that decodes the latents, or None if there is none, so no faces.
 
     Latents of an unknown encoder are decoded by the VAE that is given, and by no other.
 
@@ -220,14 +220,14 @@ def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path
 
 
 def _engine(config: CompareConfig, device: torch.device) -> Engine:
-    """The engine asked for; ``auto`` is decided."""
+    """The engine that is used, with ``auto`` resolved."""
     if config.engine == "auto":
         return "sgd" if device.type == "cuda" else "closed_form"
     return config.engine
 
 
 def _inputs(config: CompareConfig, latents: Latents) -> Literal["gaussian", "latents"]:
-    """The inputs asked for; ``auto`` is decided."""
+    """The inputs that are used, with ``auto`` resolved."""
     if config.inputs == "latents" and latents.codes is None:
         raise ValueError("--inputs latents needs --latents with the codes of images, not moments")
     if config.inputs == "auto":

@@ -55,7 +55,7 @@ STUDENTS, PLANS = "students", "plans"  # folders
 RUN_AGAIN = "run its command again"
 REMOVE = "remove it and run again"
 _ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
-_LEVELS = ("alpha", "sigma")  # of the schedule
+_LEVELS = ("alpha", "sigma")  # arrays of the schedule
 _ENGINES: dict[str, Engine] = {"sgd": "sgd", "exact": "closed_form"}  # by their recorded names
 
 
@@ -174,7 +174,7 @@ class Index:
     mean: Tensor
     """(d,) float64."""
     variances: Tensor
-    """Of the coordinates that students work in, (d,) float64."""
+    """Variances of the coordinates that students work in, (d,) float64."""
     covariance: Tensor | None
     """(d, d) float64; None where the latents are rotated, or come from an unknown encoder."""
     jobs: dict[Case, str]

@@ -25,7 +25,7 @@ from vae.latents import Latents, row_chunks
 
 Array = NDArray[np.float64]
 ROTATION_KIND = "mergelab rotation, format 1"
-_SAMPLED_NUMBERS = 2**24  # of the codes, from which the shape of their distribution is taken
+_SAMPLED_NUMBERS = 2**24  # numbers from which the shape of the codes' distribution is taken
 _SAMPLED_ROWS = 4096
 
 
@@ -34,9 +34,9 @@ class Coordinates:
     """What planning works with: variances, how they come from the latents, and what is left out."""
 
     mean: Array
-    """Of the latents as they are, (d,)."""
+    """Mean of the latents before rotation, (d,)."""
     variances: Array
-    """Along the planned coordinates, (d,)."""
+    """Variances along the planned coordinates, (d,)."""
     rotation: Rotation | None
     """None: the latents' own coordinates."""
     gaussianity: Gaussianity

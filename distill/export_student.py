@@ -47,7 +47,7 @@ class Export:
     students: Students
     problem: Problem
     mean: NDArray[np.float64]
-    """Of the latents, (d,)."""
+    """Mean of the latents, (d,)."""
     faces: dict[str, Tensor]
     """student, target -> images of the same noise, (FACES, 3, S, S)."""
     files: list[Path]

@@ -1,4 +1,4 @@
-"""Training inputs of the students of both laboratories: noised latents x_t, Gaussian or real.
+"""Training inputs of linear students: noised latents x_t, Gaussian or real.
 
 ``draw(t)`` gives the one fixed batch (B, d) of time t, on the CPU. It depends only on (seed, t):
 the order of merges, resuming and the device do not change it, and all merges that start at t share

@@ -26,7 +26,7 @@ from planner.problem import MergeProblem, Problem, make_problem
 
 DEFAULT_STEPS = 32
 SPLITS_PER_SECOND = 4e9
-"""Of the search for each coordinate's plan, on one core of an AMD EPYC."""
+"""Speed of the search for each coordinate's plan on one core of an AMD EPYC."""
 
 
 @dataclass(frozen=True, eq=False)

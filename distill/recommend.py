@@ -18,7 +18,7 @@ from planner.value import OPERATOR_ROUNDING
 
 # Expected W2 this close to the best is as good: no image shows it, and fewer merges are less work.
 AS_GOOD = 1e-3
-PIXEL_ROUNDING = 1e-3  # of an L2 norm: decoding is float32
+PIXEL_ROUNDING = 1e-3  # rounding of an L2 norm: decoding is float32
 BOOT = "sequential_boot"
 
 

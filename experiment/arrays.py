@@ -126,7 +126,7 @@ def _as_tensor(array: NDArray[np.generic]) -> Tensor:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     with warnings.catch_warnings():
-        # Of arrays that must not be written to, such as memory maps. Nothing is written to them.
+        # PyTorch warns about read-only arrays, such as memory maps. Nothing writes to this one.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(np.asarray(array))
 

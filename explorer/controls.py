@@ -35,7 +35,7 @@ KINDS = {
 }
 MOST_STEPS = 64
 MOST_OWN = 4_096
-"""Variances that the page plans while a slider moves."""
+"""Largest number of own variances: more are too slow for a page that follows a slider."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,8 @@ class Controls:
         """What the widgets ask.
 
         Raises:
-            ValueError: they cannot be planned for; the text stands beside its field already.
+            ValueError: the widgets ask for something that cannot be planned. A message about own
+                variances already stands beside their field.
         """
         kind, loss, law = KINDS[self.students.value]
         source = SOURCES[self.source.active]
@@ -156,7 +157,7 @@ def own_variances(text: str) -> Array:
     """Variances from numbers or from a NumPy file, (d,).
 
     Raises:
-        ValueError, OSError: neither; or variances that cannot be planned for.
+        ValueError, OSError: the text is neither, or the variances cannot be planned.
     """
     if text.strip().endswith(".npy"):
         path = Path(text.strip())

@@ -54,7 +54,7 @@ class Noise:
     share: float
     """0 is the first bank and 1 the other one."""
     count: int
-    """Faces."""
+    """Number of faces."""
 
     def draw(self, width: int) -> Tensor:
         """z_T, (count, width)."""

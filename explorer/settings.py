@@ -55,7 +55,7 @@ class Setting:
 
     @property
     def train_time(self) -> float:
-        """s: of every merge, or in total."""
+        """The training time s: that of every merge, or the total."""
         merges = max(1, self.num_steps - 1) if self.budget == "total" else 1
         return train_time(LR, self.steps_per_merge * merges)
 

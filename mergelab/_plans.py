@@ -48,7 +48,7 @@ SAME_VARIANCES = 1e-9
 MOST_LINES = 10
 """Lines of a repr."""
 TEACHER = "teacher"
-"""What ``sample`` calls the composite, the product of all teacher steps."""
+"""Name by which ``sample`` knows the composite, the product of all teacher steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class MergePlans:
     plan_set: PlanSet
     """The plans themselves, as plans.json has them."""
     data: Data | None = None
-    """Latents, if these were given and not only variances."""
+    """The latents; None if only variances were given."""
     notes: tuple[str, ...] = ()
     """One line per decision of the planner: which solvers were left out, and why."""
 
@@ -313,7 +313,7 @@ def load(
         path: plans.json, or a run folder of plan_merges.
         data: The latents that the plans are for, to train on and to sample; the file has only their
             variances.
-        schedule: That of the plans, if the file does not tell it.
+        schedule: The schedule of the plans, for a file that does not record it.
         progress: Whether progress bars are drawn.
 
     Raises:

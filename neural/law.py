@@ -30,7 +30,8 @@ PLANNED_TIMES = np.geomspace(1 / 16, 16, 9)
 """Training times to plan for, over that of a merge of vanilla, where merges share a budget."""
 
 SHORTER = (1.0, 1 / 4, 1 / 16)
-"""Of plans that theory leaves no error, that one is best which needs the shortest training."""
+"""Shares of the training time. Plans that theory leaves no error are ranked by the errors that they
+would have after these shorter trainings."""
 
 
 def theory_of(

@@ -12,16 +12,16 @@ NUM_DIRECTIONS = 64
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Measures of S students, (S,) float64 each, all over the total variance of the teacher."""
+    """Measures of S students, (S,) float64 each, divided by the total variance of the teacher."""
 
     error: Tensor
     """E|student - teacher|**2 over shared noise."""
     linear: Tensor
     """The part of the error that an affine function of the initial noise explains."""
     nonlinear: Tensor
-    """The rest of it."""
+    """The rest of the error."""
     sliced_w2: Tensor
-    """Squared sliced W2 between what students and teachers make of the noise."""
+    """Squared sliced W2 between the outputs of students and teachers for the same noise."""
 
 
 MEASURES = tuple(field.name for field in fields(Scores))
@@ -29,7 +29,7 @@ MEASURES = tuple(field.name for field in fields(Scores))
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The noise that students are measured on, and what their teachers make of it."""
+    """The noise that students are measured on, and the outputs of their teachers for it."""
 
     noise: Tensor
     """Initial noise x_T, (N, d)."""

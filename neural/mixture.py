@@ -2,12 +2,12 @@
 
 Data are two equally likely Gaussians at -m and m with total variance m**2 + s0**2 = 1, so that the
 separation m / s0 is their only parameter. Composites of DDIM steps are computed on a fine grid, so
-every expectation is a sum. A student is a mixture of K affine maps,
+every expectation is a sum. A student is a mixture of K affine maps:
 
     f(x) = sum_k p_k(x) (a_k x + b_k),  p = softmax(u_k x + v_k)
 
-the least error of which is its floor: no training gets below it. Fits start from several gates and
-keep the best, so floors are upper estimates.
+The least error of all such students is the *floor*: no training gets below it. Fits start from
+several gates and keep the best, so the computed floors are upper estimates.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,12 +24,12 @@ from neural.config import MixtureConfig
 
 Array = NDArray[np.float64]
 
-POINTS = 801  # of the grid; sums over smooth densities converge faster than any power of it
+POINTS = 801  # points of the grid; sums over smooth densities converge faster than any power of it
 REACH = 8.0  # standard deviations on both sides of the outer means
-SLOPES = (0.3, 1.0, 2.0, 4.0, 8.0)  # of the gates that fits start from, per standard deviation
-REACHES = (0.1, 0.5, 1.0, 2.0)  # of their cuts, in standard deviations
-ITERATIONS = 100  # of Levenberg and Marquardt
-DIFFERENCE = 1e-6  # of a gate's parameter, for its slope
+SLOPES = (0.3, 1.0, 2.0, 4.0, 8.0)  # slopes of the gates that fits start from, per deviation
+REACHES = (0.1, 0.5, 1.0, 2.0)  # outermost cuts of these gates, in standard deviations
+ITERATIONS = 100  # steps of Levenberg and Marquardt's method
+DIFFERENCE = 1e-6  # step of a gate's parameter when the error is differentiated by it
 ROUNDING = 1e-20  # floors below are 0 but for the rounding of the fit
 MOST_DAMPING = 1e8  # beyond it no step lowers the error
 
@@ -48,7 +48,7 @@ class TwoModes:
 
     @property
     def mean(self) -> float:
-        """m."""
+        """The distance m of the modes from 0."""
         return self.separation * self.spread
 
     def denoise(self, x_t: Array, alpha: float, sigma: float) -> Array:
@@ -83,7 +83,7 @@ class Fit:
     """The best student found."""
 
     student: Array
-    """Its values on the grid, (N,)."""
+    """Values of the student on the grid, (N,)."""
     floor: float
     """E|student - composite|**2 / Var(composite)."""
 
@@ -127,7 +127,7 @@ def _features(x: Array, parameters: Array) -> Array:
 
 
 def _starts(gates: int) -> Iterator[Array]:
-    """Gates that cut the line at equal distances; all cuts lie within so many deviations."""
+    """Gates that cut the line at equal distances; REACHES bounds where the cuts lie."""
     for reach in REACHES:
         cuts = np.linspace(-reach, reach, gates + 1)[1:-1]
         for slope in SLOPES:

@@ -73,7 +73,7 @@ class Tally:
     winners: int
     """Cells that have a winner."""
     hits: int
-    """Of these, those whose winner was named, and no other strategy with it."""
+    """Cells whose winner was named, and no other strategy with it."""
     max_regret: float
     """Over all cells, with a winner or without."""
 

@@ -56,7 +56,7 @@ class Inputs:
     schedule: NoiseSchedule
     draw: Draw
     variances: NDArray[np.float64]
-    """Of the data, in the coordinates of the linear theory, (d,)."""
+    """Variances of the data in the coordinates of the linear theory, (d,)."""
     planned: dict[str, Plans]
     """Joint plans from a file: strategy -> one plan, for students of one step."""
     hashes: dict[str, str]

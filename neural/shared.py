@@ -26,7 +26,8 @@ class SharedStudent(nn.Module):
         super().__init__()
         self.network = teachers.trainable_copy()
         first = teachers.biases[0]
-        # Of the target's level, (S, 8, width): 0, so that every jump begins with the teacher's x_0.
+        # Weights of the target's level, (S, 8, width), begin at 0: every jump then begins with the
+        # teacher's x_0.
         self.of_target = nn.Parameter(first.new_zeros(len(first), 2 * FREQUENCIES, first.shape[2]))
 
 

@@ -75,7 +75,7 @@ def greedy_bytes(num_steps: int, width: int) -> int:
 
 
 class _Search(NamedTuple):
-    """What the compiled functions read and, for the first three, write."""
+    """What the compiled functions read; they write the first three fields."""
 
     table: Array
     """V, (T / TILE, T, d, TILE); see the module."""

@@ -10,9 +10,10 @@ denoiser    The students of practice. A student estimates x_0 as c x_b and jumps
             The student of a merge starts with the c of its noisiest part, but makes the long jump.
 
 The *loss* is the squared error of one quantity: the estimate of x_0, the point x_u that the jump
-reaches (``z``), or the v of x_b. A network may predict x_0, v or eps; the *prediction* is the
-quantity that gradient steps move. Gradient flow on the loss shrinks the distance to the target by
-exp(-2 s n_b w), where the weight w is the squared derivative of the one quantity by the other:
+reaches (``z``), or v = alpha_b eps - sigma_b x_0. A network may predict x_0, v or eps; the
+*prediction* is the quantity that gradient steps move. Gradient flow on the loss shrinks the
+distance to the target by exp(-2 s n_b w), where the weight w is the squared derivative of the loss
+quantity by the prediction:
 
     d loss quantity / d x_0 = 1 (x_0),  k (z),  1 / sigma_b (v; the weight SNR + 1)
     d x_0 / d prediction    = 1 (x_0),  sigma_b (v),  sigma_b / alpha_b (eps)
@@ -38,11 +39,11 @@ Law = Literal["gradient_flow", "constant_speed"]
 
 @dataclass(frozen=True)
 class Parametrisation:
-    """How students are made and trained; see the module for the choices."""
+    """How students are made and trained; the module's docstring explains the choices."""
 
     kind: Kind = "operator"
     loss: Loss | None = None
-    """Without it, x_0 for ``denoiser`` and z for ``operator``."""
+    """None: x_0 for ``denoiser`` and z for ``operator``."""
     prediction: Prediction = "x_0"
     """What the student's network predicts; for ``denoiser`` only."""
     law: Law = "gradient_flow"

@@ -43,7 +43,7 @@ MOST_EXACT = 5e9
 PENALTIES = 7
 """Penalties that are tried for one M."""
 SPLITS_PER_SECOND = 4e9
-"""Of the search over all plans, on one core of an AMD EPYC."""
+"""Speed of the search over all plans on one core of an AMD EPYC."""
 
 
 def takes_bounds(num_steps: int, width: int) -> bool:

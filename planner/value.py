@@ -19,7 +19,7 @@ def plan_operator(plan: Plan, operators: Array, shrinkage: Array) -> Array:
         value = (1 - g_b) prod(parts) + g_b (noisiest part),  b = start of the merge
 
     [OM] eq. 16. The student of a merge starts as the noisiest part, and gradient flow leads it
-    towards the product of all parts. The share g_b of the way, the shrinkage, is left undone.
+    towards the product of all parts. The shrinkage g_b is the share of the way that remains.
 
     Args:
         operators: Teacher steps A_t, (T, d); row t - 1 belongs to t.

@@ -32,10 +32,10 @@ from report.style import (
 )
 from report.summary import write_summary
 
-COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)  # of the runs, in turn
-DASHES = ("-", "--", ":", "-.")  # of the lines of a panel, in turn
+COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)  # one colour per run, in turn
+DASHES = ("-", "--", ":", "-.")  # one style per line of a panel, in turn
 SMALLEST_DRAWN = 1e-12  # log axes have no 0
-MOST_COLUMNS = 4  # of panels
+MOST_COLUMNS = 4  # panels side by side
 SHORT = 12  # characters of a hash that are shown
 
 

@@ -22,8 +22,8 @@ from report.page import Picture
 from report.style import LABELS, label, save_figure, stage_in_file_name, stage_label
 from report.summary import write_summary
 
-FOLDED = 0.2  # of the run's largest mean pixel L2: grids below show little
-SCALED = 8  # faces of the run's noise bank that the colour scale of all its grids is taken from
+FOLDED = 0.2  # share of the run's largest mean pixel L2 below which a grid shows little
+SCALED = 8  # number of faces that give the colour scale of all grids of a run
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ class ExportRow:
     coordinate: int
     mean: float
     variance: float
-    operator: float  # of the student on unit noise: the product over its steps
+    operator: float  # operator of the student on unit noise: the product over its steps
     composite: float
     target: float
 

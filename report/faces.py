@@ -27,7 +27,7 @@ SHEET = {"figure.facecolor": "none", "axes.facecolor": "none"} | dict.fromkeys(
 )
 # Factors for exaggerated differences. The largest is taken that keeps them within the range.
 FACTORS = (100, 30, 10, 3)
-RANGE = 0.6  # of the pixels' 0 to 1
+RANGE = 0.6  # exaggerated differences stay within this share of the pixels' range, 0 to 1
 
 
 def top_of_scale(differences: Iterable[Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""Floors of mixture teachers and what becomes of an early error: a figure and a table."""
+"""Floors of mixture teachers, and how later steps change an early error: a figure and a table."""
 
 from collections.abc import Sequence
 from math import isnan
@@ -19,9 +19,9 @@ from report.summary import write_summary
 NOTE = (
     "Floor: least error found over students of {gates} gated affine pieces, over the variance of "
     "the composite. It is an upper estimate; below 1e-20 it is rounding. x_T → x_0 is the whole "
-    "composite. The last columns say what the teacher's steps from the middle of the way on do to "
-    "that student's squared error, and what they would do to an error that lies everywhere alike: "
-    "the mean square of their slope."
+    "composite. The last two columns are about the teacher's steps after the first half. The "
+    "amplification is the factor by which they change the squared error of the first half's "
+    "student. The mean square slope is that factor for an error of equal size at all points."
 )
 
 
@@ -46,7 +46,7 @@ def report_mixture(out: Path, rows: Sequence[FloorRow]) -> None:
 
 
 def summary(rows: Sequence[FloorRow]) -> str:
-    """What came out, in Markdown: one line per separation."""
+    """The result in Markdown: one line per separation."""
     whole = rows[0].num_steps
     gates = sorted({row.gates for row in rows})
     header = ["separation", f"x_T → x_{whole - whole // 2}", f"x_{whole // 2} → x_0"]

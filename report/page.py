@@ -26,7 +26,7 @@ class Picture:
     caption: str
     alt: str = ""  # description for readers who cannot see it; without one, the caption
     is_photo: bool = False  # faces, not lines: as wide as the page, stored with slight loss
-    folded: str = ""  # of less interest: shown when the reader opens this line
+    folded: str = ""  # a line that hides a picture of less interest until the reader opens it
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class EmbeddedPicture:
     data_uri: str
     width: int  # pixels in the layout
     height: int
-    name: str  # of its file, unique within the page
-    link: str  # to its file, from the page
+    name: str  # name of the picture's file, unique within the page
+    link: str  # link from the page to the picture's file
     caption: str
     alt: str
     is_photo: bool

@@ -1,4 +1,4 @@
-"""The plan view of a report page: the problem as data for its script."""
+"""The section "What if" of a report page plans in the browser: the data that its script needs."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ SCRIPT = Path(__file__).parent / "templates" / "plan_view.js"
 
 
 def plan_data(problem: Problem, lr: float) -> dict[str, object] | None:
-    """What the script needs to know of a problem whose students train by gradient descent.
+    """The planning problem as data, for students that train by gradient descent.
 
-    None where the teacher does not start from pure noise, which the script does not know.
+    None if the teacher does not start from pure noise: the script computes no such plans.
     """
     if problem.schedule.alpha[-1] > 0:
         return None

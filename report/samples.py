@@ -29,7 +29,7 @@ class SampleRow:
     face: int
     seed: int
     to_seed: int | None = None  # seed of the other noise, where faces lie between two
-    weight: float | None = None  # of the other noise: 0 at the first face, 1 at the last
+    weight: float | None = None  # share of the other noise: 0 at the first face, 1 at the last
     strength: float | None = None  # what the attribute's direction was multiplied by
 
 

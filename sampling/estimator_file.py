@@ -28,7 +28,7 @@ from sampling.noise_estimator import NoiseEstimator
 ESTIMATOR_KIND = "mergelab noise estimator, format 1"
 ESTIMATOR_FILE = "noise_estimator.safetensors"
 CHECKPOINT = "checkpoint.pt"  # state of a training, beside the final weights
-UNKNOWN_VAE = "unknown"  # of latents that do not name their encoder
+UNKNOWN_VAE = "unknown"  # recorded where latents do not name their encoder
 EXACT = ("basis",)  # matrices kept in float32
 LEVELS = ("schedule", "least_angle", "largest_angle")
 ANGLE_ROUNDING = 1e-6
@@ -42,7 +42,7 @@ class Trained:
     depth: int
     updates: int
     latent_dim: int
-    vae_sha256: str  # of the VAE whose latents were used for training, or UNKNOWN_VAE
+    vae_sha256: str  # hash of the VAE whose latents were used for training, or UNKNOWN_VAE
     data_fingerprint: str
     schedule: str = "cosine"  # name of the schedule whose noise levels were trained
     # atan2(sigma, alpha) of the least and the largest noise level; of cosine they are not kept.

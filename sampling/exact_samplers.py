@@ -13,7 +13,7 @@ from diffusion.samplers import Update, sample
 
 Array = NDArray[np.float64]
 
-MEAN, VARIANCE = 0.7, 0.25  # of the data in ERRATA L-7
+MEAN, VARIANCE = 0.7, 0.25  # moments of the data in errata L-7
 ENDS = (-3.0, 3.0)  # ends of its grids, in the half log-SNR l
 X_START = 1.0
 

@@ -11,8 +11,8 @@ def frechet_distance(samples: Tensor, others: Tensor) -> float:
 
     Heusel et al. 2017 (arXiv:1706.08500), eq. 6, with unbiased covariances: the squared W2 of two
     Gaussians (Dowson & Landau 1982). Their (C C')^1/2 has the same trace. The product here is
-    symmetric, so its root needs only eigenvalues of symmetric matrices. These are taken for 0 where
-    rounding makes them negative, which no iteration or complex root can spoil.
+    symmetric, so its root needs only eigenvalues of symmetric matrices. Eigenvalues that rounding
+    makes negative count as 0. So no iterative and no complex matrix root is needed.
 
     Args:
         samples, others: Features (N, d) and (M, d) with at least two rows.

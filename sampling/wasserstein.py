@@ -47,7 +47,7 @@ class Margin:
 
     reference: float
     samples: float
-    standard_error: float  # of reference - samples, due to the choice of held-out latents
+    standard_error: float  # error of reference - samples, due to the choice of held-out latents
 
 
 def margin(samples: Tensor, reference: Tensor, held_out: Tensor, directions: Tensor) -> Margin:

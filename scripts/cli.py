@@ -34,7 +34,7 @@ _OUT_OF_MEMORY = (
     "Maximum allowed dimension exceeded",
 )
 
-_LIKE_A_SLIP = 0.85  # of difflib: a letter or two apart, as in --step-per-merge
+_LIKE_A_SLIP = 0.85  # difflib's ratio of words a letter or two apart, as in --step-per-merge
 
 # Flags of version 0.1.0 that are commands now.
 MOVED = {
@@ -109,7 +109,7 @@ def _largest_number(config: object) -> str:
 def _only_writer(config: object) -> AbstractContextManager[None]:
     """Lock the run folder of this command, if it has one."""
     out = getattr(config, "out", None)
-    # Of the processes that torchrun starts, only the first writes.
+    # Only the first of the processes that torchrun starts writes.
     if out is None or os.environ.get("RANK", "0") != "0":
         return contextlib.nullcontext()
     return only_writer(out)

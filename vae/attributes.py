@@ -129,7 +129,7 @@ def find_directions(
 
     Args:
         has: Which images have which attribute, (N, A).
-        codes: Of the same images, (N, d).
+        codes: Latents of the same images, (N, d).
     """
     having = torch.from_numpy(has).double()  # (N, A)
     counts = having.sum(dim=0)

@@ -37,7 +37,7 @@ from vae.images import (
     read_image,
 )
 
-ADDED_INPUTS = ("splits",)  # of ``ImageSet.inputs``, which earlier versions did not record
+ADDED_INPUTS = ("splits",)  # ``ImageSet.inputs`` that earlier versions did not record
 MAX_UNREADABLE = 0.01  # share of the images; with more unreadable images the data set is refused
 _CHUNK = 64  # images per task of a worker process
 _SAVE_EVERY = 512  # images between two writes of the progress file
