@@ -248,7 +248,8 @@ class SyntheticConfig(ScheduleFlags, StudentConfig):
         "sequential_consistency",
         "sequential_boot",
     )
-    """Merge strategies; per_dimension finds the optimal plan of each variance."""
+    """Merge strategies. per_dimension finds the optimal plan of each variance; only
+    simulate_students takes it."""
     trials: int = 10
     """Training runs of every cell."""
     engine: SyntheticEngine = field(default="sgd", metadata=RECORDED_SYNTHETIC_ENGINE)

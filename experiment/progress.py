@@ -18,7 +18,7 @@ class tqdm(_tqdm):  # type: ignore[misc]  # it has no types
 
 @contextmanager
 def bars_shown(shown: bool) -> Iterator[None]:
-    """Whether progress bars that begin in this block are drawn; elsewhere they are."""
+    """Draw the progress bars that begin in this block, or none. Elsewhere bars are drawn."""
     token = _SHOWN.set(shown)
     try:
         yield

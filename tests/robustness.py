@@ -53,21 +53,23 @@ Written by `python -m tests.robustness`, which runs every command in small under
 
 - **refused**: exit status 2, and one line on stderr that names the file or flag; what was there
   before is untouched, and nothing is left behind.
-- **resumes**: afterwards the same command ends with the same numbers, to the bit, as a run that was
-  left in peace, and leaves no temporary file.
-- **refused or runs**: refused, for lack of memory too, or at work until Ctrl-C (exit status 130,
-  one line); never killed by the system, nor deaf to Ctrl-C.
-- **runs**: to its end, with the same numbers.
-- **ends**: in silence, with the status of a tool whose reader has gone; afterwards as **resumes**.
-- **told**: the fault is what the command is there to report.
-- **–**: does not apply.
+- **resumes**: afterwards the same command ends with the same numbers, bit by bit, as a run without
+  a fault, and leaves no temporary file.
+- **refused or runs**: the command refuses the value, also for lack of memory, or it works until
+  Ctrl-C ends it with one line and exit status 130. It is never killed by the system, and it never
+  ignores Ctrl-C.
+- **runs**: the command runs to its end, with the same numbers.
+- **ends**: the command ends without a message and with the exit status of a tool whose output
+  nobody reads any more. Afterwards it **resumes**.
+- **told**: to report this fault is the purpose of the command.
+- **–**: the fault does not apply to the command.
 
 Each file that a command reads is damaged by itself, and each flag that takes a number is tried by
-itself; a table or record of rows that is cut off between two of them, or within its last number,
-is still one, and passes. An input is changed to another whole one after a finished run. Foreign
-settings are an ASCII terminal and a matplotlibrc that asks for LaTeX. A full disk is a limit on
-the size of files that is met early, midway and late. Ctrl-C comes at random moments. Of two runs
-in one folder the second is refused while the first is at work.
+itself. A table that is cut off between two rows, or within its last number, is still a valid table,
+and passes. After a finished run an input is replaced by another valid one. Foreign settings are an
+ASCII terminal and a matplotlibrc that asks for LaTeX. A full disk is a limit on the size of files,
+which is reached early, midway and late. Ctrl-C comes at random moments. While a run is at work, a
+second run in its folder is refused.
 """
 GROUPS = {
     "What it reads": (
