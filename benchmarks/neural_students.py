@@ -1,7 +1,7 @@
 """The confirming runs of neural students: every case of neural_protocol.json, and a verdict.
 
-Learning rates, budgets, laws and the criterion of a ranking are fixed in that file. Its seeds are
-none that a trial was run with. The same command goes on where it stopped.
+Learning rates, budgets, laws and the criterion of a ranking are fixed in that file. No trial used
+the seeds of that file. The same command resumes where it stopped.
 
 Example:
     python -m benchmarks.neural_students --latents runs/latents --out runs/neural

@@ -20,13 +20,14 @@ class Moments:
     variances: Array
     """(d,)."""
     covariance: Array | None
-    """(d, d); None where only its diagonal was asked for."""
+    """(d, d); None if only the variances were computed."""
 
 
 def streamed_moments(chunks: Iterable[Array], full: bool = True) -> Moments:
     """The moments of all rows of ``chunks``, each (n, d) in float64.
 
-    With means m_a, m_b and centred sums of squares S_a, S_b of n_a and n_b rows, those together are
+    Let n_a and n_b rows have the means m_a, m_b and the centred sums of squares S_a, S_b. Then the
+    centred sum of squares of all these rows is
 
         S = S_a + S_b + n_a n_b / (n_a + n_b) (m_b - m_a)(m_b - m_a)^T
 
@@ -35,7 +36,7 @@ def streamed_moments(chunks: Iterable[Array], full: bool = True) -> Moments:
     constant coordinate is exactly 0.
 
     Args:
-        full: Whether all of the covariance is asked for, not only its diagonal.
+        full: Whether to compute the whole covariance, and not only its diagonal.
 
     Raises:
         ValueError: there is no row.

@@ -73,7 +73,7 @@ class Comparison:
     """Covariance of the latents, (d, d) float64, where it is known. Its diagonal makes the problem
     unless the latents are rotated."""
     model: VAE | None
-    """Their decoder; None for latents of an unknown encoder."""
+    """VAE that decodes the latents; None if their encoder is unknown."""
     inputs: str
     """What students trained on: gaussian or latents."""
     lr: float
@@ -194,8 +194,8 @@ def save_index(
     """Mark a run as finished. Its schedule is kept too, as its file may be gone one day.
 
     Args:
-        variances: Those of the problem, (d,), where they are kept in place of the covariance: for
-            rotated latents, and for those of an unknown encoder, which may be wide.
+        variances: Variances of the problem, (d,), if they are kept in place of the covariance: for
+            rotated latents, and for latents of an unknown encoder, which may be wide.
         jobs: Case -> name of the job that it needed.
     """
     cases = [
@@ -332,7 +332,7 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
 
 
 def _parametrisation(config: dict[str, object]) -> Parametrisation:
-    """That of a run's flags, of which those at their default are not recorded."""
+    """The parametrisation of a run by its recorded flags, which leave out defaults."""
     made = {"kind": "parametrisation", "loss": "loss", "prediction": "prediction"}
     given = {name: field(config, flag, str) for name, flag in made.items() if config.get(flag)}
     return Parametrisation(**given)  # type: ignore[arg-type]  # it checks them

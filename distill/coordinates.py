@@ -143,7 +143,7 @@ def save_rotation(path: Path, coordinates: Coordinates, fingerprint: str) -> Non
     """Write the basis, the mean and the variances, whole or not at all.
 
     Args:
-        fingerprint: That of the file of latents.
+        fingerprint: Fingerprint of the file of latents.
     """
     assert coordinates.rotation is not None
     tensors = {

@@ -31,16 +31,16 @@ class Recommendation:
     strategy: str
     """Among the strategies as good as the best, the one of fewest merges."""
     gradient_steps: int
-    """Gradient steps over all its merges."""
+    """Gradient steps over all merges of that strategy."""
     expected_w2: float
-    """Its W2 to the target, as the root of the mean of W2**2 over training runs."""
+    """W2 of that strategy to the target: the root of the mean of W2**2 over training runs."""
     as_good: tuple[str, ...]
     """Other strategies whose expected W2 is within ``AS_GOOD`` of the best."""
     next_best: str | None
     """The best of all other strategies; None where there is no other."""
     next_expected_w2: float | None
     advantage: float | None
-    """By which share of it the expected W2 is below that of the next best."""
+    """Share of the next best's expected W2 by which that of the strategy is lower."""
     all_as_good: bool
     """Whether all strategies are as good as the best."""
     equal_within_rounding: bool

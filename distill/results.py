@@ -34,15 +34,15 @@ class ResultRow:
     """Squared W2 of the measured student to the target: the surrogate, or for denoisers the
     composite."""
     w2_squared_predicted: float
-    """The same in closed form, with the expected shrinkage."""
+    """Squared W2 in closed form, with the expected shrinkage."""
     w2_squared_expected: float
-    """Its mean over simulated training runs."""
+    """Mean of the squared W2 over simulated training runs."""
     w2_squared_spread: float
-    """Its standard deviation over simulated training runs."""
+    """Standard deviation of the squared W2 over simulated training runs."""
     largest_deviation: float
     """Largest |measured - expected operator| over coordinates, in spreads of that coordinate."""
     rms_deviation: float
-    """Root mean square of the same deviations; about 1 if the theory holds."""
+    """Root mean square of these deviations; about 1 if the theory holds."""
     w2_squared_to_composite: float
     """Squared W2 of the measured student to the composite."""
     w2_squared_to_data: float

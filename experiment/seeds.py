@@ -25,7 +25,7 @@ def keyed_generator(*key: int, device: torch.device | str = "cpu") -> torch.Gene
 
 
 def student_generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The same with 63 bits of the hash: the stream of the students' training batches.
+    """A generator of 63 bits of the hash: the stream of the students' training batches.
 
     The results in this repository used this stream, and the embedded VAE was trained with
     ``keyed_generator``. Both are kept, so that the results can be repeated.

@@ -31,7 +31,7 @@ KIND_NAMES = {name: label(name) for name in CANONICAL} | {HYBRID: "hybrid", TIE:
 CIRCLE = np.linspace(0.0, np.pi, 25)
 SIDES = ("left", "right", "bottom", "top")
 ROW = 1.25
-"""Height of a strategy's row, of which its longest arc takes 1."""
+"""Height of a strategy's row. The longest arc has the height 1."""
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ def plan(
         rotate: Plan for latents in the eigenbasis of their covariance: on, off, or auto, which
             rotates if more than a fifth of the covariance's energy is off its diagonal.
         full_search: Search each coordinate's plan even where theory knows it.
-        solvers: Those that look for one plan for all coordinates: greedy, beam, pareto, or none.
+        solvers: Solvers that look for one plan for all coordinates: greedy, beam, pareto, or none.
         time_limit: Seconds per solver, after which it gives its best plan so far. Without it, a
             solver that would take more than a minute is left out.
         progress: Whether progress bars are drawn.

@@ -155,7 +155,7 @@ class NeuralConfig(ScheduleFlags):
 
     @property
     def num_teachers(self) -> int:
-        """Teachers: as asked for, else 2, or the one estimator of latents."""
+        """Number of teachers: as given, else 2, or the one estimator of latents."""
         return self.teachers or (1 if self.distribution == "latents" else 2)
 
     @property

@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a cell came to."""
+    """The result of a cell."""
 
     scores: Scores
     """Infinite where a student diverged."""
@@ -118,8 +118,8 @@ def distill_neural(config: NeuralConfig) -> NeuralComparison:
     """Train every student, or load what an earlier run of this command finished.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: an input or the run folder will not do.
-        FloatingPointError: a teacher diverged. Students that do are recorded in their cell.
+        FileNotFoundError, OSError, ValueError: an input or the run folder cannot be used.
+        FloatingPointError: a teacher diverged. Students that diverge are recorded in their cell.
     """
     inputs = read_inputs(config)
     open_run(config.out, "distill_neural", config, inputs.hashes, str(inputs.device))
@@ -227,7 +227,7 @@ def _train_all(
     show: Show,
     known: Mapping[str, Trained] = MappingProxyType({}),
 ) -> dict[str, Trained]:
-    """Name of a cell -> what it came to; finished ones are read from the run folder.
+    """Name of a cell -> its result; finished cells are read from the run folder.
 
     Args:
         known: Cells that need not be read again.

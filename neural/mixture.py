@@ -209,7 +209,7 @@ def study_mixture(config: MixtureConfig) -> list[FloorRow]:
     """Floors over length and separation, over T and over the number of gates.
 
     Raises:
-        ValueError: the run folder will not do.
+        ValueError: the run folder cannot be used.
     """
     open_run(config.out, "plot_mixture", config, {}, "cpu")
     whole = config.num_steps

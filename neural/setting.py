@@ -190,7 +190,7 @@ def _read_planned(
     refuse_other_steps(config.plan, plan_set, student_steps=1)
     if plan_set.num_steps != config.num_steps:
         raise ValueError(
-            f"{config.plan}: plans of {plan_set.num_steps} steps, asked for are --num-steps "
+            f"{config.plan}: the plans have {plan_set.num_steps} steps, but --num-steps is "
             f"{config.num_steps}"
         )
     refuse_other_schedule(config.plan, plan_set, schedule)

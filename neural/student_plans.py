@@ -31,8 +31,8 @@ def updates_per_merge(
     """Gradient steps of each merge of ``plans``, 0 where nothing is merged.
 
     Args:
-        steps_per_merge: Those of each merge under ``per_merge``. The other budgets spend on a
-            whole student what T - 1 merges of pairs take at so many.
+        steps_per_merge: Gradient steps of each merge under ``per_merge``. The other budgets give a
+            whole student what T - 1 merges of pairs take with this many steps each.
     """
     parts = parts_of_merges(plans)
     if not parts:

@@ -76,7 +76,7 @@ class StrategyPlans:
     optimal: bool
     """Proven optimal, among the plans that the strategy may choose from."""
     finished: bool = True
-    """Whether the solver came to its end; else these are its best plans within its time limit."""
+    """Whether the solver finished; if not, these are its best plans within its time limit."""
 
 
 @dataclass(frozen=True, eq=False)

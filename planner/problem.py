@@ -340,7 +340,7 @@ def on_unit_noise(operator: Array, start_deviations: Array | None) -> Array:
 
 
 def selected(start_deviations: Array | None, columns: Columns) -> Array | None:
-    """Those of some of the coordinates."""
+    """The start deviations of some of the coordinates."""
     return None if start_deviations is None else start_deviations[columns]
 
 

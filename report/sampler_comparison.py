@@ -28,7 +28,7 @@ FRECHET = (
     "Held-out latents are the features that the VAE's encoder finds in held-out images. The "
     "Fréchet distance to them is FID's formula with these features instead of Inception's. It "
     "compares means and covariances alone, so the fitted Gaussian does well. Few samples make it "
-    "larger; the value of the training latents is what so many give where nothing is wrong."
+    "larger. The training latents show how large: they are as many, and nothing is wrong with them."
 )
 
 

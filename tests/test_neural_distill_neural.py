@@ -104,7 +104,7 @@ def test_the_joint_plan_of_a_file_is_one_more_strategy(tmp_path):
     assert ("pareto", 1) in strategies
     assert ("pareto", 2) not in strategies
     report_neural(tmp_path / "run", found)
-    with pytest.raises(ValueError, match="plans of 4 steps, asked for are --num-steps 5"):
+    with pytest.raises(ValueError, match="the plans have 4 steps, but --num-steps is 5"):
         distill_neural(small(tmp_path / "other", plan=path, num_steps=5))
     write_json(path, to_json(plan_every_strategy(problem, Budget(1.6), student_steps=2)))
     with pytest.raises(ValueError, match=r"students of K = 2, .* plan again with plan_merges"):
