@@ -563,7 +563,8 @@ def sweep(swept: Sweep) -> list[Trial]:
     kinds = [(command, kind) for command in COMMANDS for kind in swept.kinds()]
     # Whole runs take longest: they begin first, so that none is left alone at the end.
     longest = sorted(kinds, key=lambda pair: (pair[1] == swept.inputs, -swept.seconds[pair[0]]))
-    with ThreadPoolExecutor(1 + min(4, os.cpu_count() or 1)) as pool:
+    # Trials wait for each other's files, locks and signals, so more run than there are cores.
+    with ThreadPoolExecutor(3 * min(4, os.cpu_count() or 1)) as pool:
         done = {pair: pool.submit(lambda c, kind: list(kind(c)), *pair) for pair in longest}
         return [trial for pair in kinds for trial in done[pair].result()]
 

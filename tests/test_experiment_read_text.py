@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -195,7 +196,13 @@ def test_nothing_and_a_folder_are_told_but_a_mark_or_other_line_ends_are_harmles
     assert outcome(read, path) is None
     path.rmdir()
     path.write_bytes(whole)
-    expected = repr(read(path))
+    expected = without_fingerprint(repr(read(path)))
     for same in (UTF8_BOM + whole, whole.replace(b"\n", b"\r\n")):
         path.write_bytes(same)
-        assert repr(read(path)).replace("\\ufeff", "").replace("\\r", "") == expected
+        found = without_fingerprint(repr(read(path)))
+        assert found.replace("\\ufeff", "").replace("\\r", "") == expected
+
+
+def without_fingerprint(text: str) -> str:
+    """A schedule from a file is named after the bytes of the file."""
+    return re.sub(r"name='file [0-9a-f]+'", "", text)
