@@ -20,9 +20,11 @@ check: $(INSTALLED)
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-# One worker process per core, one thread per worker; a file's tests share their inputs.
+# A file's tests share their inputs. More workers than cores, because tests also wait: for processes
+# that they start, and for each other's locks. One thread per worker: with more, numba's first
+# parallel kernel gives PyTorch as many, which wait for each other at every step.
 test: check
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile --no-loadscope-reorder
 
 # On a machine with a GPU: does everything about CUDA run, is it right, how fast is it. Nine minutes.
 gpu: $(INSTALLED)

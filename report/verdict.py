@@ -35,7 +35,7 @@ def recommendations(rows: Sequence[ResultRow]) -> list[Recommendation]:
 def recommendation_text(found: Sequence[Recommendation], num_steps: int) -> str:
     """At how many stages each strategy is the one to take, in one sentence."""
     counts = Counter(one.strategy for one in found if not one.all_as_good).most_common()
-    parts = [f"{label(name)} at {count}" for name, count in counts]
+    parts = [f"{_with_article(name)} at {count}" for name, count in counts]
     if parts:
         parts[0] += f" of {len(found)} stage{'s' if len(found) > 1 else ''}"
         text = f"Take {_listed(parts)}"
@@ -45,6 +45,12 @@ def recommendation_text(found: Sequence[Recommendation], num_steps: int) -> str:
     else:
         text = "All strategies are equally good at every stage"
     return f"{text}. This holds for these latents and T = {num_steps}."
+
+
+def _with_article(strategy: str) -> str:
+    """The strategy as the object of a sentence: plans have an article, names have none."""
+    name = label(strategy)
+    return name if strategy in CANONICAL else f"the {name}"
 
 
 def verdict_table(found: Sequence[Recommendation], num_steps: int) -> Table:
@@ -150,9 +156,9 @@ def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
             continue
         before, after = (_lowest(rows, stage) for stage in (per_merge, in_total))
         lowest = (
-            f"{before} is lowest under both budgets."
+            f"The lowest W2² under both budgets is that of {before}."
             if before == after
-            else f"{before} is lowest per merge, {after} in total."
+            else f"The lowest W2² per merge is that of {before}, in total that of {after}."
         )
         sentences.append(f"{when} W2² changes for {_listed(changes)}. {lowest}")
     return sentences
@@ -160,7 +166,7 @@ def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
 
 def _lowest(rows: Sequence[ResultRow], stage: Stage) -> str:
     here = [row for row in rows if row.stage == stage]
-    return label(min(here, key=lambda row: row.w2_squared).strategy)
+    return _with_article(min(here, key=lambda row: row.w2_squared).strategy)
 
 
 def _listed(names: Sequence[str]) -> str:
