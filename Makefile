@@ -24,7 +24,8 @@ check: $(INSTALLED)
 # that they start, and for each other's locks. One thread per worker: with more, numba's first
 # parallel kernel gives PyTorch as many, which wait for each other at every step.
 test: check
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 .venv/bin/python -m pytest -q \
+		--numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile --no-loadscope-reorder
 
 # On a machine with a GPU: does everything about CUDA run, is it right, how fast is it. Nine minutes.
 gpu: $(INSTALLED)

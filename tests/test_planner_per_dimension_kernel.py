@@ -1,5 +1,9 @@
 import itertools
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +29,17 @@ from tests.problems import assert_no_error_is_below, posed, problem
 
 VARIANCES = st.floats(0.0, 20.0)
 TRAIN_TIMES = st.sampled_from([0.1, 0.8, 1.6, 6.4])
+# The plans and the bits of the values of seven coordinates.
+SEARCHED = """
+import numpy as np
+from planner.per_dimension import optimal_values, per_dimension_plans
+from tests.problems import posed, problem
+
+variances = np.linspace(0.0, 3.0, 7)
+given = posed(*problem(40, variances, 1.6)[:2], variances)
+print(per_dimension_plans(given, full_search=True))
+print(optimal_values(given, full_search=True).tobytes().hex())
+"""
 
 
 def test_n_ary_merges_gain_what_the_errata_says():
@@ -133,6 +148,22 @@ def test_no_compiled_operation_assumes_that_infinities_do_not_occur():
     (code,) = inner_loop.inspect_llvm().values()
     assert "llvm.maxnum" in code
     assert not re.search(r"\b(ninf|fast)\b", code)
+
+
+def test_threads_share_the_coordinates_and_change_nothing():
+    """Where ``make test`` runs all else on one thread."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", SEARCHED],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"NUMBA_NUM_THREADS": str(count)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for count in (1, 2)
+    ]
+    assert found[0] == found[1] != ""
 
 
 @pytest.mark.parametrize("num_steps", [2, 3, 9, 40])

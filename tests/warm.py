@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # threads do not survive a fork
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import matplotlib
 import numpy as np
