@@ -32,7 +32,19 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     INTERRUPTIONS.append(number)
+    if _imports(frame):  # a C extension would abort
+        os.write(2, b"interrupted; the same command resumes the run\n")
+        os._exit(130)
     raise KeyboardInterrupt
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported where the interruption comes."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
