@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.budget import Budget, operator_under
+from planner.budget import Budget
 from planner.denoiser import best_chains, is_boot_optimal, is_vanilla_optimal_in_total, joint_chain
-from planner.effort import ALL_SOLVERS, MOST_SECONDS, STRATEGIES, Effort, refuse_solver
-from planner.joint import joint_blocks, meets
+from planner.effort import ALL_SOLVERS, MOST_SECONDS, Effort, refuse_solver
+from planner.found_plans import plan_set_of, valued_by
+from planner.joint import joint_blocks
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
 from planner.plan_few_steps import plan_few_steps
@@ -82,37 +83,13 @@ def plan_one_step(
     """The plans of every strategy for a student of one step; see ``plan_every_strategy``."""
     num_steps, width = problem.operators.shape
     target = problem.target
-
-    def valued(plans: Plans) -> StrategyPlans:
-        operator = operator_under(budget, plans, problem, decay)
-        return StrategyPlans(plans, operator, float(problem.distance(operator, target)), False)
-
+    valued = valued_by(problem, budget, decay)
     found = dict(known.strategies) if known else {}
     bound = known.lower_bound if known else None
 
     def so_far() -> PlanSet:
         exact = found.get("pareto")
-        least = exact.w2_squared if exact else bound
-
-        def proven(plans: StrategyPlans) -> bool:
-            on_noise = problem.on_unit_noise(target)
-            return least is not None and meets(plans.w2_squared, least, on_noise)
-
-        return PlanSet(
-            num_steps=num_steps,
-            train_time=budget.train_time,
-            budget=budget.kind,
-            variances=problem.variances,
-            target=target,
-            lower_bound=bound,
-            strategies={
-                name: replace(found[name], optimal=proven(found[name]))
-                for name in STRATEGIES
-                if name in found
-            },
-            parametrisation=problem.parametrisation,
-            schedule=problem.schedule,
-        )
+        return plan_set_of(problem, budget, found, bound, exact.w2_squared if exact else bound)
 
     canonical = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
     found |= canonical

@@ -27,10 +27,10 @@ from typing import Protocol
 
 import numpy as np
 
-from planner.budget import Budget, operator_under
+from planner.budget import Budget
 from planner.effort import STRATEGIES, Effort
 from planner.few_step import equal_shares, plans_by_share, shifted
-from planner.joint import meets
+from planner.found_plans import plan_set_of, valued_by
 from planner.plan import Plans, map_distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, Problem
@@ -86,35 +86,12 @@ def plan_few_steps(
     num_steps, width = problem.operators.shape
     found = dict(known.strategies) if known else {}
 
-    def valued(plans: Plans) -> StrategyPlans:
-        operator = operator_under(budget, plans, problem, decay)
-        error = float(problem.distance(operator, problem.target))
-        return StrategyPlans(plans, operator, error, optimal=False)
+    valued = valued_by(problem, budget, decay)
 
     def so_far() -> PlanSet:
         own = found.get(PER_DIMENSION)
         bound = own.w2_squared if own and budget.kind == "per_merge" else None
-
-        def proven(plans: StrategyPlans) -> bool:
-            target = problem.on_unit_noise(problem.target)
-            return bound is not None and meets(plans.w2_squared, bound, target)
-
-        return PlanSet(
-            num_steps=num_steps,
-            train_time=budget.train_time,
-            budget=budget.kind,
-            variances=problem.variances,
-            target=problem.target,
-            lower_bound=bound,
-            strategies={
-                name: replace(found[name], optimal=proven(found[name]))
-                for name in STRATEGIES
-                if name in found
-            },
-            parametrisation=problem.parametrisation,
-            student_steps=student_steps,
-            schedule=problem.schedule,
-        )
+        return plan_set_of(problem, budget, found, bound, bound, student_steps)
 
     def is_known(names: Sequence[str]) -> bool:
         return all(name in found and found[name].finished for name in names)
