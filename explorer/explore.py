@@ -19,6 +19,7 @@ from bokeh.models import Button, CustomJS, Div, RadioButtonGroup, TextAreaInput
 from bokeh.server.server import Server
 from numpy.typing import NDArray
 
+from distill.compare_strategies import find_latents
 from experiment.progress import bars_shown
 from experiment.write import write_text
 from explorer.config import ExploreConfig
@@ -31,8 +32,8 @@ from explorer.settings import Setting, plans_of
 from planner.plan_set import to_json
 from report.faces import DPI, draw_faces
 from report.style import save_figure
-from vae.checkpoint import embedded_vae, load_vae, weights_path
-from vae.latents import LATENTS_FILE, latents_path, load_latents, refuse_mismatch
+from vae.checkpoint import load_vae, weights_path
+from vae.latents import load_latents, refuse_mismatch
 
 TITLE = "mergelab explorer"
 LOCAL = "127.0.0.1"
@@ -56,14 +57,7 @@ def explore(config: ExploreConfig) -> None:
         OSError: the port is taken.
     """
     weights = weights_path(config.vae)
-    if config.latents is not None:
-        file = latents_path(config.latents)
-    elif config.vae is None:
-        file = embedded_vae().with_name(LATENTS_FILE)
-    else:
-        raise ValueError(
-            f"--vae {config.vae} needs --latents encoded by it: mergelab encode_latents"
-        )
+    file = find_latents(config.vae, config.latents)
     model = load_vae(weights)
     latents = load_latents(file)
     refuse_mismatch(latents, file, weights)

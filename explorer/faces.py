@@ -24,6 +24,7 @@ from planner.value import OPERATOR_ROUNDING
 from report.faces import HEAT, heat, mosaic
 from report.style import label
 from sampling.estimator_file import embedded_estimator, load_estimator
+from sampling.interpolate import arc
 from sampling.noise_estimator import NoiseEstimator
 from vae.model import VAE, to_uint8
 
@@ -61,7 +62,8 @@ class Noise:
         first = noise_bank(self.seed, 0, self.count, width)
         if self.share == 0.0:
             return first
-        return slerp(first, noise_bank(self.other_seed, 0, self.count, width), self.share)
+        other = noise_bank(self.other_seed, 0, self.count, width)
+        return arc(first, other, torch.tensor([self.share]))[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,17 +82,6 @@ def load_decoder(vae: VAE, mean: Tensor, is_embedded: bool) -> Decoder:
     """The models of the face view, on the CPU."""
     estimator = load_estimator(embedded_estimator())[0].eval() if is_embedded else None
     return Decoder(vae.eval(), mean, estimator)
-
-
-def slerp(first: Tensor, second: Tensor, share: float) -> Tensor:
-    """Spherical interpolation of rows, (B, d): noise between two draws keeps its usual length.
-
-    Shoemake 1985, "Animating rotation with quaternion curves", section 3.3.
-    """
-    cosine = torch.nn.functional.cosine_similarity(first, second, dim=1)[:, None]
-    angle = cosine.clamp(-1.0, 1.0).acos()
-    weights = torch.sin((1.0 - share) * angle), torch.sin(share * angle)
-    return (weights[0] * first + weights[1] * second) / torch.sin(angle)
 
 
 def decode_rows(

@@ -12,11 +12,12 @@ from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig, PlanConfig
 from distill.plan_merges import plan_merges
 from explorer.controls import KINDS, gradient_steps, own_variances
-from explorer.faces import Noise, slerp
+from explorer.faces import Noise
 from explorer.plan_view import CIRCLE, arc_lines, arc_rows, kind_points
 from explorer.settings import Setting, phases, plans_of
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan_set import to_json
+from sampling.interpolate import arc
 from tests.conftest import small_comparison
 from vae.latents import latents_path, load_latents
 
@@ -115,10 +116,10 @@ def test_phases_are_those_of_the_theorems():
 def test_interpolated_noise_keeps_the_ends_and_the_length_of_its_rows():
     noise = Noise(seed=0, other_seed=1, share=0.0, count=4)
     first, second = noise.draw(64), Noise(1, 0, 0.0, 4).draw(64)
-    torch.testing.assert_close(slerp(first, second, 0.0), first)
-    torch.testing.assert_close(slerp(first, second, 1.0), second)
+    torch.testing.assert_close(arc(first, second, torch.tensor([0.0]))[0], first)
+    torch.testing.assert_close(Noise(0, 1, 1.0, 4).draw(64), second)
     unit = torch.nn.functional.normalize
-    between = slerp(unit(first), unit(second), 0.5)
+    between = arc(unit(first), unit(second), torch.tensor([0.5]))[0]
     torch.testing.assert_close(between.norm(dim=1), torch.ones(4))
     together = unit(first) + unit(second)
     torch.testing.assert_close(between, unit(together))  # the middle of an arc halves its angle
