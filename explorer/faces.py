@@ -5,8 +5,9 @@ Strategies with equal operators share one row, so each picture is decoded once.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -21,6 +22,7 @@ from diffusion.samplers import ddim, sample
 from distill.decode import decode_operator, noise_bank, pixel_l2
 from explorer.settings import Setting, noise_schedule, plans_of
 from planner.value import OPERATOR_ROUNDING
+from report.equals import equal_groups
 from report.faces import HEAT, heat, mosaic
 from report.style import label
 from sampling.estimator_file import embedded_estimator, load_estimator
@@ -109,36 +111,26 @@ def decode_rows(
     }
     if target_name != COMPOSITE:
         operators = {COMPOSITE: setting.problem().composite} | operators
-    for names, operator in _grouped(operators):
-        images = decode_operator(decoder.vae, operator, decoder.mean, z_T)
-        rows.append(FaceRow(names, images, pixel_l2(images, target)))
+    for group in equal_groups(operators, OPERATOR_ROUNDING):
+        images = decode_operator(decoder.vae, operators[group[0]], decoder.mean, z_T)
+        rows.append(FaceRow(" = ".join(group), images, pixel_l2(images, target)))
     if decoder.estimator is not None:
-        images = _by_network(setting, decoder, z_T)
+        images = _by_network(setting.schedule, setting.num_steps, noise, decoder)
         rows.insert(1, FaceRow(NETWORK, images, pixel_l2(images, target)))
     return rows
 
 
+@lru_cache(maxsize=8)
 @torch.no_grad()
-def _by_network(setting: Setting, decoder: Decoder, z_T: Tensor) -> Tensor:
-    """Faces by DDIM with the trained network, on the teacher's own time steps."""
+def _by_network(schedule: str, num_steps: int, noise: Noise, decoder: Decoder) -> Tensor:
+    """Faces by DDIM with the trained network, on the teacher's own time steps.
+
+    They do not depend on the students' training, whose slider moves most.
+    """
     assert decoder.estimator is not None
-    schedule = noise_schedule(setting.schedule, setting.num_steps)
-    grid = uniform_t_grid(schedule, setting.num_steps)
-    latents = sample(ddim, decoder.estimator.denoise, grid, z_T)
+    grid = uniform_t_grid(noise_schedule(schedule, num_steps), num_steps)
+    latents = sample(ddim, decoder.estimator.denoise, grid, noise.draw(len(decoder.mean)))
     return decoder.vae.decode(latents)
-
-
-def _grouped(operators: Mapping[str, Array]) -> list[tuple[str, Array]]:
-    """Operators that are equal within rounding once, under all their names."""
-    groups: list[tuple[list[str], Array]] = []
-    for name, operator in operators.items():
-        for names, other in groups:
-            if np.abs(operator - other).max() <= OPERATOR_ROUNDING * np.abs(other).max():
-                names.append(name)
-                break
-        else:
-            groups.append(([name], operator))
-    return [(" = ".join(names), operator) for names, operator in groups]
 
 
 def faces_png(images: Tensor) -> bytes:

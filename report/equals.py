@@ -18,18 +18,19 @@ Group = tuple[str, ...]
 """Strategies of equal values. The first gives its colour and marker."""
 
 
-def equal_groups(values: Mapping[str, ArrayLike]) -> list[Group]:
+def equal_groups(values: Mapping[str, ArrayLike], tolerance: float = EQUAL) -> list[Group]:
     """Group the strategies whose values agree within rounding, in their order.
 
     Args:
         values: Strategy -> its values, NaN where there is none.
+        tolerance: Relative difference of values that are equal.
     """
     groups: dict[str, list[str]] = {}
     arrays = {name: np.asarray(own, dtype=np.float64) for name, own in values.items()}
     for name, own in arrays.items():
         for first in groups:
             other = arrays[first]
-            if own.shape == other.shape and np.allclose(own, other, EQUAL, 0.0, equal_nan=True):
+            if own.shape == other.shape and np.allclose(own, other, tolerance, 0.0, equal_nan=True):
                 groups[first].append(name)
                 break
         else:
