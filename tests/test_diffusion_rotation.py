@@ -20,6 +20,13 @@ def correlated(count, variances, seed=0):
     return white * np.sqrt(variances) @ basis.T + 3.0, basis
 
 
+def save_both(folder, count, variances):
+    """Save rows of six dimensions in their own coordinates and in rotated ones, those (3, 2)."""
+    rows, basis = correlated(count, variances)
+    np.save(folder / "rotated.npy", rows.reshape(count, 3, 2))
+    np.save(folder / "diagonal.npy", (rows - 3.0) @ basis)
+
+
 @pytest.mark.parametrize("rank", [1, 3, 7])
 def test_a_rotation_keeps_lengths_and_is_undone(rank):
     rotation = Rotation(orthogonal(7)[:, :rank].astype(np.float32))

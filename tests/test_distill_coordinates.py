@@ -9,7 +9,7 @@ from distill.coordinates import choose_coordinates, load_rotation
 from distill.plan_merges import plan_merges
 from planner.plan_set import read_plans
 from report.gaussianity import assumption_text
-from tests.test_diffusion_rotation import correlated
+from tests.test_diffusion_rotation import correlated, save_both
 from vae.checkpoint import embedded_vae
 from vae.latents import LATENTS_FILE, load_latents
 
@@ -19,9 +19,7 @@ VARIANCES = np.array([2.2, 1.3, 0.7, 0.3, 0.2, 0.1])
 @pytest.fixture
 def files(tmp_path):
     """The same Gaussian in its own coordinates and in rotated ones."""
-    rows, basis = correlated(900, VARIANCES)
-    np.save(tmp_path / "rotated.npy", rows.reshape(900, 3, 2))
-    np.save(tmp_path / "diagonal.npy", (rows - 3.0) @ basis)
+    save_both(tmp_path, 900, VARIANCES)
     return tmp_path
 
 

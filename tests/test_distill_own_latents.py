@@ -22,7 +22,7 @@ from report.config import DecodeConfig
 from report.decode_grids import decode_grids
 from report.export import report_export
 from tests.conftest import make_model_run
-from tests.test_diffusion_rotation import correlated
+from tests.test_diffusion_rotation import correlated, save_both
 from vae.checkpoint import VAE_FILE
 from vae.latents import LATENTS_FILE, Latents, moments, save_latents
 
@@ -40,9 +40,7 @@ SMALL |= {"engine": "closed_form", "num_images": 2}
 @pytest.fixture
 def files(tmp_path):
     """The same Gaussian in its own coordinates and in rotated ones."""
-    rows, basis = correlated(300, VARIANCES)
-    np.save(tmp_path / "rotated.npy", rows.reshape(300, 3, 2))
-    np.save(tmp_path / "diagonal.npy", (rows - 3.0) @ basis)
+    save_both(tmp_path, 300, VARIANCES)
     return tmp_path
 
 
