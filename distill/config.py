@@ -124,7 +124,8 @@ class CompareConfig(ScheduleFlags, StudentConfig):
     and so on."""
     workers: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Processes that train at once. Without it sgd uses one per GPU, or on the CPU one per core,
-    and closed_form uses one."""
+    and closed_form uses one. GPUs in exclusive-process mode need --workers 1, because the command
+    itself uses a GPU too."""
     scheduler: str | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Address of a Dask scheduler, tcp://host:port: its workers train. They need this package
     and, to train on latents, the same file at the same path."""
