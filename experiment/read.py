@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 TEXT = "utf-8-sig"  # UTF-8, with or without the byte order mark of spreadsheets
+SAFETENSORS = "a safetensors file"
 # The first bytes of files that are given in place of others.
 _FORMATS = {
     b"\x93NUMPY": "a NumPy file (.npy)",
@@ -86,6 +87,9 @@ def error_text(error: Exception) -> str:
 
 def format_of(start: bytes) -> str:
     """The name of a well-known binary format by a file's first bytes; empty for any other."""
+    # The length of a header of JSON comes first, and it may begin as another format does.
+    if start[4:9] == b"\0\0\0\0{":
+        return SAFETENSORS
     return next((name for magic, name in _FORMATS.items() if start.startswith(magic)), "")
 
 

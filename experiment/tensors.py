@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from experiment.read import field, format_of, reading, short_repr
+from experiment.read import SAFETENSORS, field, format_of, reading, short_repr
 from experiment.write import write_atomically
 
 
@@ -84,7 +84,7 @@ def _refuse_other_formats(path: Path, kind: str, hint: str) -> None:
     with reading(path, kind, hint), path.open("rb") as file:
         start = file.read(32)
     name = format_of(start)
-    if name:
+    if name not in ("", SAFETENSORS):
         raise ValueError(f"{path}: is {name}, expected safetensors of {kind}; {hint}")
 
 

@@ -258,3 +258,12 @@ def test_a_file_whose_name_is_not_utf8_is_refused_with_the_mend(tmp_path):
     write_tensors(path, {"a": torch.ones(1)}, {"kind": "faces"})
     with pytest.raises(ValueError, match=r"; rename it, or its folder: the name is not UTF-8$"):
         read_tensors(path, "faces", "hint")
+
+
+def test_a_file_whose_header_is_as_long_as_a_pickle_begins_is_read(tmp_path):
+    path = tmp_path / "file.safetensors"
+    write_tensors(path, {"a": torch.zeros(1)}, {"kind": "k", "padding": ""})
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    write_tensors(path, {"a": torch.zeros(1)}, {"kind": "k", "padding": "x" * (640 - length)})
+    assert path.read_bytes().startswith(b"\x80\x02")  # as pickles do, in protocol 2
+    read_tensors(path, "k", "none")
