@@ -1,7 +1,9 @@
+import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +59,33 @@ def test_an_interrupted_decoding_goes_on_where_it_stopped(image_folder, tmp_path
     monkeypatch.setattr(vae.cache, "tqdm", Counting)
     assert load_images(image_folder, tmp_path / "cache").fingerprint == whole
     assert starts == [17]
+
+
+@pytest.mark.parametrize("step", ["replace", "write_text"])
+def test_a_decoding_that_is_killed_at_its_end_ends_like_any_other(
+    image_folder, tmp_path, monkeypatch, step
+):
+    """Before the pixels have their name, and before the index is written."""
+    whole = load_images(image_folder, tmp_path / "whole").fingerprint
+    write_text = vae.cache.write_text
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    def killed_at_the_index(path, text):
+        if path.name.endswith(".progress.json"):
+            return write_text(path, text)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if step == "replace":
+            own = SimpleNamespace(**vars(os) | {"replace": killed})  # the module's own os alone
+            patched.setattr(vae.cache, "os", own)
+        else:
+            patched.setattr(vae.cache, "write_text", killed_at_the_index)
+        with pytest.raises(KeyboardInterrupt):
+            load_images(image_folder, tmp_path / "cache")
+    assert load_images(image_folder, tmp_path / "cache").fingerprint == whole
 
 
 def test_a_cache_that_lost_pixels_is_told_and_made_again_as_the_message_says(

@@ -235,9 +235,12 @@ def _decode_all(
     facts = {"sha256": hashlib.file_digest(partial, "sha256").hexdigest(), "unreadable": unreadable}
     if unreadable:
         _write_list(_unreadable_list(pixels), unreadable)
+    os.fsync(partial.fileno())
+    # First: a run that is killed from here on decodes again, but progress without its pixels would
+    # be refused as damaged.
+    progress.unlink()
     os.replace(partial.name, pixels)
     write_text(pixels.with_suffix(".json"), json.dumps(facts))
-    progress.unlink()
 
 
 def _open_pool(workers: int) -> Executor:
