@@ -17,10 +17,9 @@ from torch import Tensor
 
 from diffusion.gaussian import check_variances
 from diffusion.gaussianity import Gaussianity
-from diffusion.rotation import Rotation
 from diffusion.schedule import TeacherSchedule, cosine_schedule
 from distill.config import ROTATION_FILE, Engine
-from distill.coordinates import load_rotation
+from distill.coordinates import Rotation, load_rotation
 from distill.jobs import Case, Students
 from experiment.device import pick_device
 from experiment.folder import CONFIG, read_run

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion.rotation import Rotation
+from distill.coordinates import Rotation
 from experiment.seeds import bank_seeds, seeded_noise
 from vae.model import VAE
 from vae.ms_ssim import ssim

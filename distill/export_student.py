@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffusion.rotation import Rotation
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
 from distill.config import ExportConfig
+from distill.coordinates import Rotation
 from distill.decode import decode_operator, noise_bank
 from distill.jobs import Case, Students
 from distill.student_loader import Student

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.moments import streamed_moments
+from diffusion.gaussianity import streamed_moments
 from tests.damage import READER
 
 

@@ -9,7 +9,7 @@ from distill.coordinates import choose_coordinates, load_rotation
 from distill.plan_merges import plan_merges
 from planner.plan_set import read_plans
 from report.gaussianity import assumption_text
-from tests.test_diffusion_rotation import correlated, save_both
+from tests.test_distill_rotation import correlated, save_both
 from vae.checkpoint import embedded_vae
 from vae.latents import LATENTS_FILE, load_latents
 
@@ -77,12 +77,12 @@ def test_the_embedded_latents_are_not_rotated():
 
 def test_many_coordinates_take_principal_directions_and_a_diagonal(tmp_path, monkeypatch):
     monkeypatch.setattr("vae.latents.MOST_FULL", 5)
-    monkeypatch.setattr("diffusion.rotation.RANK", 3)
+    monkeypatch.setattr("distill.coordinates.RANK", 3)
     rows, _ = correlated(900, np.array([9.0, 4.0, 2.0, *[0.1] * 30]))
     np.save(tmp_path / "wide.npy", rows)
     lines = []
     found = choose_coordinates(load_latents(tmp_path / "wide.npy"), "auto", lines.append)
-    assert "rotating into 256 principal directions" in lines[0]
+    assert "rotating into 3 principal directions" in lines[0]
     np.testing.assert_allclose(found.variances[:3], [9.0, 4.0, 2.0], rtol=1e-4)
     assert found.gaussianity.left < 0.02 < 0.5 < found.gaussianity.off_diagonal
 

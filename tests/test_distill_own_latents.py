@@ -22,7 +22,7 @@ from report.config import DecodeConfig
 from report.decode_grids import decode_grids
 from report.export import report_export
 from tests.conftest import make_model_run
-from tests.test_diffusion_rotation import correlated, save_both
+from tests.test_distill_rotation import correlated, save_both
 from vae.checkpoint import VAE_FILE
 from vae.latents import LATENTS_FILE, Latents, moments, save_latents
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from diffusion.moments import streamed_moments
+from diffusion.gaussianity import streamed_moments
 from experiment.arrays import fingerprint, read_rows, split_name
 from experiment.folder import file_in
 from experiment.progress import tqdm

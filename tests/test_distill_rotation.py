@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from diffusion.moments import streamed_moments
-from diffusion.rotation import Rotation, eigen_rotation, principal_rotation
+from diffusion.gaussianity import streamed_moments
+from distill.coordinates import Rotation, eigen_rotation, principal_rotation
 
 
 def orthogonal(width, seed=0):
