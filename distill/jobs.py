@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,9 @@ from distill.config import RECORDED_ENGINE, Engine
 from distill.coordinates import centred_rows, load_rotation
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
 from distill.law import decay_rates, operators_after, simulate_operators, train_time
-from distill.train import count_steps, train_students
+from distill.train import count_steps, same_steps, train_students
 from experiment.device import pick_device
-from planner.budget import Budget, BudgetKind, Stage
+from planner.budget import Budget, BudgetKind, MergeSteps, Stage, equal_parts
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
 from planner.plan_all import plan_every_strategy
@@ -56,7 +57,7 @@ def plan_stage(
     """The plans that are best for the gradient steps of one stage.
 
     Under the total budget the planner divides the time evenly, but gradient steps are integers. So
-    each merge trains up to one step less than planned.
+    a merge trains less than one step shorter or longer than planned.
 
     Args:
         log: Called with one line per decision of the planner; see ``plan_every_strategy``.
@@ -69,8 +70,8 @@ def plan_stage(
     return plan_every_strategy(problem, time, decay, log=log, student_steps=stage.student_steps)
 
 
-def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> NDArray[np.int64]:
-    """Gradient steps that each merge of each coordinate takes at a stage, (d,).
+def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> MergeSteps:
+    """Gradient steps that every merge of each plan takes at a stage.
 
     Under ``total`` every coordinate has T - 1 times the stage's steps.
 
@@ -84,25 +85,27 @@ def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> NDArray[np.int64]:
 
 def shared_steps(
     plans: Sequence[Plan], budget: BudgetKind, steps: int, student_steps: int
-) -> NDArray[np.int64]:
-    """Gradient steps that each merge of each coordinate takes, (d,).
+) -> MergeSteps:
+    """Gradient steps that every merge of each plan takes.
 
-    Under ``total`` the merges of all plans of a coordinate share the steps evenly. The remainder
-    of the division, less than one step per merge, is not used.
+    Under ``total`` the merges of all plans of a coordinate share the steps, the noisiest step of
+    the student first; see ``planner.budget.equal_parts``.
 
     Args:
         plans: One per step of the student and coordinate, K d of them; see ``StrategyPlans``.
         steps: Gradient steps per merge, or under ``total`` those of a coordinate.
     """
-    counts = _merges_of_coordinates(plans, student_steps)
     if budget == "per_merge":
-        return np.full(len(counts), steps)
-    return steps // np.maximum(1, counts)
-
-
-def _merges_of_coordinates(plans: Sequence[Plan], student_steps: int) -> NDArray[np.int64]:
-    """Merges that each coordinate makes over the K steps of its student, (d,)."""
-    return np.reshape(map_distinct(num_merges, plans), (student_steps, -1)).sum(axis=0)
+        return same_steps(plans, steps)
+    counts = np.reshape(map_distinct(num_merges, plans), (student_steps, -1))  # (K, d)
+    found = np.empty(counts.shape, object)
+    known: dict[tuple[int, ...], list[tuple[int, ...]]] = {}  # coordinates have few such counts
+    for i, own in enumerate(counts.T.tolist()):
+        if tuple(own) not in known:
+            parts = iter(equal_parts(steps, sum(own)))
+            known[tuple(own)] = [tuple(islice(parts, count)) for count in own]
+        found[:, i] = known[tuple(own)]
+    return tuple(found.ravel().tolist())
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ class Job:
     """Name of the first case that needs the job."""
     plans: Plans
     """One plan per step of the student and coordinate, K d of them; see ``StrategyPlans``."""
-    steps_per_merge: NDArray[np.int64]
-    """Gradient steps of each merge of a coordinate, (d,)."""
+    steps_per_merge: MergeSteps
+    """Gradient steps of every merge of each plan."""
     seed: int
     """Seed of the batches."""
 
@@ -137,20 +140,15 @@ class Job:
         """What is trained, hashable; jobs of equal work end with equal students."""
         return (
             *map_distinct(outline, self.plans),
-            *self.steps_per_merge.tolist(),
+            *self.steps_per_merge,
             len(self.plans),
             self.seed,
         )
 
     @property
-    def merges_of_coordinates(self) -> NDArray[np.int64]:
-        """Merges that each coordinate makes, (d,)."""
-        return _merges_of_coordinates(self.plans, len(self.plans) // len(self.steps_per_merge))
-
-    @property
     def num_merges(self) -> int:
         """Largest number of merges that a coordinate makes."""
-        return int(self.merges_of_coordinates.max())
+        return max(self._over_steps(list(map(len, self.steps_per_merge))))
 
     @property
     def num_rounds(self) -> int:
@@ -160,7 +158,13 @@ class Job:
     @property
     def gradient_steps(self) -> int:
         """Gradient steps over all merges of one coordinate, of the coordinate that takes most."""
-        return int((self.merges_of_coordinates * self.steps_per_merge).max())
+        return max(self._over_steps(list(map(sum, self.steps_per_merge))))
+
+    def _over_steps(self, numbers: list[int]) -> list[int]:
+        """A number for every plan -> the sum of each coordinate's over the steps of its student."""
+        student_steps = len({plan.start for plan in self.plans})
+        found: list[int] = np.reshape(numbers, (student_steps, -1)).sum(axis=0).tolist()
+        return found
 
     @cached_property
     def sequential_steps(self) -> int:
@@ -181,9 +185,22 @@ def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) 
             for strategy, own in strategies.items():
                 case = Case(strategy, stage, seed)
                 steps = steps_per_merge(own, stage)
-                job = Job(case.name, own, steps, seed)
+                name = case.name + _suffix(steps, stage.student_steps)
+                job = Job(name, own, steps, seed)
                 cases[case] = jobs.setdefault(job.work, job)
     return cases
+
+
+def _suffix(steps: MergeSteps, student_steps: int) -> str:
+    """What the name of a job adds where merges of one coordinate take unlike numbers of steps.
+
+    Earlier versions left the remainder of a total unused. A run that such a version began has
+    students under the name without the suffix, which must not be taken for these.
+    """
+    width = len(steps) // student_steps
+    of_coordinates = {steps[i::width] for i in range(width)}
+    unlike = any(len({n for own in one for n in own}) > 1 for one in of_coordinates)
+    return "_all_steps" if unlike else ""
 
 
 @dataclass(frozen=True)

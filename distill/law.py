@@ -35,8 +35,9 @@ from numpy.typing import NDArray
 
 from diffusion.schedule import NoiseLevels
 from distill.inputs import BatchRule, Inputs
-from distill.train import SQUARED_NORM
-from planner.plan import Plan, distinct
+from distill.train import SQUARED_NORM, same_steps
+from planner.budget import MergeSteps
+from planner.plan import Plan, by_merge, distinct
 from planner.problem import Problem
 
 Array = NDArray[np.float64]
@@ -54,7 +55,7 @@ def sgd_shrinkage(
 
     Args:
         mean_squares: m, of any shape that ``steps_per_merge`` broadcasts to.
-        steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
+        steps_per_merge: Gradient steps of the merge, or of the merge of each coordinate, (d,).
     """
     return (1.0 - 2.0 * lr * SQUARED_NORM * mean_squares) ** steps_per_merge
 
@@ -106,7 +107,7 @@ def operators_after(
     plans: Sequence[Plan],
     mean_squares: Array,
     lr: float,
-    steps_per_merge: int | NDArray[np.int64],
+    steps_per_merge: int | MergeSteps,
 ) -> Array:
     """Operators that gradient descent ends with, in closed form, (..., d).
 
@@ -115,12 +116,15 @@ def operators_after(
     Args:
         plans: One plan per step of the student and coordinate, K d of them, step by step.
         mean_squares: m_t of the batches, (T, ..., d); row t - 1 belongs to t.
-        steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
+        steps_per_merge: Gradient steps of every merge, the same for all or one by one.
     """
     width = mean_squares.shape[-1]
-    steps = np.broadcast_to(steps_per_merge, width)
-    shares = [plans[first : first + width] for first in range(0, len(plans), width)]
-    operators = [_operators_of_share(problem, own, mean_squares, lr, steps) for own in shares]
+    steps = same_steps(plans, steps_per_merge)
+    shares = [slice(first, first + width) for first in range(0, len(plans), width)]
+    operators = [
+        _operators_of_share(problem, plans[share], mean_squares, lr, steps[share])
+        for share in shares
+    ]
     product: Array = np.prod(operators, axis=0)
     return product
 
@@ -130,7 +134,7 @@ def _operators_of_share(
     plans: Sequence[Plan],
     mean_squares: Array,
     lr: float,
-    steps: NDArray[np.int64],
+    steps: MergeSteps,
 ) -> Array:
     """Operators of one step of the student, (..., d), with one plan per coordinate.
 
@@ -138,15 +142,20 @@ def _operators_of_share(
 
     Args:
         mean_squares: m_t of the batches, (T, ..., d); row t - 1 belongs to t.
-        steps: Gradient steps of the merges of each coordinate, (d,).
+        steps: Gradient steps of every merge of each plan.
     """
     operators = np.empty(mean_squares.shape[1:])
     for plan in distinct(plans):
-        own = np.array([other is plan for other in plans])
+        own = np.flatnonzero([other is plan for other in plans])
+        of_merges = by_merge(plan, np.array([steps[i] for i in own]).T)  # (own,) each
 
-        def shrinkage_of(jump: Plan, own: NDArray[np.bool_] = own) -> Array:
+        def shrinkage_of(
+            jump: Plan,
+            own: NDArray[np.intp] = own,
+            of_merges: dict[tuple[int, int], NDArray[np.int64]] = of_merges,
+        ) -> Array:
             squares = problem.weights[jump.start, jump.stop] * mean_squares[jump.start - 1]
-            return sgd_shrinkage(squares[..., own], lr, steps[own])
+            return sgd_shrinkage(squares[..., own], lr, of_merges[jump.start, jump.stop])
 
         operators[..., own] = problem.select(own).operator_of(plan, shrinkage_of)
     return operators
@@ -157,7 +166,7 @@ def simulate_operators(
     problem: Problem,
     inputs: Inputs,
     lr: float,
-    steps_per_merge: int | NDArray[np.int64],
+    steps_per_merge: int | MergeSteps,
     num_runs: int,
     seed: int,
 ) -> Array:
@@ -166,7 +175,7 @@ def simulate_operators(
     Args:
         plans: One plan per step of the student and coordinate, K d of them, step by step.
         inputs: Gaussian inputs or noised latents; only their moments are used.
-        steps_per_merge: Gradient steps of every merge, or of the merges of each coordinate, (d,).
+        steps_per_merge: Gradient steps of every merge, the same for all or one by one.
     """
     shapes = inputs.batch_size / inputs.relative_spreads
     generator = np.random.default_rng(seed)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from distill.gradient_steps import EMBEDDING_DIM, fit_on_cuda, fit_operators
 from distill.inputs import Inputs
+from planner.budget import MergeSteps
 from planner.parametrisation import operator_by_prediction
-from planner.plan import Plan, map_distinct, rounds
+from planner.plan import Plan, by_merge, map_distinct, num_merges, rounds
 from planner.problem import Problem
 
 Array = NDArray[np.float64]
@@ -37,7 +38,7 @@ def train_students(
     plans: Sequence[Plan],
     problem: Problem,
     inputs: Inputs,
-    steps_per_merge: int | NDArray[np.int64],
+    steps_per_merge: int | MergeSteps,
     lr: float,
     device: torch.device,
     on_step: Callable[[], object] = lambda: None,
@@ -49,8 +50,8 @@ def train_students(
         plans: One plan per step of the student and coordinate, K d of them, step by step. To
             execute one plan for all coordinates, give it d times.
         problem: The teacher's steps, and what the students predict.
-        steps_per_merge: Gradient steps of every merge, each on a whole batch, or of the merges of
-            each coordinate, (d,).
+        steps_per_merge: Gradient steps of every merge, the same for all or one by one. Each is on a
+            whole batch.
         on_step: Called after every gradient step, ``count_steps(plans, steps_per_merge)`` times.
 
     Returns:
@@ -67,7 +68,8 @@ def train_students(
     theta = least_norm_parameters(torch.from_numpy(coefficients), embeddings)  # (T, d, 64)
     theta, embeddings = theta.to(device, dtype), embeddings.to(device, dtype)
 
-    for lessons in _at_once(training_rounds(plans, steps_per_merge), device):
+    width = len(problem.variances)
+    for lessons in _at_once(training_rounds(plans, steps_per_merge, width), device):
         columns = [column for lesson in lessons for column in lesson.columns]
         steps = np.repeat([own.steps for own in lessons], [len(own.columns) for own in lessons])
         coordinates = torch.tensor([i for i, _ in columns], device=device)
@@ -90,7 +92,7 @@ def train_students(
         theta[rows, coordinates] = trained
 
     students = (theta * embeddings[:, None, :]).sum(dim=2).double().cpu().numpy()
-    shape = (-1, len(problem.variances))  # (K, d)
+    shape = (-1, width)  # (K, d)
     starts = np.reshape([plan.start for plan in plans], shape)
     stops = np.reshape([plan.stop for plan in plans], shape)
     last = students[starts - 1, np.arange(shape[1])]
@@ -161,33 +163,48 @@ class Lesson:
     columns: list[Column]
 
 
+def same_steps(plans: Sequence[Plan], steps_per_merge: int | MergeSteps) -> MergeSteps:
+    """Gradient steps of every merge of each plan, where one number stands for all."""
+    if not isinstance(steps_per_merge, int):
+        return steps_per_merge
+    steps = steps_per_merge
+    return tuple(map_distinct(lambda plan: (steps,) * num_merges(plan), plans))
+
+
 def training_rounds(
-    plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]
+    plans: Sequence[Plan], steps_per_merge: int | MergeSteps, width: int
 ) -> list[list[Lesson]]:
     """The lessons of every round, in order. The lessons of a round do not wait for each other.
 
-    A lesson is a part of a round: the merges of coordinates that take equally many steps per merge,
-    and no more of them than the processor's cache holds.
+    A lesson is a part of a round: the merges that take equally many steps, and no more of them than
+    the processor's cache holds.
+
+    Args:
+        width: Number of coordinates d. There is one plan per step of the student and coordinate.
     """
-    width = np.size(steps_per_merge) if np.ndim(steps_per_merge) else len(plans)
-    steps = np.resize(steps_per_merge, len(plans)).tolist()  # the same for all of the student's
+    known: dict[tuple[int, tuple[int, ...]], dict[tuple[int, int], int]] = {}
+    steps = []  # for each plan the steps of its merges
+    for plan, own in zip(plans, same_steps(plans, steps_per_merge), strict=True):
+        if (id(plan), own) not in known:
+            known[id(plan), own] = by_merge(plan, own)
+        steps.append(known[id(plan), own])
     found = []
     for together in zip_longest(*map_distinct(rounds, plans), fillvalue=[]):
         columns: dict[int, list[Column]] = {}
         for i, jumps in enumerate(together):
-            if jumps:
-                columns.setdefault(steps[i], []).extend((i % width, jump) for jump in jumps)
+            for jump in jumps:
+                taken = steps[i][jump.start, jump.stop]
+                columns.setdefault(taken, []).append((i % width, jump))
         found.append(
             [Lesson(count, part) for count in sorted(columns) for part in _divided(columns[count])]
         )
     return found
 
 
-def count_steps(plans: Sequence[Plan], steps_per_merge: int | NDArray[np.int64]) -> int:
+def count_steps(plans: Sequence[Plan], steps_per_merge: int | MergeSteps) -> int:
     """Gradient steps of all lessons: those that a CPU takes one after the other."""
-    return sum(
-        own.steps for together in training_rounds(plans, steps_per_merge) for own in together
-    )
+    lessons = training_rounds(plans, steps_per_merge, len(plans))
+    return sum(own.steps for together in lessons for own in together)
 
 
 def _replays(device: torch.device) -> bool:

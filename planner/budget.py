@@ -18,6 +18,10 @@ time for every plan, which its merges share equally."""
 BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
 
 
+MergeSteps = tuple[tuple[int, ...], ...]
+"""Gradient steps of the merges of each plan, in execution order (``planner.plan.merges``)."""
+
+
 class Stage(NamedTuple):
     """A budget, a training length, and how many steps the students have."""
 
@@ -74,6 +78,16 @@ class Budget:
         if self.kind == "per_merge" or num_steps <= 2:
             return [1]
         return sorted({1 << k for k in range((num_steps - 1).bit_length())} | {num_steps - 1})
+
+
+def equal_parts(steps: int, count: int) -> tuple[int, ...]:
+    """Gradient steps divided equally over the ``count`` merges of a plan, in execution order.
+
+    Where the division leaves a remainder, the last merges take one step more. The last of all is
+    the merge that makes the student itself.
+    """
+    least, more = divmod(steps, count) if count else (0, 0)
+    return (least,) * (count - more) + (least + 1,) * more
 
 
 def operator_under(

@@ -143,6 +143,16 @@ def merges(plan: Plan) -> Iterator[Plan]:
     return reversed(found)
 
 
+def by_merge(plan: Plan, values: Iterable[Value]) -> dict[tuple[int, int], Value]:
+    """(start, stop) of every merge of ``plan`` -> its value.
+
+    Args:
+        values: One per merge, in execution order.
+    """
+    ends = [(jump.start, jump.stop) for jump in merges(plan)]
+    return dict(zip(ends, values, strict=True))
+
+
 def num_merges(plan: Plan) -> int:
     """Number of merges of ``plan``; a teacher step has none."""
     return sum(1 for _ in merges(plan))

@@ -67,7 +67,7 @@ NOTES = (
     "gradient steps, as the paper does, so plans with more merges train longer in total. Equal "
     "total training gives every plan (T - 1) times as many steps and divides them among its "
     "merges. So plans of T - 1 merges do not change, and plans with fewer merges train each merge "
-    "longer. The remainder of the division is not used.",
+    "longer. Where the steps do not divide evenly, the last merges take one step more.",
     "The predicted value is the closed form with the expected shrinkage. The spread is the "
     "standard deviation of W2² over simulated training runs, which differ by their batches. The "
     "deviation compares the operator with the mean of those runs for each dimension, in units of "

@@ -15,7 +15,7 @@ from distill.law import sgd_shrinkage
 from distill.results import STUDENT_ROUNDING, ResultRow
 from planner.budget import Stage
 from planner.few_step import plans_by_share
-from planner.plan import Plan
+from planner.plan import Plan, by_merge
 from planner.problem import Problem
 from planner.strategies import CANONICAL
 from report.equals import Group, equal_groups, legend_names, marker, note_equals
@@ -189,12 +189,15 @@ def _predicted(
 ) -> Array:
     """W2**2 of a canonical strategy to ``target`` in closed form, one number per stage."""
     plans = plans_by_share(CANONICAL[name], problem.num_steps, stages[0].student_steps)
-    steps = np.array([steps_per_merge(plans, stage)[0] for stage in stages])
+    found = [steps_per_merge(plans, stage) for stage in stages]
+    steps: dict[tuple[int, int], NDArray[np.int64]] = {}
+    for place, plan in enumerate(plans):
+        steps |= by_merge(plan, np.array([own[place] for own in found]).T)  # (n,) each
 
     def shrinkage_of(jump: Plan) -> Array:  # (n, d)
-        weight = problem.weights[jump.start, jump.stop]
-        return sgd_shrinkage(weight * problem.second_moments[jump.start - 1], lr, steps[:, None])
+        moments = problem.weights[jump.start, jump.stop] * problem.second_moments[jump.start - 1]
+        return sgd_shrinkage(moments, lr, steps[jump.start, jump.stop][:, None])
 
     operators = [problem.operator_of(plan, shrinkage_of) for plan in plans]
     # Where nothing is merged, no shrinkage gives the operators the axis of the stages.
-    return np.broadcast_to(problem.distance(np.prod(operators, axis=0), target), steps.shape)
+    return np.broadcast_to(problem.distance(np.prod(operators, axis=0), target), len(stages))

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
 from distill.jobs import Case, Job, Training, do_job, inputs_of, list_jobs, steps_per_merge
 from distill.law import decay_rates, sgd_shrinkage, train_time
 from experiment.write import sha256
-from planner.budget import Stage
+from planner.budget import Stage, equal_parts
 from planner.few_step import shifted
 from planner.parametrisation import Parametrisation
 from planner.plan import from_outline, merge, merges, outline, step
@@ -39,9 +41,9 @@ def test_unlike_plans_have_unlike_outlines():
 
 def test_equal_totals_are_shared_among_merges():
     plans = [vanilla(9), progressive(9), merge(step(9), merge(step(8), vanilla(7)))]
-    assert steps_per_merge(plans, Stage("per_merge", 10)).tolist() == [10, 10, 10]
-    # 80 in total: 1 merge, 8 merges, 3 merges of which each gets the whole part of 80 / 3.
-    assert steps_per_merge(plans, Stage("total", 10)).tolist() == [80, 10, 26]
+    assert steps_per_merge(plans, Stage("per_merge", 10)) == ((10,), (10,) * 8, (10,) * 3)
+    # 80 in total: 1 merge, 8 merges, 3 merges of which the last two take one step more.
+    assert steps_per_merge(plans, Stage("total", 10)) == ((80,), (10,) * 8, (26, 27, 27))
 
 
 def test_the_steps_of_a_student_share_the_total_of_a_coordinate():
@@ -51,12 +53,22 @@ def test_the_steps_of_a_student_share_the_total_of_a_coordinate():
         vanilla(4),
         vanilla(4),
     ]  # K = 2, d = 2
-    assert steps_per_merge(plans, Stage("per_merge", 10, 2)).tolist() == [10, 10]
-    assert steps_per_merge(plans, Stage("total", 10, 2)).tolist() == [40, 16]  # 80 / 2 and 80 / 5
+    per_merge = steps_per_merge(plans, Stage("per_merge", 10, 2))
+    assert per_merge == ((10,), (10,) * 4, (10,), (10,))
+    # 88 / 2 and 88 / 5, of which the merges of the last step of the student get the remainder.
+    assert steps_per_merge(plans, Stage("total", 11, 2)) == ((44,), (17, 17, 18, 18), (44,), (18,))
+
+
+@given(st.integers(0, 500), st.integers(1, 40))
+def test_no_step_of_a_total_is_left_over(steps, count):
+    parts = equal_parts(steps, count)
+    assert (len(parts), sum(parts)) == (count, steps)
+    assert list(parts) == sorted(parts)
+    assert parts[-1] - parts[0] <= 1
 
 
 def test_one_step_leaves_nothing_to_merge():
-    assert steps_per_merge([step(1)], Stage("total", 10)).tolist() == [10]
+    assert steps_per_merge([step(1)], Stage("total", 10)) == ((),)
 
 
 def test_cases_of_equal_work_share_a_job_and_others_do_not():
@@ -80,8 +92,20 @@ def test_cases_of_equal_work_share_a_job_and_others_do_not():
     assert jobs[Case("a", Stage("per_merge", 10), 1)] is not shared
     assert shared.name == "per_merge_00010_a_seed0"
     mixed = jobs[Case("c", Stage("total", 10), 0)]
-    np.testing.assert_array_equal(mixed.steps_per_merge, [40, 10])
+    assert mixed.steps_per_merge == ((40,), (10, 10, 10, 10))
     assert (mixed.num_merges, mixed.gradient_steps) == (4, 40)
+
+
+def test_students_of_versions_that_left_the_remainder_unused_are_not_taken():
+    three = merge(step(5), merge(step(4), vanilla(3)))
+    stage = Stage("total", 10)
+    jobs = list_jobs({stage: {"even": (vanilla(5),), "uneven": (three,)}}, seeds=[0])
+    names = {case.strategy: own.name for case, own in jobs.items()}
+    assert names == {
+        "even": "total_00010_even_seed0",
+        "uneven": "total_00010_uneven_seed0_all_steps",
+    }
+    assert jobs[Case("uneven", stage, 0)].steps_per_merge == ((13, 13, 14),)
 
 
 @pytest.fixture
@@ -117,14 +141,21 @@ def test_the_engines_agree_on_every_coordinate(training, name, inputs):
 
 
 def test_the_engines_agree_where_coordinates_take_unlike_numbers_of_steps(training):
-    plans = [vanilla(6) if i % 2 else sequential_boot(6) for i in range(128)]
+    three = merge(step(6), merge(step(5), vanilla(4)))
+    plans = [(vanilla(6), sequential_boot(6), three)[i % 3] for i in range(128)]
     asked = job(plans, "total", steps=7)
-    assert set(asked.steps_per_merge.tolist()) == {7, 35}
+    assert set(asked.steps_per_merge) == {(35,), (7,) * 5, (11, 12, 12)}
     taken = []
     computed = do_job(training, asked)
     trained = do_job(replace(training, engine="sgd"), asked, lambda: taken.append(1))
     np.testing.assert_allclose(trained.operator, computed.operator, rtol=0, atol=2e-5)
-    assert len(taken) == asked.sequential_steps == 5 * 7 + 35
+    assert len(taken) == asked.sequential_steps == 35 + 5 * 7 + 11 + 12 + 12
+    # The recursion by hand for the plan of three merges.
+    a, n = training.problem().operators[:, 2], inputs_of(training, 3).second_moments[:, 2]
+    inner = a[:4].prod() + (1 - 0.064 * n[3]) ** 11 * a[3] * (1 - a[:3].prod())
+    inner = a[4] * (inner + (1 - 0.064 * n[4]) ** 12 * (1 - inner))
+    whole = a[5] * (inner + (1 - 0.064 * n[5]) ** 12 * (1 - inner))
+    np.testing.assert_allclose(computed.predicted[2], whole, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["operator", "denoiser"])

@@ -231,7 +231,8 @@ def test_students_are_those_that_a_comparison_trains(engine, budget):
     assert trained.gradient_steps == 60
     training = Training(cosine_schedule(4), VARIANCES, None, 64, 1e-3, engine, "cpu")
     for name, merges in (("vanilla", 1), ("progressive", 3), ("sequential_boot", 3)):
-        steps = np.full(2, 60 // merges if budget == "total" else 60)
+        of_each = 60 // merges if budget == "total" else 60
+        steps = ((of_each,) * merges,) * 2
         students = do_job(training, Job(name, plans.plan_set.plans[name], steps, 5))
         found = trained.students[name]
         np.testing.assert_array_equal(found.operator, students.operator)
