@@ -121,8 +121,9 @@ def open_run(
         _refuse_another(path, {key: found.get(key) for key in asked}, asked | {"inputs": known})
         _remove_leftovers(out)
         return True
-    if out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
+    if out.exists() and not (out.is_dir() and all(map(_is_of_a_start, out.iterdir()))):
         raise ValueError(f"{out}: holds files of something else; give --out a new folder")
+    _remove_leftovers(out)
     record = {"paths": _paths(config), "facts": facts or {}, "provenance": provenance(device)}
     write_json(path, asked | record)
     return False
@@ -133,6 +134,11 @@ def add_facts(out: Path, facts: dict[str, object]) -> None:
     found = read_run(out)
     if found["facts"] | facts != found["facts"]:
         write_json(out / CONFIG, found | {"facts": found["facts"] | facts})
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Whether a file is what a run leaves that was killed before its record was written."""
+    return path.name == LOCK or path.match(f".{CONFIG}.*.tmp")
 
 
 def _remove_leftovers(out: Path) -> None:

@@ -20,6 +20,26 @@ with only_writer(Path(sys.argv[1])):
 """
 
 
+KILLED_AT_ITS_RECORD = """
+import os, sys
+from pathlib import Path
+from experiment.folder import open_run
+from vae.config import EncodeConfig
+os.replace = lambda *names: os._exit(9)
+out = Path(sys.argv[1])
+open_run(out, "encode_latents", EncodeConfig(data=out, out=out), {}, "cpu")
+"""
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_record_begins_again(tmp_path):
+    out = tmp_path / "run"
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT_ITS_RECORD, out])
+    assert killed.returncode == 9
+    assert [path.suffix for path in out.iterdir()] == [".tmp"]
+    assert not open_run(out, "encode_latents", EncodeConfig(data=out, out=out), {}, "cpu")
+    assert [path.name for path in out.iterdir()] == [CONFIG]
+
+
 def test_a_folder_is_refused_while_another_process_holds_it_and_free_once_that_is_killed(tmp_path):
     folder = tmp_path / "run"
     (tmp_path / "run").mkdir()
