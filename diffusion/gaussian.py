@@ -7,9 +7,12 @@ from diffusion.schedule import NoiseLevels
 
 Array = NDArray[np.float64]
 
+LARGEST_VARIANCE = 1e30
+"""Students are float32, whose squares end at 3e38. Some rows are far larger than the deviation."""
+
 
 def check_variances(variances: Array) -> None:
-    """Refuse variances that are not d >= 1 finite numbers >= 0.
+    """Refuse variances that are not d >= 1 finite numbers from 0 to ``LARGEST_VARIANCE``.
 
     Raises:
         ValueError: with the first offending coordinate and its value.
@@ -20,6 +23,12 @@ def check_variances(variances: Array) -> None:
     if offends.any():
         i = int(np.argmax(offends))
         raise ValueError(f"variance of coordinate {i} is {variances[i]}, must be finite and >= 0")
+    if variances.max() > LARGEST_VARIANCE:
+        i = int(np.argmax(variances))
+        raise ValueError(
+            f"variance of coordinate {i} is {variances[i]:g}, more than {LARGEST_VARIANCE:g}; "
+            "divide the data by a number, so that variances are near 1"
+        )
 
 
 def noised_variances(schedule: NoiseLevels, variances: Array) -> Array:

@@ -120,7 +120,9 @@ def latent_inputs(schedule: NoiseLevels, x_0: Tensor, batch_size: int, seed: int
     # E[(alpha x + sigma eps)**4] by the binomial theorem; odd powers of eps vanish.
     alpha, sigma = schedule.alpha[1:, None], schedule.sigma[1:, None]
     fourth = alpha**4 * fourth_moments + 6 * alpha**2 * sigma**2 * variances + 3 * sigma**4
-    return Inputs(draw, moments, fourth / moments**2 - 1.0, batch_size)
+    # Two values that are equally likely have the least spread, 0, and rounding makes it less.
+    spreads = np.maximum(fourth / moments**2 - 1.0, np.finfo(float).eps)
+    return Inputs(draw, moments, spreads, batch_size)
 
 
 def mean_squares(inputs: Inputs) -> Array:

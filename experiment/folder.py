@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from experiment.read import field, read_json, reading
+from experiment.read import field, integer, read_json, reading
 from experiment.write import as_recorded, recorded_name, write_json
 
 if TYPE_CHECKING:
@@ -139,6 +139,36 @@ def add_facts(out: Path, facts: dict[str, object]) -> None:
 def _is_of_a_start(path: Path) -> bool:
     """Whether a file is what a run leaves that was killed before its record was written."""
     return path.name == LOCK or path.match(f".{CONFIG}.*.tmp")
+
+
+def record_lines(out: Path) -> None:
+    """Record how many lines the finished tables of a run have: see ``refuse_cut_off``."""
+    found = read_run(out)
+    tables = sorted([*out.glob("*.csv"), *out.glob("*.jsonl")])
+    lines = {path.name: _count_lines(path) for path in tables}
+    if lines != found.get("lines", {}):
+        write_json(out / CONFIG, found | {"lines": lines})
+
+
+def refuse_cut_off(table: Path) -> None:
+    """Refuse a table that has fewer lines than its run recorded; call within ``reading``.
+
+    A table that is cut off between two rows looks like a whole one. Runs that are unfinished, or of
+    an earlier version, have recorded nothing, and tables of no run have no record: they pass.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: lines are missing, or the table or the record cannot
+            be read.
+    """
+    if not (table.parent / CONFIG).exists():
+        return
+    written, found = read_run(table.parent).get("lines", {}).get(table.name, 0), _count_lines(table)
+    if found < written:
+        raise ValueError(f"cut off: {found} lines are left of {written}")
+
+
+def _count_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
 
 
 def _remove_leftovers(out: Path) -> None:
@@ -296,6 +326,9 @@ def read_run(out: Path) -> dict[str, Any]:
             field(made, name, dict)
         for name in found["inputs"]:
             field(found["inputs"], name, str)
+        if "lines" in found:
+            for name in field(found, "lines", dict):
+                integer(found["lines"], name)
         return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+from experiment.folder import refuse_cut_off
 from experiment.read import integer, read_json_lines, reading
 from experiment.write import write_text
 
@@ -20,6 +21,7 @@ def read_metrics(run: Path, columns: Iterable[str]) -> list[dict[str, float]]:
     path = run / METRICS
     with reading(path, "a whole record of a training", "give the folder of a whole training"):
         rows = read_json_lines(path, drop_cut_off=False)
+        refuse_cut_off(path)
         if not rows:
             raise ValueError("holds no row")
         for name in columns:
@@ -35,7 +37,7 @@ def keep_rows(path: Path, counter: str, last: int) -> None:
     A last row that was cut off is dropped too. A record that does not exist stays absent.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is damaged.
+        OSError, ValueError: it cannot be read, is damaged, or ends before what was saved.
     """
     if not path.exists():
         return
@@ -45,6 +47,9 @@ def keep_rows(path: Path, counter: str, last: int) -> None:
         for line, (before, after) in enumerate(pairwise(counts), start=2):
             if after <= before:
                 raise ValueError(f"line {line}: {counter} {after} follows {before}")
+        if last > 0 and (not counts or counts[-1] < last):
+            ends = f"ends with {counter} {counts[-1]}" if counts else "holds no row"
+            raise ValueError(f"{ends}, and the training was saved at {last}")
         kept = [row for row, count in zip(rows, counts, strict=True) if count <= last]
     write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 

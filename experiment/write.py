@@ -36,10 +36,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line of UTF-8 text. On a full disk the line may be incomplete."""
+    """Append a line of UTF-8 text and flush it to disk. On a full disk it may be incomplete."""
     try:
         with path.open("a", encoding="utf-8", errors=_NOT_UTF8) as file:
             file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise _named(error, path) from error
 

@@ -367,7 +367,8 @@ def shrinkage_of(rates: Array, train_time: float) -> Array:
         ValueError: ``train_time`` is not a finite number above 0.
     """
     check_train_time(train_time)
-    return np.exp(-2.0 * train_time * rates)
+    with np.errstate(over="ignore"):  # exp(-inf) is 0, the share to every digit
+        return np.exp(-2.0 * (train_time * rates))
 
 
 def check_train_time(train_time: float) -> None:

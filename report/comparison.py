@@ -14,6 +14,7 @@ from experiment.folder import (
     command_line,
     describe_run,
     read_run,
+    record_lines,
 )
 from experiment.write import write_text
 from planner.budget import BudgetKind
@@ -143,6 +144,7 @@ def write_report(
         warnings=warnings,
         plan_view=plan_data(comparison.problem, comparison.lr),
     )
+    record_lines(out)
     write_recommendations(files[0], num_steps, found, " ".join([*warnings, advice]))
     write_text(files[1], markdown(page, out))
     write_page(files[2], page)

@@ -13,6 +13,7 @@ from experiment.folder import (
     command_line,
     describe_run,
     read_run,
+    record_lines,
 )
 from experiment.write import write_rows, write_text
 from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, stages_of
@@ -77,6 +78,7 @@ def report_neural(out: Path, comparison: NeuralComparison) -> None:
         command=command_line(read_run(out)),
         files=[out / name for name in (RESULTS, SUMMARY, CONFIG)],
     )
+    record_lines(out)
     files = [out / name for name in (SUMMARY, REPORT)]
     write_text(files[0], markdown(page, out))
     write_page(files[1], page)

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from experiment.folder import RESULTS, read_run
+from experiment.folder import RESULTS, read_run, refuse_cut_off
 from experiment.metrics import METRICS, read_metrics
 from experiment.read import read_table, reading
 from report.style import LABELS, SAMPLER_LABELS
@@ -141,6 +141,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         rows = _read_rows(folder, job, kind)
         with reading(folder / kind.file, f"results of {job}", RUN_AGAIN):
             points = find_points(rows, kind)
+            refuse_cut_off(folder / kind.file)
         name = folder.name if names.count(folder.name) == 1 else str(folder)
         runs.append(Run(name, record, rows, points))
     return runs

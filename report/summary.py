@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiment.folder import CONFIG, REPORT, SUMMARY, command_line, describe_run, read_run
+from experiment.folder import (
+    CONFIG,
+    REPORT,
+    SUMMARY,
+    command_line,
+    describe_run,
+    read_run,
+    record_lines,
+)
 from experiment.write import write_text
 from report.markdown import Table
 from report.page import Page, Picture, Section, markdown, write_page
@@ -28,6 +36,7 @@ def write_summary(
         pictures: In the run folder, shown below the text.
         others: Further files to name: results first, then files for other commands.
     """
+    record_lines(out)
     parts = [parts] if isinstance(parts, str) else parts
     page = Page(
         title=title,

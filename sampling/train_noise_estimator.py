@@ -36,7 +36,7 @@ from sampling.estimator_file import (
     save_estimator,
 )
 from sampling.inputs import split
-from sampling.noise_estimator import NoiseEstimator
+from sampling.noise_estimator import SMALLEST_VARIANCE, NoiseEstimator
 from sampling.train import (
     calibrate,
     calibration_range,
@@ -66,6 +66,12 @@ def train_noise_estimator(config: TrainConfig) -> None:
             f"the eigenbasis of their covariance, which is computed for at most {MOST_FULL:,}"
         )
     training, held_out = (part.to(device) for part in split(latents, config.latents))
+    if latents.variances.max() < SMALLEST_VARIANCE:
+        raise ValueError(
+            f"{config.latents}: the largest variance is {latents.variances.max():.3g}, and the "
+            f"noise estimator takes none below {SMALLEST_VARIANCE:g}; multiply the latents by a "
+            "number, so that variances are near 1"
+        )
     schedule = choose_schedule(config, config.num_levels, "--num-levels")
     levels = noise_levels(schedule, device)
     fingerprints = {"latents": latents_fingerprint(latents, config.latents)}

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from experiment.folder import CONFIG, LOCK, only_writer, open_run
+from experiment.folder import (
+    CONFIG,
+    LOCK,
+    only_writer,
+    open_run,
+    read_run,
+    record_lines,
+    refuse_cut_off,
+)
+from experiment.metrics import METRICS, keep_rows, read_metrics
 from experiment.write import recorded_as, write_rows
 from vae.config import EncodeConfig
 
@@ -118,3 +127,67 @@ def test_a_table_keeps_its_columns_after_its_fields_were_renamed(tmp_path):
     rows = [New(Path("a")), New(Path("b"), steps_per_merge=7, engine="sgd")]
     write_rows(tmp_path / "results.csv", rows, New)
     assert (tmp_path / "results.csv").read_text() == "out,epochs,engine\na,3,exact\nb,7,sgd\n"
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A finished run with a table and a record of a training, of three rows each."""
+    out = tmp_path / "run"
+    open_run(out, "job", New(out), {}, "cpu")
+    write_rows(out / "results.csv", [New(Path(name)) for name in "abc"], New)
+    (out / METRICS).write_text("".join(f'{{"epoch": {i}}}\n' for i in (1, 2, 3)))
+    record_lines(out)
+    return out
+
+
+def cut(path, lines=1):
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-lines]))
+
+
+@pytest.mark.parametrize("name", ["results.csv", METRICS])
+def test_a_finished_table_that_lost_rows_is_refused(finished, name):
+    refuse_cut_off(finished / name)
+    whole = (finished / name).read_bytes().count(b"\n")
+    cut(finished / name)
+    with pytest.raises(ValueError, match=f"cut off: {whole - 1} lines are left of {whole}"):
+        refuse_cut_off(finished / name)
+    record_lines(finished)  # as the command does once it has written the table again
+    refuse_cut_off(finished / name)
+
+
+def test_a_table_that_a_spreadsheet_has_saved_again_is_not_cut_off(finished):
+    rows = (finished / "results.csv").read_text()
+    (finished / "results.csv").write_text("\ufeff" + rows.replace("\n", "\r\n"), newline="")
+    refuse_cut_off(finished / "results.csv")
+
+
+def test_tables_of_unfinished_runs_of_earlier_versions_and_of_no_run_pass(finished, tmp_path):
+    record = read_run(finished)
+    del record["lines"]
+    (finished / CONFIG).write_text(json.dumps(record))
+    cut(finished / "results.csv")
+    refuse_cut_off(finished / "results.csv")
+    (tmp_path / "published.csv").write_text("T,lambda\n")
+    refuse_cut_off(tmp_path / "published.csv")
+
+
+def test_the_record_of_a_training_that_lost_rows_is_refused(finished):
+    assert len(read_metrics(finished, ["epoch"])) == 3
+    cut(finished / METRICS)
+    with pytest.raises(
+        ValueError, match=r"metrics\.jsonl: .*cut off: 2 lines are left of 3\); give"
+    ):
+        read_metrics(finished, ["epoch"])
+
+
+def test_a_training_does_not_resume_with_a_record_that_ends_before_what_was_saved(finished):
+    keep_rows(finished / METRICS, "epoch", 2)  # the third row was not saved
+    assert (finished / METRICS).read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    for said in ("ends with epoch 1", "holds no row"):
+        cut(finished / METRICS)
+        with pytest.raises(ValueError, match=f"{said}, and the training was saved at 2.; remove"):
+            keep_rows(finished / METRICS, "epoch", 2)
+    (finished / METRICS).write_text('{"epoch": 3}\n')  # begun anew after it was removed
+    keep_rows(finished / METRICS, "epoch", 2)
+    (finished / METRICS).unlink()
+    keep_rows(finished / METRICS, "epoch", 2)

@@ -16,7 +16,15 @@ from vae.attributes import ATTRIBUTES_FILE, find_directions, read_attributes, sa
 from vae.cache import ADDED_INPUTS, load_images
 from vae.checkpoint import load_vae, weights_path
 from vae.config import EncodeConfig
-from vae.latents import LATENTS_FILE, Latents, encode, load_latents, moments, save_latents
+from vae.latents import (
+    LATENTS_FILE,
+    Latents,
+    encode,
+    load_latents,
+    moments,
+    refuse_useless,
+    save_latents,
+)
 from vae.model import LATENT_DIM, VAE
 
 PARTS = "parts"  # folder of finished parts; removed at the end
@@ -55,6 +63,8 @@ def encode_latents(config: EncodeConfig) -> Latents:
         found = find_directions(names, has, codes, inputs["vae"])
         save_directions(config.out / ATTRIBUTES_FILE, found)
     mean, covariance = moments(codes)
+    with reading(config.data, "images with different latents", "give --data other images"):
+        refuse_useless(covariance.diagonal().numpy(), len(codes))
     keep = not config.moments_only
     latents = Latents(
         mean=mean,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from diffusion.gaussian import LARGEST_VARIANCE
 from diffusion.gaussianity import streamed_moments
 from experiment.arrays import fingerprint, read_rows, split_name
 from experiment.folder import file_in
@@ -33,6 +34,8 @@ from vae.model import LATENT_DIM, VAE, to_float
 
 LATENTS_KIND = "mergelab latents, format 1"
 LATENTS_FILE = "latents.safetensors"
+SMALLEST_VARIANCE = 1 / LARGEST_VARIANCE
+"""Latents whose largest variance is below are refused. Codes that differ by rounding are."""
 MOST_FULL = 4096
 """Coordinates up to which the full covariance is computed; its float64 takes 0.13 GB then."""
 _CHUNK = 2**22  # numbers of the codes that are read at a time
@@ -79,7 +82,8 @@ def encode(model: VAE, images: Tensor, batch_size: int, bar: tqdm) -> Tensor:
 def moments(codes: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (d,) and covariance (d, d) over the rows, divided by N, in float64."""
     codes = codes.double()
-    return codes.mean(dim=0), torch.cov(codes.T, correction=0)
+    # One coordinate has a number for its covariance, no matrix.
+    return codes.mean(dim=0), torch.cov(codes.T, correction=0).reshape(2 * codes.shape[1:])
 
 
 def describe(covariance: Tensor) -> dict[str, float]:
@@ -175,6 +179,7 @@ def load_latents(
             raise ValueError(
                 f"variance of coordinate {i} is {variances[i].item()}, must be at least 0"
             )
+        refuse_useless(variances.numpy(), count)
         codes = splits = None
         if "codes" in tensors or "splits" in tensors:
             codes = checked_tensor(tensors, "codes", torch.float32, (count, width))
@@ -232,10 +237,7 @@ def latents_of_rows(codes: Tensor, data_fingerprint: str = "", full: bool = True
     with np.errstate(over="ignore", invalid="ignore"):  # told below
         chunks = row_chunks(codes, refuse_non_finite=True)
         found = streamed_moments(chunks, full and width <= MOST_FULL)
-    if not found.variances.any():
-        raise ValueError(f"all {count:,} rows are equal, so no coordinate varies")
-    if not np.isfinite(found.variances).all():
-        raise ValueError("its numbers are too large: their squares are not finite")
+    refuse_useless(found.variances, count)
     return Latents(
         mean=torch.from_numpy(found.mean),
         covariance=None if found.covariance is None else torch.from_numpy(found.covariance),
@@ -245,6 +247,32 @@ def latents_of_rows(codes: Tensor, data_fingerprint: str = "", full: bool = True
         codes=codes,
         diagonal=torch.from_numpy(found.variances),
     )
+
+
+def refuse_useless(variances: NDArray[np.float64], count: int) -> None:
+    """Refuse latents that do not vary, or whose scale the float32 of students cannot follow.
+
+    Args:
+        variances: (d,); what has overflowed is not finite.
+        count: N.
+
+    Raises:
+        ValueError: with the largest variance.
+    """
+    largest = float(variances.max())
+    if largest == 0:
+        raise ValueError(f"all {count:,} rows are equal, so no coordinate varies")
+    if not largest <= LARGEST_VARIANCE:
+        found = f"is {largest:.3g}" if np.isfinite(largest) else "is beyond float64"
+        raise ValueError(
+            f"its numbers are too large: the largest variance {found}, must be at most "
+            f"{LARGEST_VARIANCE:g}; divide them by a number"
+        )
+    if largest < SMALLEST_VARIANCE:
+        raise ValueError(
+            f"its numbers are too small: the largest variance is {largest:.3g}, must be at least "
+            f"{SMALLEST_VARIANCE:g}; multiply them by a number"
+        )
 
 
 def _memory(width: int) -> str:
