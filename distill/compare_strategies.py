@@ -14,15 +14,10 @@ import torch
 from diffusion.schedule_choice import choose_schedule, schedule_fingerprint
 from distill.comparison import (
     Comparison,
-    load_plans,
-    load_students,
-    plans_path,
+    Store,
     save_index,
-    save_plans,
-    save_students,
-    students_path,
 )
-from distill.config import ROTATION_FILE, CompareConfig, Engine
+from distill.config import ROTATION_FILE, CompareConfig, Engine, Rotate
 from distill.coordinates import choose_coordinates, save_rotation
 from distill.executors import default_workers, do_jobs, open_executor
 from distill.jobs import Job, Students, Training, list_jobs, plan_stage
@@ -74,38 +69,36 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     schedule = choose_schedule(config, config.num_steps)
     fingerprints |= schedule_fingerprint(config)
     problem = make_problem(schedule, coordinates.variances, config.students)
-    engine = _engine(config, device)
-    config = replace(  # as recorded
-        config,
-        engine=engine,
-        inputs=_inputs(config, latents),
-        rotate="on" if is_rotated else "auto",
+    inputs = _inputs(config.inputs, latents)
+    training = Training(
+        schedule=schedule,
+        variances=tuple(problem.variances.tolist()),
+        latents=(latents_file, fingerprints["latents"]) if inputs == "latents" else None,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        engine=_engine(config.engine, device),
+        device=config.device,
+        parametrisation=problem.parametrisation,
+        rotation=rotation_file if is_rotated else None,
     )
-    refuse_unstable(config.lr, problem)
+    refuse_unstable(training.lr, problem)
     given = None
     if config.plan is not None:
         (student_steps,) = config.student_steps
         given = read_plans_for(config.plan, problem, student_steps=student_steps)
         fingerprints["plan"] = sha256(config.plan)
-    open_run(config.out, "compare_strategies", config, fingerprints, str(device))
+    rotate: Rotate = "on" if is_rotated else "auto"
+    recorded = replace(config, engine=training.engine, inputs=inputs, rotate=rotate)
+    open_run(config.out, "compare_strategies", recorded, fingerprints, str(device))
     if is_rotated:
         save_rotation(rotation_file, coordinates, fingerprints["latents"])
 
-    plans = plan_stages(config, problem, given)
+    store = Store(config.out)
+    plans = plan_stages(store, config.stages, problem, config.lr, given)
     strategies = {stage: plan_set.plans for stage, plan_set in plans.items()}
     cases = list_jobs(strategies, config.seeds)
-    training = Training(
-        schedule=schedule,
-        variances=tuple(problem.variances.tolist()),
-        latents=(latents_file, fingerprints["latents"]) if config.inputs == "latents" else None,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        engine=engine,
-        device=config.device,
-        parametrisation=problem.parametrisation,
-        rotation=rotation_file if is_rotated else None,
-    )
-    students = train_jobs(config, training, list(dict.fromkeys(cases.values())))
+    jobs = list(dict.fromkeys(cases.values()))
+    students = train_jobs(store, training, jobs, config.workers, config.scheduler)
     covariance_stays = latents.vae_sha256 is not None and not is_rotated
     variances = None if covariance_stays else torch.from_numpy(problem.variances.copy())
     names = {case: job.name for case, job in cases.items()}
@@ -117,7 +110,7 @@ def compare_strategies(config: CompareConfig) -> Comparison:
         mean=latents.mean,
         covariance=latents.covariance,
         model=model,
-        inputs=config.inputs,
+        inputs=inputs,
         lr=config.lr,
         seed=config.seed,
         data_fingerprint=latents.data_fingerprint,
@@ -127,9 +120,9 @@ def compare_strategies(config: CompareConfig) -> Comparison:
 
 
 def plan_stages(
-    config: CompareConfig, problem: Problem, given: PlanSet | None
+    store: Store, stages: Sequence[Stage], problem: Problem, lr: float, given: PlanSet | None
 ) -> dict[Stage, PlanSet]:
-    """The plans of every stage, K by K and budget by budget, each kept in the run folder.
+    """The plans of every stage, each kept in the run folder.
 
     Args:
         given: Plans to take at every stage instead of planning.
@@ -137,31 +130,29 @@ def plan_stages(
     Raises:
         ValueError, OSError: plans that an earlier run kept are damaged, or cannot be read.
     """
-    stages = [
-        Stage(budget, steps, student_steps)
-        for student_steps in config.student_steps
-        for budget in config.budgets
-        for steps in config.steps_per_merge
-    ]
     plans = {}
     with tqdm(stages, desc="plan", unit="stage") as bar:
         for stage in bar:
-            path = plans_path(config.out, stage)
-            if path.exists():
-                plans[stage] = load_plans(path, problem, stage.student_steps)
+            kept = store.kept_plans(stage, problem)
+            if kept is not None:
+                plans[stage] = kept
                 continue
             lines: list[str] = []
-            plans[stage] = given or plan_stage(stage, problem, config.lr, lines.append)
+            plans[stage] = given or plan_stage(stage, problem, lr, lines.append)
             missing = EXPECTED - plans[stage].strategies.keys()
             if missing and given is None:
                 bar.write(f"{stage.name}, without {', '.join(sorted(missing))}:")
                 bar.write("\n".join(lines))
-            save_plans(path, plans[stage])
+            store.keep_plans(stage, plans[stage])
     return plans
 
 
 def train_jobs(
-    config: CompareConfig, training: Training, jobs: Sequence[Job]
+    store: Store,
+    training: Training,
+    jobs: Sequence[Job],
+    workers: int | None,
+    scheduler: str | None,
 ) -> dict[Job, Students]:
     """The students of every job, each kept in the run folder as soon as it is trained.
 
@@ -170,21 +161,21 @@ def train_jobs(
         ValueError, OSError: students that an earlier run kept are damaged, or cannot be read; or
             a worker or the scheduler is lost.
     """
-    paths = {job: students_path(config.out, job.name) for job in jobs}
     width = len(training.variances)
-    found = {job: load_students(path, width) for job, path in paths.items() if path.exists()}
+    kept = {job: store.kept_students(job.name, width) for job in jobs}
+    found = {job: students for job, students in kept.items() if students is not None}
     missing = [job for job in jobs if job not in found]
     if not missing:
         return found
-    workers = min(config.workers or default_workers(training), len(missing))
+    workers = min(workers or default_workers(training), len(missing))
     total = sum(job.sequential_steps for job in missing)
     with (
-        open_executor(config.scheduler, workers, training.device) as executor,
+        open_executor(scheduler, workers, training.device) as executor,
         tqdm(total=total, desc="train", unit="step", unit_scale=True) as bar,
     ):
         by_step = training.engine == "sgd" and executor is None
         for job, students in do_jobs(training, missing, executor, bar.update):
-            save_students(paths[job], students)
+            store.keep_students(job.name, students)
             found[job] = students
             bar.set_postfix_str(f"{job.name} done")
             if not by_step:
@@ -219,17 +210,19 @@ def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path
     return decoder_of_own_latents(vae, latents, latents_file)
 
 
-def _engine(config: CompareConfig, device: torch.device) -> Engine:
+def _engine(asked: Literal["auto"] | Engine, device: torch.device) -> Engine:
     """The engine that is used, with ``auto`` resolved."""
-    if config.engine == "auto":
+    if asked == "auto":
         return "sgd" if device.type == "cuda" else "closed_form"
-    return config.engine
+    return asked
 
 
-def _inputs(config: CompareConfig, latents: Latents) -> Literal["gaussian", "latents"]:
+def _inputs(
+    asked: Literal["auto", "gaussian", "latents"], latents: Latents
+) -> Literal["gaussian", "latents"]:
     """The inputs that are used, with ``auto`` resolved."""
-    if config.inputs == "latents" and latents.codes is None:
+    if asked == "latents" and latents.codes is None:
         raise ValueError("--inputs latents needs --latents with the codes of images, not moments")
-    if config.inputs == "auto":
+    if asked == "auto":
         return "gaussian" if latents.codes is None else "latents"
-    return config.inputs
+    return asked

@@ -94,33 +94,52 @@ class Comparison:
         }
 
 
-def plans_path(run: Path, stage: Stage) -> Path:
-    """File of a stage's plans in a run folder."""
-    return run / PLANS / f"{stage.name}.json"
+@dataclass(frozen=True)
+class Store:
+    """Plans and students in a run folder, each kept there as soon as it is computed."""
 
+    run: Path
 
-def save_plans(path: Path, plan_set: PlanSet) -> None:
-    """Write the plans of a stage in the format of plans.json."""
-    # Without indentation it is written ten times as fast: some plans are 128 times 31 merges.
-    write_text(path, json.dumps(to_json(plan_set), allow_nan=False) + "\n")
+    def plans_path(self, stage: Stage) -> Path:
+        """File of a stage's plans."""
+        return self.run / PLANS / f"{stage.name}.json"
 
+    def students_path(self, job_name: str) -> Path:
+        """File of a job's students."""
+        return self.run / STUDENTS / f"{job_name}.safetensors"
 
-def load_plans(path: Path, problem: Problem, student_steps: int) -> PlanSet:
-    """Read the plans of a stage, which must be for the students and the shape of ``problem``.
+    def kept_plans(self, stage: Stage, problem: Problem) -> PlanSet | None:
+        """The plans of a stage, which must be for the students and the shape of ``problem``.
 
-    Args:
-        student_steps: K, the steps that the students must have.
+        Returns:
+            None if none are kept.
 
-    Raises:
-        FileNotFoundError, OSError, ValueError: missing, unreadable, damaged, or for another
-            problem.
-    """
-    return read_plans_for(path, problem, REMOVE, student_steps)
+        Raises:
+            OSError, ValueError: they cannot be read, are damaged, or are for another problem.
+        """
+        path = self.plans_path(stage)
+        if not path.exists():
+            return None
+        return read_plans_for(path, problem, REMOVE, stage.student_steps)
 
+    def keep_plans(self, stage: Stage, plan_set: PlanSet) -> None:
+        """Write the plans of a stage in the format of plans.json."""
+        # Without indentation it is written ten times as fast: some plans are 128 times 31 merges.
+        text = json.dumps(to_json(plan_set), allow_nan=False) + "\n"
+        write_text(self.plans_path(stage), text)
 
-def students_path(run: Path, job_name: str) -> Path:
-    """File of a job's students in a run folder."""
-    return run / STUDENTS / f"{job_name}.safetensors"
+    def kept_students(self, job_name: str, width: int) -> Students | None:
+        """The students of a job with ``width`` coordinates, or None if none are kept.
+
+        Raises:
+            OSError, ValueError: they cannot be read, are damaged, or of another width.
+        """
+        path = self.students_path(job_name)
+        return load_students(path, width) if path.exists() else None
+
+    def keep_students(self, job_name: str, students: Students) -> None:
+        """Write the students of a job."""
+        save_students(self.students_path(job_name), students)
 
 
 def save_students(path: Path, students: Students) -> None:
@@ -304,15 +323,16 @@ def open_comparison(run: Path, vae: Path | None, device_name: str) -> Comparison
 
     schedule = index.schedule or cosine_schedule(num_steps)
     problem = make_problem(schedule, index.variances.numpy(), parametrisation)
-    stages = dict.fromkeys(case.stage for case in index.jobs)
+    store, stages = Store(run), dict.fromkeys(case.stage for case in index.jobs)
     plans = {
-        stage: load_plans(plans_path(run, stage), problem, stage.student_steps) for stage in stages
+        stage: read_plans_for(store.plans_path(stage), problem, REMOVE, stage.student_steps)
+        for stage in stages
     }
     for case in index.jobs:
         if case.strategy not in plans[case.stage].strategies:
             raise ValueError(f"{path}: no plan of {case.strategy} is kept; {RUN_AGAIN}")
     students = {
-        job: load_students(students_path(run, job), len(index.mean))
+        job: load_students(store.students_path(job), len(index.mean))
         for job in dict.fromkeys(index.jobs.values())
     }
     return Comparison(

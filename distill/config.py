@@ -30,7 +30,7 @@ from experiment.flags import (
 )
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 from experiment.write import recorded_as
-from planner.budget import BUDGETS, BudgetKind
+from planner.budget import BUDGETS, BudgetKind, Stage
 from planner.parametrisation import OPERATOR, Kind, Law, Loss, Parametrisation
 
 # Version 0.1.0 called the gradient steps of a merge epochs, and both engines that take no step
@@ -149,6 +149,16 @@ class CompareConfig(ScheduleFlags, StudentConfig):
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
         _ = self.students  # refuses flags that do not go together
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Training stages, K by K and budget by budget."""
+        return [
+            Stage(budget, steps, student_steps)
+            for student_steps in self.student_steps
+            for budget in self.budgets
+            for steps in self.steps_per_merge
+        ]
 
     @property
     def seeds(self) -> range:

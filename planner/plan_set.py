@@ -32,7 +32,7 @@ from experiment.read import (
     reading,
     short_repr,
 )
-from planner.budget import Budget, BudgetKind, budget_kind
+from planner.budget import Budget, BudgetKind
 from planner.few_step import equal_shares
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import (
@@ -163,7 +163,8 @@ def from_json(value: object) -> PlanSet:
     if len(target) != len(variances):
         raise ValueError(f"{len(target)} {chosen.target}s for {len(variances)} variances")
     bound = field(value, "lower_bound", object)
-    budget = Budget(number(value, "train_time"), budget_kind(field(value, "budget", str)))
+    kind: Any = field(value, "budget", str)  # checked by Budget
+    budget = Budget(number(value, "train_time"), kind)
     check_train_time(budget.train_time)
     return PlanSet(
         num_steps=num_steps,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.comparison import Comparison, plans_path
+from distill.comparison import Comparison, Store
 from distill.recommend import PIXEL_ROUNDING, write_recommendations
 from distill.results import STUDENT_ROUNDING, ResultRow, over_seeds
 from experiment.folder import (
@@ -139,7 +139,7 @@ def write_report(
         command=command_line(read_run(out)),
         files=[
             *(out / name for name in (RESULTS, "recommendation.json", SUMMARY, CONFIG)),
-            *(plans_path(out, stage) for stage in comparison.plans),
+            *map(Store(out).plans_path, comparison.plans),
         ],
         warnings=warnings,
         plan_view=plan_data(comparison.problem, comparison.lr),

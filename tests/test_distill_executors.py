@@ -8,7 +8,7 @@ import distributed
 import numpy as np
 import pytest
 
-import distill.compare_strategies
+import distill.comparison
 from diffusion.schedule import cosine_schedule
 from distill.compare_strategies import compare_strategies
 from distill.comparison import save_students
@@ -78,7 +78,7 @@ def test_a_cluster_that_loses_a_worker_midway_gives_the_numbers_of_one_process(
             if len(saved) == 1:
                 os.kill(victim, signal.SIGKILL)
 
-        monkeypatch.setattr(distill.compare_strategies, "save_students", save_and_kill)
+        monkeypatch.setattr(distill.comparison, "save_students", save_and_kill)
         out = tmp_path / "cluster"
         address = cluster.scheduler_address
         spread = compare_strategies(replace(config, out=out, workers=None, scheduler=address))
