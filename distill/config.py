@@ -49,6 +49,22 @@ Strategy = Literal[
 ]
 
 
+def refuse_bad_variances(variances: tuple[float, ...] | None) -> None:
+    """Refuse variances that nothing can be planned for. None (not given) is allowed.
+
+    Raises:
+        ValueError: with the flag, and the first offending coordinate and its value.
+    """
+    if variances is None:
+        return
+    if not variances:
+        raise ValueError("--variances needs one or more numbers, with spaces between")
+    try:
+        check_variances(np.array(variances, dtype=np.float64))
+    except ValueError as error:
+        raise ValueError(f"--variances: {error}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig:
     """Flags of the commands that plan or train: the run folder, and what students consist of."""
@@ -232,6 +248,7 @@ class PlanConfig(ScheduleFlags, StudentConfig):
     def __post_init__(self) -> None:
         if (self.variances is None) == (self.latents is None):
             raise ValueError("give either --variances or --latents")
+        refuse_bad_variances(self.variances)
         if self.latents is None and self.rotate != "auto":
             raise ValueError(f"--rotate {self.rotate} needs --latents")
         refuse_below(self, 1, "num_steps", "student_steps")
@@ -283,10 +300,7 @@ class SyntheticConfig(ScheduleFlags, StudentConfig):
     """CPU threads. Default: one per core, or OMP_NUM_THREADS. The count changes rounding only."""
 
     def __post_init__(self) -> None:
-        try:
-            check_variances(np.array(self.variances))
-        except ValueError as error:
-            raise ValueError(f"--variances: {error}") from error
+        refuse_bad_variances(self.variances)
         refuse_repeats(self, "variances", "strategies")
         _ = self.students  # refuses flags that do not go together
         if self.trials < 2:

@@ -6,12 +6,13 @@ import io
 import itertools
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -36,6 +37,12 @@ _OUT_OF_MEMORY = (
 
 _LIKE_A_SLIP = 0.85  # difflib's ratio of words a letter or two apart, as in --step-per-merge
 
+# What tyro and Python say of text that is no number; the text follows in quotes.
+_NO_NUMBER = (
+    r"(?:could be instantiated from|Could not find valid parse for arguments:|"
+    r"could not convert string to float:|invalid literal for int\(\) with base 10:) (.*)"
+)
+
 # Flags of version 0.1.0 that are commands now.
 MOVED = {
     "mergelab sample_faces --compare": (
@@ -56,6 +63,7 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     try:
         with printing():
             asked = _parse(config, description)
+            _refuse_streams(asked)
             use_threads(getattr(asked, "threads", None))
             if NOTICE:
                 print(NOTICE, file=sys.stderr)
@@ -106,6 +114,27 @@ def _largest_number(config: object) -> str:
     return f"{flag(name)} {numbers[name]:g}"
 
 
+def _refuse_streams(config: object) -> None:
+    """Refuse pipes and devices as inputs: they are read once, and may never end.
+
+    Raises:
+        ValueError: with the flag and what it names.
+    """
+    for name, value in vars(config).items():
+        for given in value if isinstance(value, tuple) else (value,):
+            # The file of a schedule is text, because it may be a name. What --out names is told
+            # when it is made, and what is missing when it is read.
+            if name == "out" or not (isinstance(given, Path) or name == "schedule"):
+                continue
+            with contextlib.suppress(OSError):
+                mode = os.stat(given).st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    raise ValueError(
+                        f"{flag(name)} {given}: a pipe or a device, not a file; write its content "
+                        "to a file first"
+                    )
+
+
 def _only_writer(config: object) -> AbstractContextManager[None]:
     """Lock the run folder of this command, if it has one."""
     out = getattr(config, "out", None)
@@ -130,7 +159,7 @@ def _parse(config: type[Config], description: str | None) -> Config:
     except SystemExit as stop:
         if not stop.code:
             raise  # --help
-        raise ValueError(f"{_complaint(complaint.getvalue())}; see --help") from stop
+        raise ValueError(f"{_complaint(complaint.getvalue(), config)}; see --help") from stop
     if unknown:
         moved = MOVED.get(f"{program} {unknown[0]}")
         raise ValueError(moved or _unknown_argument(config, Path(sys.argv[0]).stem, unknown[0]))
@@ -161,8 +190,8 @@ def present_spelling(config: type, arguments: Sequence[str]) -> list[str]:
     return spelt
 
 
-def _complaint(box: str) -> str:
-    """The text inside the frame that tyro draws, as one line.
+def _complaint(box: str, config: type) -> str:
+    """The text inside the frame that tyro draws, as one line about a flag of ``config``.
 
     tyro has no public way to get the text without the frame, and every refusal is one line.
     """
@@ -176,8 +205,37 @@ def _complaint(box: str) -> str:
     # A user knows flags, not the names of our classes.
     named = re.match(r"Error parsing (--[\w-]+|\w+): (.*)", text)
     if named is None:
-        return text
-    return f"{named[1]}: {named[2]}" if named[1].startswith("--") else named[2]
+        return re.sub(r"Missing value for argument '(.+?)'.*", r"\1 needs a value", text)
+    if not named[1].startswith("--"):
+        return named[2]
+    wanted = _numbers_of(named[1], config)
+    got = re.search(_NO_NUMBER, named[2])
+    if wanted and got:
+        given = " ".join(re.findall(r"'([^']*)'", got[1]))
+        return f"{named[1]} takes {wanted}, got {given}"
+    return f"{named[1]}: {named[2]}"
+
+
+def _numbers_of(name: str, config: type) -> str:
+    """The numbers that a flag takes, in words; empty where it takes something else."""
+    kinds, left, several = set[object](), [get_type_hints(config).get(_field_of(name, config))], ""
+    while left:
+        kind = left.pop()
+        kinds.add(kind)
+        left.extend(get_args(kind))
+        if get_origin(kind) is tuple:
+            count = len(get_args(kind))
+            several = (
+                ", with spaces between" if Ellipsis in get_args(kind) else f", {count} of them"
+            )
+    for kind, word in ((float, "number"), (int, "whole number")):
+        if kind in kinds:
+            return f"{word}s{several}" if several else f"a {word}"
+    return ""
+
+
+def _field_of(name: str, config: type) -> str:
+    return next((field.name for field in fields(config) if flag(field.name) == name), "")
 
 
 def _missing(flag_and_help: str) -> str:

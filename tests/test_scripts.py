@@ -1,14 +1,15 @@
 import io
+import os
 import re
 import signal
 import sys
 
 import pytest
 
-from distill.config import CompareConfig
+from distill.config import CompareConfig, PlanConfig
 from report.config import DecodeConfig
 from report.decode_grids import decode_grids
-from scripts import compare_strategies, encode_latents
+from scripts import compare_strategies, encode_latents, plan_merges
 from scripts.cli import _unknown_argument, flags_of_command, main
 from scripts.commands import COMMANDS, config_of
 from vae.check_data import check_data
@@ -47,7 +48,10 @@ def fails(monkeypatch, capsys, config, job, *arguments: object) -> str:
         (["--out", "a", "--sample=3"], "job has no --sample; check_data does"),
         (["--out", "a", "more"], "more belongs to no flag"),
         (["--out", "a", "--xyzzy"], "unknown argument --xyzzy; known are --out"),
-        (["--out", "a", "--num-steps", "many"], "error: --num-steps: invalid literal for int"),
+        (
+            ["--out", "a", "--num-steps", "many"],
+            "error: --num-steps takes a whole number, got many",
+        ),
         (["--out", "a", "--num-steps", "-3"], "error: --num-steps must be positive, got -3; see"),
         (["--out", "a", "--engine", "magic"], "invalid choice 'magic' for argument '--engine'"),
         (["--num-steps", "3"], "error: --out is missing: Run folder; see --help"),
@@ -61,6 +65,35 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(
     line = fails(monkeypatch, capsys, CompareConfig, compare_strategies.run, *arguments)
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variances", "0,5"], "--variances takes numbers, with spaces between, got 0,5;"),
+        (["--variances", "0.5", "—rotate"], "--variances takes numbers, .*, got 0.5 —rotate;"),
+        (["--variances"], "--variances needs one or more numbers, with spaces between;"),
+        (["--variances", "1e31"], "--variances: variance of coordinate 0 is 1e\\+31, more than"),
+        (["--student-steps", "1e0"], "--student-steps takes whole numbers, with spaces between, "),
+        (["--num-steps", "3.5"], "--num-steps takes a whole number, got 3.5;"),
+        (["--time-limit", "1,5"], "--time-limit takes a number, got 1,5;"),
+        (["--train-time"], "--train-time needs a value;"),
+        (["--schedule", "{pipe}"], "--schedule .*pipe: a pipe or a device, not a file; write"),
+        (["--latents", "{pipe}"], "--latents .*pipe: a pipe or a device, not a file; write"),
+        (["--latents", "/dev/zero"], "--latents /dev/zero: a pipe or a device, not a file; write"),
+    ],
+)
+def test_what_a_tired_person_types_is_told_in_words_and_never_waited_for(
+    monkeypatch, capsys, tmp_path, arguments, message
+):
+    os.mkfifo(tmp_path / "pipe")
+    given = [part.format(pipe=tmp_path / "pipe") for part in arguments]
+    if "--variances" not in given and "--latents" not in given:
+        given += ["--variances", "1"]
+    out = ["--out", str(tmp_path / "out")]
+    line = fails(monkeypatch, capsys, PlanConfig, plan_merges.run, *out, *given)
+    assert re.search(message, line), line
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_is_not_a_mistake(monkeypatch, capsys):
