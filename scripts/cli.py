@@ -35,6 +35,9 @@ _OUT_OF_MEMORY = (
     "Maximum allowed dimension exceeded",
 )
 
+# What the system's loader says where memory for the code of a library is lacking.
+_NO_ROOM_FOR_CODE = ("failed to map segment", "cannot allocate memory")
+
 _LIKE_A_SLIP = 0.85  # difflib's ratio of words a letter or two apart, as in --step-per-merge
 
 # What tyro and Python say of text that is no number; the text follows in quotes.
@@ -63,7 +66,7 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
     try:
         with printing():
             asked = _parse(config, description)
-            _refuse_streams(asked)
+            _refuse_odd_paths(asked)
             use_threads(getattr(asked, "threads", None))
             if NOTICE:
                 print(NOTICE, file=sys.stderr)
@@ -87,6 +90,12 @@ def _refuse_mistake(error: BaseException, asked: object) -> None:
     if lacking and asked is not None:
         most = _largest_number(asked)
         _refuse(f"not enough memory ({_one_line(error)}); ask for less than {most}", error)
+    if isinstance(error, ImportError) and any(part in str(error) for part in _NO_ROOM_FOR_CODE):
+        _refuse(
+            f"not enough memory to load a library ({_one_line(error)}); raise the limit on memory "
+            "(ulimit -v)",
+            error,
+        )
     if isinstance(error, ValueError | OSError | FloatingPointError | OverflowError):
         _refuse(_one_line(error), error)
 
@@ -114,24 +123,28 @@ def _largest_number(config: object) -> str:
     return f"{flag(name)} {numbers[name]:g}"
 
 
-def _refuse_streams(config: object) -> None:
-    """Refuse pipes and devices as inputs: they are read once, and may never end.
+def _refuse_odd_paths(config: object) -> None:
+    """Refuse pipes and devices, which are read once and may never end, and a ~ that is left.
 
     Raises:
         ValueError: with the flag and what it names.
     """
     for name, value in vars(config).items():
         for given in value if isinstance(value, tuple) else (value,):
-            # The file of a schedule is text, because it may be a name. What --out names is told
-            # when it is made, and what is missing when it is read.
-            if name == "out" or not (isinstance(given, Path) or name == "schedule"):
+            # The file of a schedule is text, because it may be a name.
+            if not (isinstance(given, Path) or name == "schedule"):
                 continue
-            with contextlib.suppress(OSError):
+            if str(given).startswith("~") and not os.path.lexists(given):
+                raise ValueError(
+                    f"{flag(name)} {given}: the shell has not replaced ~ by the home folder; leave "
+                    "a space after the flag, without quotes, or write $HOME"
+                )
+            with contextlib.suppress(OSError):  # what is missing is told when it is read
                 mode = os.stat(given).st_mode
                 if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                     raise ValueError(
-                        f"{flag(name)} {given}: a pipe or a device, not a file; write its content "
-                        "to a file first"
+                        f"{flag(name)} {given}: a pipe or a device, not a file or a folder; give a "
+                        "regular one"
                     )
 
 

@@ -78,9 +78,16 @@ def test_a_mistake_on_the_command_line_is_one_line_and_status_2(
         (["--num-steps", "3.5"], "--num-steps takes a whole number, got 3.5;"),
         (["--time-limit", "1,5"], "--time-limit takes a number, got 1,5;"),
         (["--train-time"], "--train-time needs a value;"),
-        (["--schedule", "{pipe}"], "--schedule .*pipe: a pipe or a device, not a file; write"),
-        (["--latents", "{pipe}"], "--latents .*pipe: a pipe or a device, not a file; write"),
-        (["--latents", "/dev/zero"], "--latents /dev/zero: a pipe or a device, not a file; write"),
+        (
+            ["--schedule", "{pipe}"],
+            "--schedule .*pipe: a pipe or a device, not a file or a folder;",
+        ),
+        (["--latents", "{pipe}"], "--latents .*pipe: a pipe or a device, not a file or a folder;"),
+        (["--out=~/run"], "--out ~/run: the shell has not replaced ~ by the home folder; leave a"),
+        (
+            ["--latents", "/dev/zero"],
+            "--latents /dev/zero: a pipe or a device, not a file or a folder;",
+        ),
     ],
 )
 def test_what_a_tired_person_types_is_told_in_words_and_never_waited_for(
