@@ -14,8 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from diffusion.schedule import Prediction, TeacherSchedule
-from diffusion.schedule_choice import SCHEDULES, ScheduleFlags, choose_schedule, taken
-from diffusion.schedule_file import schedule_of_arrays
+from diffusion.schedule_choice import (
+    SCHEDULES,
+    ScheduleFlags,
+    choose_schedule,
+    schedule_of_arrays,
+    taken,
+)
 from distill.config import JointSolver, PlanConfig, Rotate
 from distill.plan_merges import DEFAULT_STEPS, plans_name
 from experiment.flags import refuse_above

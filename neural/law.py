@@ -15,12 +15,11 @@ from diffusion.schedule import NoiseSchedule, Prediction
 from neural.ranking import ROUNDING
 from planner.denoiser import joint_chain
 from planner.effort import MOST_PARETO_WIDTH
-from planner.few_step import equal_shares, plans_by_share, shifted
 from planner.joint import joint_blocks
 from planner.parametrisation import Kind, Parametrisation
 from planner.plan import Plan, Plans
 from planner.problem import DenoiserProblem, Problem, make_problem
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
 
 Array = NDArray[np.float64]
 

@@ -23,10 +23,9 @@ from neural.jumps import DenoiserJump
 from neural.measure import Reference
 from neural.networks import HeadedEstimators, MLPs, X0Network
 from neural.teachers import train_teachers
-from planner.few_step import plans_by_share
 from planner.plan import Plans
 from planner.plan_set import read_plans, refuse_other_schedule, refuse_other_steps
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, plans_by_share
 from sampling.estimator_file import estimator_path, load_estimator, refuse_untrained_levels
 from sampling.inputs import load_models, split
 from sampling.noise_estimator import NoiseEstimator

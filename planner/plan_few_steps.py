@@ -29,12 +29,11 @@ import numpy as np
 
 from planner.budget import Budget
 from planner.effort import STRATEGIES, Effort
-from planner.few_step import equal_shares, plans_by_share, shifted
 from planner.found_plans import plan_set_of, valued_by
 from planner.plan import Plans, map_distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import Decay, Problem
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
 
 Log = Callable[[str], object]
 

@@ -33,7 +33,6 @@ from experiment.read import (
     short_repr,
 )
 from planner.budget import Budget, BudgetKind
-from planner.few_step import equal_shares
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import (
     Plan,
@@ -47,6 +46,7 @@ from planner.plan import (
     step,
 )
 from planner.problem import Problem, check_train_time
+from planner.strategies import equal_shares
 
 Array = NDArray[np.float64]
 

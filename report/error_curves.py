@@ -14,10 +14,9 @@ from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
 from distill.results import STUDENT_ROUNDING, ResultRow
 from planner.budget import Stage
-from planner.few_step import plans_by_share
 from planner.plan import Plan, by_merge
 from planner.problem import Problem
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, plans_by_share
 from report.equals import Group, equal_groups, legend_names, marker, note_equals
 from report.style import AXIS_LABELS, COLOURS, STYLE, NotebookFigure
 

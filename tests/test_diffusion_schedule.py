@@ -20,8 +20,8 @@ from diffusion.schedule_choice import (
     choose_noise_schedule,
     choose_schedule,
     find_schedule,
+    read_schedule,
 )
-from diffusion.schedule_file import read_schedule
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 32, 512])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from diffusion.schedule import TeacherSchedule, from_alphas_cumprod, from_betas, from_sigmas
-from diffusion.schedule_file import read_schedule
+from diffusion.schedule_choice import read_schedule
 
 BETAS = np.array([0.05, 0.1, 0.4, 0.7])
 

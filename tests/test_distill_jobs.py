@@ -13,11 +13,10 @@ from distill.jobs import Case, Job, Training, do_job, inputs_of, list_jobs, step
 from distill.law import decay_rates, sgd_shrinkage, train_time
 from experiment.write import sha256
 from planner.budget import Stage, equal_parts
-from planner.few_step import shifted
 from planner.parametrisation import Parametrisation
 from planner.plan import from_outline, merge, merges, outline, step
 from planner.problem import make_problem
-from planner.strategies import CANONICAL, progressive, sequential_boot, vanilla
+from planner.strategies import CANONICAL, progressive, sequential_boot, shifted, vanilla
 from vae.latents import load_latents
 
 LR = 1e-3

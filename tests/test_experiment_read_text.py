@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion.schedule import TeacherSchedule, cosine_schedule
-from diffusion.schedule_file import read_schedule
+from diffusion.schedule_choice import read_schedule
 from distill.published import read_published
 from experiment.folder import describe_run, open_run
 from experiment.metrics import keep_rows, read_metrics

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.schedule_file import read_schedule
+from diffusion.schedule_choice import read_schedule
 from distill.published import COLUMNS, OUR_NAMES, read_published
 from experiment.folder import open_run, read_run
 from experiment.write import write_json, write_rows

@@ -12,9 +12,8 @@ from neural.law import best_plans, fit_step_time, predict_errors, predicted_erro
 from neural.measure import Reference, affine_parts, score
 from neural.ranking import kendall_tau, named_by, regret, tally, winner
 from neural.student_plans import forwards, updates_per_merge
-from planner.few_step import equal_shares, plans_by_share
 from planner.plan import merges, num_merges
-from planner.strategies import CANONICAL, sequential_boot, vanilla
+from planner.strategies import CANONICAL, equal_shares, plans_by_share, sequential_boot, vanilla
 from tests.brute_force import every_plan
 
 T = 16

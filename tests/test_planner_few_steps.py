@@ -7,12 +7,11 @@ import pytest
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget
-from planner.few_step import equal_shares, plans_by_share, shifted
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import num_merges
 from planner.plan_all import plan_every_strategy
 from planner.problem import make_problem
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
 from planner.value import plan_operator
 from tests.brute_force import every_algorithm_1_plan, every_plan
 from tests.denoiser_oracle import random_schedule, value

@@ -11,7 +11,6 @@ from diffusion.schedule import cosine_schedule
 from experiment.write import write_json
 from planner.budget import Budget
 from planner.effort import Effort
-from planner.few_step import equal_shares, shifted
 from planner.parametrisation import Parametrisation
 from planner.plan import distinct, merge, step
 from planner.plan_all import plan_every_strategy
@@ -25,7 +24,7 @@ from planner.plan_set import (
     to_json,
 )
 from planner.problem import make_problem
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, equal_shares, shifted
 
 
 @st.composite
