@@ -89,7 +89,7 @@ def time_plans(setting: Setting) -> None:
 
         def plan(asked: Setting) -> None:
             decay = partial(decay_rates, lr=LR)
-            plan_every_strategy(asked.problem(), Budget(asked.train_time, asked.budget), decay)
+            plan_every_strategy(asked.problem(), Budget(asked.train_time, asked.budget, decay))
 
         follow(replace(setting, budget=budget, steps_per_merge=5))  # loads the compiled code
         own, every = timed(follow, moved), timed(plan, moved[:3])

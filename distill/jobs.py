@@ -65,9 +65,8 @@ def plan_stage(
     steps = stage.steps_per_merge
     if stage.budget == "total":
         steps *= max(1, problem.num_steps - 1)
-    time = Budget(train_time(lr, steps), stage.budget)
-    decay = partial(decay_rates, lr=lr)
-    return plan_every_strategy(problem, time, decay, log=log, student_steps=stage.student_steps)
+    budget = Budget(train_time(lr, steps), stage.budget, partial(decay_rates, lr=lr))
+    return plan_every_strategy(problem, budget, log=log, student_steps=stage.student_steps)
 
 
 def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> MergeSteps:

@@ -119,8 +119,9 @@ def plans_of(setting: Setting) -> PlanSet:
     discrete = setting.vae_latents and setting.students.law == "gradient_flow"
     return plan_every_strategy(
         setting.problem(),
-        Budget(setting.train_time, setting.budget),
-        partial(decay_rates, lr=LR) if discrete else None,
+        Budget(
+            setting.train_time, setting.budget, partial(decay_rates, lr=LR) if discrete else None
+        ),
         student_steps=setting.student_steps,
         effort=EFFORT,
     )

@@ -56,11 +56,13 @@ def budget_kind(name: str) -> BudgetKind:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long the merges of a plan train."""
+    """How long the merges of a plan train, and at which rates gaps close meanwhile."""
 
     train_time: float
     kind: BudgetKind = "per_merge"
     """Whether ``train_time`` is that of every merge, or shared equally by the merges of a plan."""
+    decay: Decay | None = None
+    """n_b w -> the rate of decay. None: the rate is n_b w, that of gradient flow."""
 
     def __post_init__(self) -> None:
         budget_kind(self.kind)
@@ -94,7 +96,6 @@ def operator_under(
     budget: Budget,
     plans: Sequence[Plan],
     problem: Problem,
-    decay: Decay | None = None,
 ) -> Array:
     """Operator of students of K steps that train within ``budget``, (d,).
 
@@ -104,7 +105,6 @@ def operator_under(
     Args:
         plans: One plan per step and coordinate, K d of them, step by step: ``plans[k * d + i]`` is
             step k of coordinate i.
-        decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
     """
     width = len(problem.variances)
     operator = np.empty(width)
@@ -114,6 +114,6 @@ def operator_under(
     for own in columns.values():
         steps = plans[own[0] :: width]
         time = budget.time_of_one(sum(map(num_merges, steps)))
-        trained = problem.select(np.array(own)).trained(time, decay)
+        trained = problem.select(np.array(own)).trained(time, budget.decay)
         operator[own] = np.prod([trained.student_operator(plan) for plan in steps], axis=0)
     return operator

@@ -27,14 +27,12 @@ from planner.compiled import compiled
 from planner.fronts import Keep, nearest_to, undominated
 from planner.joint import MEMORY_LIMIT
 from planner.plan import Plan, Plans, merge, share_equal, step
-from planner.problem import DenoiserProblem
+from planner.problem import SHRINKAGE_ROUNDING, DenoiserProblem
 from planner.value import w2_squared
 from planner.watch import Watch
 
 Array = NDArray[np.float64]
 
-SHRINKAGE_ROUNDING = 1e-12
-"""Relative rounding of shrinkages that are equal."""
 BEAM_ROUNDS = 4
 
 

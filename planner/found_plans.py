@@ -8,20 +8,14 @@ from planner.effort import STRATEGIES
 from planner.joint import meets
 from planner.plan import Plans
 from planner.plan_set import PlanSet, StrategyPlans
-from planner.problem import Decay, Problem
+from planner.problem import Problem
 
 
-def valued_by(
-    problem: Problem, budget: Budget, decay: Decay | None
-) -> Callable[[Plans], StrategyPlans]:
-    """Gives plans the operator that their students end with, and its error; none is proven.
-
-    Args:
-        decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
-    """
+def valued_by(problem: Problem, budget: Budget) -> Callable[[Plans], StrategyPlans]:
+    """Gives plans the operator that their students end with, and its error; none is proven."""
 
     def valued(plans: Plans) -> StrategyPlans:
-        operator = operator_under(budget, plans, problem, decay)
+        operator = operator_under(budget, plans, problem)
         error = float(problem.distance(operator, problem.target))
         return StrategyPlans(plans, operator, error, optimal=False)
 

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 
 from planner.per_dimension_kernel import DIRECT, solve
 from planner.plan import Plans, merge, step
-from planner.problem import MergeProblem
+from planner.problem import SHRINKAGE_ROUNDING, MergeProblem
 from planner.strategies import CANONICAL
 from planner.value import plan_operator
 
 Array = NDArray[np.float64]
-
-SHRINKAGE_ROUNDING = 1e-12
-"""Relative rounding of shrinkages: at lam = 1 all g_t are equal and must not seem to rise."""
 
 
 def per_dimension_plans(

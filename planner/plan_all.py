@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from planner.per_dimension import per_dimension_plans, settled_by_theory, table_
 from planner.plan import Plans, distinct
 from planner.plan_few_steps import plan_few_steps
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
-from planner.problem import Decay, DenoiserProblem, Problem
+from planner.problem import DenoiserProblem, Problem
 from planner.strategies import CANONICAL
 from planner.total_bounds import ROUNDING, bounded_plans, takes_bounds
 from planner.total_bounds import expected_seconds as bounds_seconds
@@ -29,7 +30,6 @@ Array = NDArray[np.float64]
 def plan_every_strategy(
     problem: Problem,
     budget: Budget,
-    decay: Decay | None = None,
     full_search: bool = False,
     log: Callable[[str], object] = lambda line: None,
     student_steps: int = 1,
@@ -50,7 +50,6 @@ def plan_every_strategy(
     The slow solvers come last.
 
     Args:
-        decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
         full_search: Search coordinates even where theory knows the answer.
         log: Called with one line per decision: how the coordinates are planned, and which solvers
             are left out and why.
@@ -62,18 +61,15 @@ def plan_every_strategy(
     Raises:
         ValueError: ``student_steps`` is not in 1..T.
     """
-    plan_share = partial(plan_one_step, decay=decay, full_search=full_search)
+    plan_share = partial(plan_one_step, full_search=full_search)
     if student_steps == 1:
         return plan_share(problem, budget, log=log, effort=effort, known=known, save=save)
-    return plan_few_steps(
-        problem, budget, student_steps, plan_share, decay, log, effort, known, save
-    )
+    return plan_few_steps(problem, budget, student_steps, plan_share, log, effort, known, save)
 
 
 def plan_one_step(
     problem: Problem,
     budget: Budget,
-    decay: Decay | None,
     full_search: bool,
     log: Callable[[str], object],
     effort: Effort,
@@ -83,7 +79,7 @@ def plan_one_step(
     """The plans of every strategy for a student of one step; see ``plan_every_strategy``."""
     num_steps, width = problem.operators.shape
     target = problem.target
-    valued = valued_by(problem, budget, decay)
+    valued = valued_by(problem, budget)
     found = dict(known.strategies) if known else {}
     bound = known.lower_bound if known else None
 
@@ -94,11 +90,11 @@ def plan_one_step(
     canonical = {name: valued((make(num_steps),) * width) for name, make in CANONICAL.items()}
     found |= canonical
     save(so_far())
-    if reason := _unknown(problem, budget, decay):
+    if reason := _unknown(problem, budget):
         log(f"canonical strategies only, no lower bound: {reason}")
         return so_far()
     if PER_DIMENSION not in found:
-        own, limits = _own_plans(problem, budget, decay, full_search, log)
+        own, limits = _own_plans(problem, budget, full_search, log)
         found[PER_DIMENSION] = valued(own)
         bound = found[PER_DIMENSION].w2_squared
         if limits is not None:
@@ -108,7 +104,7 @@ def plan_one_step(
     for solver in effort.solvers:
         if solver in found and found[solver].finished:
             continue
-        planned = _joint_plan(solver, problem, budget, decay, valued, found, effort, log)
+        planned = _joint_plan(solver, problem, budget, valued, found, effort, log)
         if planned is not None and not planned.finished:
             log(
                 f"{solver} was stopped by its time limit; its best plan so far has W2² "
@@ -120,11 +116,11 @@ def plan_one_step(
     return so_far()
 
 
-def _unknown(problem: Problem, budget: Budget, decay: Decay | None) -> str:
+def _unknown(problem: Problem, budget: Budget) -> str:
     """Why no exact plan is known under a total budget, or "" where one is."""
     if budget.kind == "per_merge":
         return ""
-    trained = problem.trained(budget.train_time, decay)
+    trained = problem.trained(budget.train_time, budget.decay)
     if isinstance(trained, DenoiserProblem):
         if is_vanilla_optimal_in_total(trained):
             return ""
@@ -154,7 +150,6 @@ def _joint_plan(
     solver: str,
     problem: Problem,
     budget: Budget,
-    decay: Decay | None,
     valued: Callable[[Plans], StrategyPlans],
     found: dict[str, StrategyPlans],
     effort: Effort,
@@ -177,7 +172,7 @@ def _joint_plan(
         else:
             refuse_solver(solver, problem, budget, effort)
             for count in budget.merge_counts(num_steps):
-                trained = problem.trained(budget.time_of_one(count), decay)
+                trained = problem.trained(budget.time_of_one(count), budget.decay)
                 if isinstance(trained, DenoiserProblem):
                     plan = joint_chain(trained, solver, watch=watch)
                 else:
@@ -187,23 +182,18 @@ def _joint_plan(
         if not rivals:
             log(f"{solver} is left out: {error}")
             return None
-    best = min(rivals, key=_w2_squared)
+    best = min(rivals, key=attrgetter("w2_squared"))
     if budget.kind == "total" and solver == "beam":
         # The beam planned for a few numbers of merges only. Another strategy may be better.
         others = [found[name] for name in (*CANONICAL, "greedy") if name in found]
         own_plans = [valued((plan,) * width) for plan in distinct(own.plans)]
-        best = min([*others, best, *own_plans], key=_w2_squared)
+        best = min([*others, best, *own_plans], key=attrgetter("w2_squared"))
     return replace(best, finished=not watch.stopped)
-
-
-def _w2_squared(plans: StrategyPlans) -> float:
-    return plans.w2_squared
 
 
 def _own_plans(
     problem: Problem,
     budget: Budget,
-    decay: Decay | None,
     full_search: bool,
     log: Callable[[str], object],
 ) -> tuple[Plans, Array | None]:
@@ -211,11 +201,12 @@ def _own_plans(
 
     The plans are optimal where there are no such operators.
     """
-    trained = problem.trained(budget.train_time, decay)
+    trained = problem.trained(budget.train_time, budget.decay)
     if isinstance(trained, DenoiserProblem):
         return _own_chains(trained, budget, full_search, log), None
     if budget.kind == "total":
-        rates = problem.second_moments if decay is None else decay(problem.second_moments)
+        moments = problem.second_moments
+        rates = moments if budget.decay is None else budget.decay(moments)
         if takes_bounds(problem.num_steps, len(problem.variances)):
             return bounded_plans(problem, rates, budget.train_time)
         own = plans_under_total(problem.operators, rates, problem.direction, budget.train_time)

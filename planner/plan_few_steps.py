@@ -23,6 +23,7 @@ if their merges train equally long whatever the other shares do. Three consequen
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +33,7 @@ from planner.effort import STRATEGIES, Effort
 from planner.found_plans import plan_set_of, valued_by
 from planner.plan import Plans, map_distinct
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
-from planner.problem import Decay, Problem
+from planner.problem import Problem
 from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
 
 Log = Callable[[str], object]
@@ -62,7 +63,6 @@ def plan_few_steps(
     budget: Budget,
     student_steps: int,
     plan_share: PlanShare,
-    decay: Decay | None,
     log: Log,
     effort: Effort,
     known: PlanSet | None,
@@ -72,8 +72,7 @@ def plan_few_steps(
 
     Args:
         student_steps: K, the steps of the student, at least 2.
-        plan_share: Plans the problem of one share, at the learning rate of ``decay``.
-        decay: n_b w -> the rate of decay. Without it, the rate is n_b w, that of gradient flow.
+        plan_share: Plans the problem of one share.
         log: Called with one line per decision, as by ``plan_share``.
         effort: Which joint solvers run. The shares divide the time limit equally.
         known: Plans for this problem from before. Those of solvers that finished are kept.
@@ -85,7 +84,7 @@ def plan_few_steps(
     num_steps, width = problem.operators.shape
     found = dict(known.strategies) if known else {}
 
-    valued = valued_by(problem, budget, decay)
+    valued = valued_by(problem, budget)
 
     def so_far() -> PlanSet:
         own = found.get(PER_DIMENSION)
@@ -114,7 +113,7 @@ def plan_few_steps(
             each = _divided(replace(effort, solvers=solvers), len(counts))
             rivals = []
             for count in counts:
-                one = Budget(budget.time_of_one(count))
+                one = Budget(budget.time_of_one(count), decay=budget.decay)
                 planned = _plan_shares(problem, one, shares, plan_share, each, lambda line: None)
                 rivals.append(_of_student(planned, problem.num_steps, valued))
             found |= _best_in_total(problem, canonical, rivals, valued)
@@ -210,7 +209,7 @@ def _best_in_total(
     for solver in SOLVERS_IN_TOTAL:
         own = [planned[solver] for planned in rivals if solver in planned]
         if own:
-            best = min(known + (joint if solver == "beam" else own), key=_w2_squared)
+            best = min(known + (joint if solver == "beam" else own), key=attrgetter("w2_squared"))
             finished = len(own) == len(rivals) and all(plans.finished for plans in own)
             found[solver] = replace(best, finished=finished)
     per_dimension = known + [planned[PER_DIMENSION] for planned in rivals]
@@ -224,10 +223,6 @@ def _best_in_total(
         )
     )
     return found
-
-
-def _w2_squared(plans: StrategyPlans) -> float:
-    return plans.w2_squared
 
 
 def _for_all(plans: Plans, width: int) -> Plans:

@@ -36,6 +36,9 @@ Columns = NDArray[np.intp] | NDArray[np.bool_]
 Decay = Callable[[Array], Array]
 """n_b w -> the rate r of the shrinkage exp(-2 s r), elementwise. Gradient flow has r = n_b w."""
 
+SHRINKAGE_ROUNDING = 1e-12
+"""Relative rounding of shrinkages: at lam = 1 all g_t are equal and must not seem to rise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:

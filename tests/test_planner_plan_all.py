@@ -149,7 +149,7 @@ def test_a_learning_rate_that_overshoots_on_long_jumps_proves_nothing_in_total()
     def decay(rates):  # one gradient step with 2 ds = 1.5 overshoots where n w is above 2/3
         return -np.log(np.abs(1.0 - 1.5 * rates)) / 1.5
 
-    found = plan_every_strategy(problem, Budget(0.75, "total"), decay, log=lines.append)
+    found = plan_every_strategy(problem, Budget(0.75, "total", decay), log=lines.append)
     assert lines == [
         "canonical strategies only, no lower bound: at this learning rate a longer jump trains "
         "less than a shorter one"
