@@ -5,14 +5,12 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from experiment.folder import CONFIG, FIGURES, RESULTS, command_line, open_run
 from experiment.write import sha256, write_text
@@ -28,7 +26,9 @@ from report.style import (
     RED,
     SKY,
     STYLE,
+    fitting_legend,
     save_figure,
+    whole_numbers_below,
 )
 from report.summary import write_summary
 
@@ -36,6 +36,7 @@ COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)  # one colour per run, in turn
 DASHES = ("-", "--", ":", "-.")  # one style per line of a panel, in turn
 SMALLEST_DRAWN = 1e-12  # log axes have no 0
 MOST_COLUMNS = 4  # panels side by side
+LETTER = 0.07  # inches of a letter beside a row
 SHORT = 12  # characters of a hash that are shown
 
 
@@ -58,7 +59,7 @@ def compare_runs(config: CompareRunsConfig) -> None:
 
     write_text(config.out / RESULTS, joint_csv(runs))
     figure = config.out / FIGURES / "runs.png"
-    draw_runs(figure, runs, kind)
+    save_figure(draw_runs(runs, kind), figure)
     commands = "\n".join(f"- {run.name}: `{command_line(run.record)}`" for run in runs)
     text = "\n\n".join([commands, difference_table(runs), value_table(runs, kind)])
     picture = Picture(
@@ -142,7 +143,7 @@ def value_table(runs: Sequence[Run], kind: Kind) -> str:
     return f"{what[0].upper()}{what[1:]}:\n\n{markdown_table(['', kind.x_label, *names], lines)}"
 
 
-def draw_runs(path: Path, runs: Sequence[Run], kind: Kind) -> None:
+def draw_runs(runs: Sequence[Run], kind: Kind) -> Figure:
     """Draw the numbers of all runs: a colour per run, a panel per part of the results.
 
     Where every line has a single x, the values are dots in one panel, one row per part.
@@ -150,15 +151,14 @@ def draw_runs(path: Path, runs: Sequence[Run], kind: Kind) -> None:
     keys = list(dict.fromkeys(key for run in runs for key in run.points))
     if all(len(values) == 1 for run in runs for values in run.points.values()):
         with matplotlib.rc_context(STYLE):
-            _draw_dots(path, runs, kind, keys)
-        return
+            return _draw_dots(runs, kind, keys)
     names = list(dict.fromkeys(panel for panel, _ in keys))
     lines = list(dict.fromkeys(line for _, line in keys))
     ticks = sorted({x for run in runs for values in run.points.values() for x in values if x})
     down = -(-len(names) // MOST_COLUMNS)
     across = -(-len(names) // down)
     with matplotlib.rc_context(STYLE):
-        size = (max(4.5, 0.4 + 2.2 * across), 0.6 + 2.1 * down)
+        size = (max(4.5, 0.4 + 2.2 * across), 0.3 + 2.1 * down)
         figure = Figure(figsize=size, layout="constrained")
         shared = len(kind.measures) == 1
         grid = figure.subplots(down, across, squeeze=False, sharey=shared)
@@ -176,7 +176,7 @@ def draw_runs(path: Path, runs: Sequence[Run], kind: Kind) -> None:
         if shared:
             figure.supylabel(_measured(kind), fontsize=9)
         _legend(figure, runs, lines, {})
-        save_figure(figure, path)
+    return figure
 
 
 THIN = {"markersize": 2.5, "linewidth": 1.2}
@@ -202,7 +202,7 @@ def _finish(panel: Axes, name: str, kind: Kind, ticks: Sequence[float]) -> None:
             panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             panel.xaxis.minorticks_off()
     else:
-        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        whole_numbers_below(panel, ticks)
 
 
 def _legend(
@@ -217,13 +217,13 @@ def _legend(
             Line2D([], [], color="0.4", linestyle=DASHES[number % len(DASHES)], label=line)
             for number, line in enumerate(lines)
         ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    fitting_legend(figure, [(handle, str(handle.get_label())) for handle in handles])
 
 
-def _draw_dots(
-    path: Path, runs: Sequence[Run], kind: Kind, keys: Sequence[tuple[str, str]]
-) -> None:
-    figure = Figure(figsize=(5.5, 0.9 + 0.24 * len(keys)), layout="constrained")
+def _draw_dots(runs: Sequence[Run], kind: Kind, keys: Sequence[tuple[str, str]]) -> Figure:
+    names = [", ".join(filter(None, key)) for key in keys]
+    width = 3.6 + LETTER * max(map(len, names))
+    figure = Figure(figsize=(width, 0.6 + 0.24 * len(keys)), layout="constrained")
     panel = figure.subplots()
     for place, run in enumerate(runs):
         rows = [row for row, key in enumerate(keys) if key in run.points]
@@ -231,7 +231,7 @@ def _draw_dots(
         colour = COLOURS[place % len(COLOURS)]
         # Equal values stay visible: the dots of later runs are smaller.
         panel.plot(values, rows, "o", color=colour, markersize=max(2.0, 7.0 - 1.5 * place))
-    panel.set_yticks(range(len(keys)), [", ".join(filter(None, key)) for key in keys])
+    panel.set_yticks(range(len(keys)), names)
     panel.invert_yaxis()
     panel.grid(axis="y", color="0.9")
     panel.set_xlabel(_measured(kind))
@@ -240,4 +240,4 @@ def _draw_dots(
         least, most = (math.log10(limit) for limit in panel.get_xlim())
         panel.set_xlim(10 ** math.floor(least), 10 ** math.ceil(most))
     _legend(figure, runs, [], {"marker": "o", "linestyle": ""})
-    save_figure(figure, path)
+    return figure

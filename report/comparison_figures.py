@@ -54,7 +54,7 @@ def draw_figures(
                 + "; ".join(f"{stage_label(s, num_steps)}: {_count(k)}" for s, k in kinds.items()),
             )
         )
-        draw_plan_kinds(plans[-1].path, problem.variances, kinds, num_steps)
+        save_figure(draw_plan_kinds(problem.variances, kinds, num_steps), plans[-1].path)
     sections = [
         Section("Error over training", curves),
         Section("Plans", plans),
@@ -72,16 +72,15 @@ def _draw_latents(path: Path, comparison: Comparison) -> Picture:
     which = "variances along the rotated coordinates" if is_rotated else "variances"
     span = f"from {variances.min():.3g} to {variances.max():.3g}"
     if comparison.covariance is None:
-        draw_variances(path, variances, is_rotated)
+        save_figure(draw_variances(variances, is_rotated), path)
         return Picture(
             path,
             f"The {which} of the latents, sorted.",
             f"Bars of sorted {which} {span}",
         )
     facts = describe(comparison.covariance)
-    draw_latents(
-        path, comparison.covariance.numpy(), facts, rotated=variances if is_rotated else None
-    )
+    rotated = variances if is_rotated else None
+    save_figure(draw_latents(comparison.covariance.numpy(), facts, rotated), path)
     most = f", the {MOST_CELLS} largest" if len(variances) > MOST_CELLS else ""
     return Picture(
         path,

@@ -32,7 +32,7 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow], target: str) -
     """
     write_rows(out / RESULTS, rows, ConvergenceRow)
     figure = out / FIGURES / "convergence.png"
-    draw_convergence(figure, rows, target)
+    save_figure(draw_convergence(rows, target), figure)
     most = max(row.steps_per_merge for row in rows if row.budget == "per_merge")
     last = [row for row in rows if row.budget == "per_merge" and row.gradient_steps == most]
     variances = list(dict.fromkeys(row.variance for row in last))
@@ -47,7 +47,7 @@ def report_convergence(out: Path, rows: Sequence[ConvergenceRow], target: str) -
     write_summary(out, "Error against training", text, [Picture(figure, CAPTION)], [out / RESULTS])
 
 
-def draw_convergence(path: Path, rows: Sequence[ConvergenceRow], target: str) -> None:
+def draw_convergence(rows: Sequence[ConvergenceRow], target: str) -> Figure:
     """Draw |a - S| over gradient steps: one row of panels per budget, one column per variance.
 
     Lines are predictions, points are measured means with the standard deviation over trials.
@@ -68,7 +68,7 @@ def draw_convergence(path: Path, rows: Sequence[ConvergenceRow], target: str) ->
             panel.set_title(f"λ = {variance:g}")
         draw_legend(figure, panels[0, 0])
         figure.subplots_adjust(hspace=0.35, wspace=0.3)
-        save_figure(figure, path)
+    return figure
 
 
 def _draw_panel(panel: Axes, rows: Sequence[ConvergenceRow]) -> None:

@@ -23,6 +23,7 @@ from report.style import LABELS, label, save_figure, stage_in_file_name, stage_l
 from report.summary import write_summary
 
 FOLDED = 0.2  # share of the run's largest mean pixel L2 below which a grid shows little
+NAMES = 16  # letters of equal names on one line beside a row
 SCALED = 8  # number of faces that give the colour scale of all grids of a run
 
 
@@ -207,4 +208,4 @@ def _batches(comparison: Comparison) -> int:
 
 
 def _row_name(group: Group) -> str:
-    return LABELS[group[0]] if len(group) == 1 else group_label(group, "\n= ")
+    return LABELS[group[0]] if len(group) == 1 else group_label(group, NAMES)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from report.style import COLOURS, MARKERS, SHORT_LABELS, label
 
+LEGEND_NAMES = 26  # letters of equal names on one line of a legend
 SMALL, LETTER = 6.5, 0.05  # points, and the width of such a letter in inches
 EQUAL = 1e-6  # relative: far below the width of a line, far above the rounding of float64
 
@@ -38,11 +39,31 @@ def equal_groups(values: Mapping[str, ArrayLike], tolerance: float = EQUAL) -> l
     return [tuple(group) for group in groups.values()]
 
 
-def group_label(group: Group, between: str = " = ") -> str:
-    """The name of a strategy, or the short names of equal ones."""
+def group_label(group: Group, longest: int | None = None) -> str:
+    """The name of a strategy, or the short names of equal ones.
+
+    Args:
+        longest: Letters of a line of names; without it all are on one line.
+    """
     if len(group) == 1:
         return label(group[0])
-    return between.join(SHORT_LABELS[name] for name in group)
+    names = [SHORT_LABELS[name] for name in group]
+    return " = ".join(names) if longest is None else equation(names, longest)
+
+
+def equation(names: Sequence[str], longest: int) -> str:
+    """name = name = name, broken into lines before the equals sign.
+
+    Args:
+        longest: Letters of a line that holds more than one name.
+    """
+    lines = [names[0]]
+    for name in names[1:]:
+        if len(lines[-1]) + len(name) + 3 <= longest:
+            lines[-1] += f" = {name}"
+        else:
+            lines.append(f"= {name}")
+    return "\n".join(lines)
 
 
 def marker(strategy: str, place: int) -> dict[str, Any]:
@@ -87,7 +108,8 @@ def note_equals(
 
 def _note(panel: Axes, groups: Sequence[Group], legend: Mapping[str, str]) -> list[str]:
     equal = [group for group in groups if len(group) > 1]
-    lines = [line for line in map(group_label, equal) if line not in legend.values()]
+    named = {" ".join(text.split()) for text in legend.values()}
+    lines = [line for line in map(group_label, equal) if line not in named]
     if lines and len(groups) == 1:
         return ["all are equal"]
     spec, figure = panel.get_subplotspec(), panel.get_figure()
@@ -108,6 +130,6 @@ def legend_names(panels: Sequence[Sequence[Group]]) -> dict[str, str]:
         for group in groups:
             members.setdefault(group[0], []).append(group)
     return {
-        first: group_label(groups[0]) if len(set(groups)) == 1 else label(first)
+        first: group_label(groups[0], LEGEND_NAMES) if len(set(groups)) == 1 else label(first)
         for first, groups in members.items()
     }

@@ -18,7 +18,14 @@ from planner.plan import Plan, by_merge
 from planner.problem import Problem
 from planner.strategies import CANONICAL, plans_by_share
 from report.equals import Group, equal_groups, legend_names, marker, note_equals
-from report.style import AXIS_LABELS, COLOURS, STYLE, NotebookFigure
+from report.style import (
+    AXIS_LABELS,
+    COLOURS,
+    STYLE,
+    NotebookFigure,
+    fitting_legend,
+    widen_to_a_decade,
+)
 
 Array = NDArray[np.float64]
 SMALLEST_DRAWN = 1e-12
@@ -60,24 +67,25 @@ def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) ->
     }
     floor = float(problem.distance(composite, problem.target))
     with matplotlib.rc_context(STYLE):
-        figure = NotebookFigure(
-            figsize=(0.6 + 3.4 * len(budgets), 1.1 + 2.3 * len(targets)), layout="constrained"
-        )
+        size = (max(5.6, 0.6 + 3.4 * len(budgets)), 0.6 + 2.3 * len(targets))
+        figure = NotebookFigure(figsize=size, layout="constrained")
         panels = figure.subplots(
             len(targets), len(budgets), squeeze=False, sharex="col", sharey="row"
         )
         for line, (measure, target) in zip(panels, targets.items(), strict=True):
             measured = [max(getattr(row, measure), SMALLEST_DRAWN) for row in rows]
             low, high = min(measured) / 6, 4 * max(measured)
+            line[0].set_yscale("log")
+            line[0].set_ylim(low, high)
+            widen_to_a_decade(line[0])
             for panel, budget in zip(line, budgets, strict=True):
                 here = [row for row in rows if row.budget == budget]
                 for place, group in enumerate(groups[budget]):
                     _draw_group(panel, here, place, group, measure, target, problem, lr)
                 _mark_rounding(panel, rows[0], len(problem.variances), low)
-                if floor > SMALLEST_DRAWN and measure == "w2_squared":
+                if max(low, SMALLEST_DRAWN) < floor < high and measure == "w2_squared":
                     _mark_composite(panel, floor)  # none for denoisers, or if all variances <= 1
                 _finish(panel)
-            line[0].set_ylim(low, high)
             line[0].set_ylabel(f"W2² to the {names[measure]}")
         legend = legend_names(list(groups.values()))
         for panel, budget in zip(panels[0], budgets, strict=True):
@@ -87,7 +95,7 @@ def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) ->
         note_equals(panels[0], groups.values(), legend)
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
-        _add_legend(figure, legend, {row.strategy for row in rows}, len(budgets))
+        _add_legend(figure, legend, {row.strategy for row in rows})
     return figure
 
 
@@ -163,7 +171,7 @@ def _finish(panel: Axes) -> None:
     panel.set_axisbelow(True)
 
 
-def _add_legend(figure: Figure, legend: Mapping[str, str], shown: set[str], columns: int) -> None:
+def _add_legend(figure: Figure, legend: Mapping[str, str], shown: set[str]) -> None:
     entries = [
         (Line2D([], [], linestyle="-" if name in CANONICAL else "none", **marker(name, 3)), text)
         for name, text in legend.items()
@@ -174,13 +182,7 @@ def _add_legend(figure: Figure, legend: Mapping[str, str], shown: set[str], colu
     if not shown <= set(CANONICAL):
         dots = Line2D([], [], color="0.4", linewidth=0.8, linestyle=":")
         entries.append((dots, "dots: a guide for the eye"))
-    figure.legend(
-        *zip(*entries, strict=True),
-        loc="outside upper center",
-        ncols=2 * columns if columns > 1 else 2,
-        frameon=False,
-        fontsize=8,
-    )
+    fitting_legend(figure, entries)
 
 
 def _predicted(

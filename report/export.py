@@ -55,7 +55,7 @@ def report_export(out: Path, export: Export) -> None:
     rows = [ExportRow(i, *map(float, row)) for i, row in enumerate(zip(*columns, strict=True))]
     write_rows(out / RESULTS, rows, ExportRow)
     operator, faces = (out / FIGURES / name for name in ("operator.png", "faces.png"))
-    draw_operator(operator, export)
+    save_figure(draw_operator(export), operator)
     pictures = [
         Picture(operator, "The student's number for every latent coordinate, over its variance.")
     ]
@@ -94,7 +94,7 @@ def _programs(export: Export) -> str:
     )
 
 
-def draw_operator(path: Path, export: Export) -> None:
+def draw_operator(export: Export) -> Figure:
     """The operators of the student, of its target and of the composite, by variance."""
     problem = export.problem
     order = np.argsort(problem.variances)
@@ -118,4 +118,4 @@ def draw_operator(path: Path, export: Export) -> None:
         panel.set_xlabel("variance of the latent coordinate")
         panel.set_ylabel("operator: latent over noise")
         legend_above(figure, panel, columns=3)
-        save_figure(figure, path)
+    return figure

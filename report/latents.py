@@ -1,5 +1,6 @@
 """The latent spectrum: covariance heatmap and sorted variances ([OM] Fig. 14)."""
 
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from report.markdown import markdown_table
 from report.page import Picture
-from report.style import BLUE, STYLE, save_figure
+from report.style import BLUE, STYLE, save_figure, whole_numbers_below
 from report.summary import write_summary
 from vae.attributes import ATTRIBUTES_FILE, Directions, load_directions
 from vae.latents import LATENTS_FILE, Latents, describe
@@ -47,7 +48,7 @@ def report_latents(out: Path, latents: Latents) -> None:
     assert latents.covariance is not None  # encode_latents computes it
     facts = describe(latents.covariance)
     figure = out / FIGURES / "covariance.png"
-    draw_latents(figure, latents.covariance.numpy(), facts)
+    save_figure(draw_latents(latents.covariance.numpy(), facts), figure)
     lines = [["images", f"{latents.count:,}"]]
     lines += [[name, shape.format(facts[field])] for name, field, shape in COVARIANCE_FACTS]
     text, files = markdown_table(["", ""], lines), [out / RESULTS, out / LATENTS_FILE]
@@ -70,11 +71,10 @@ def attribute_table(found: Directions) -> str:
 
 
 def draw_latents(
-    path: Path,
     covariance: NDArray[np.float64],
     facts: dict[str, float],
     rotated: NDArray[np.float64] | None = None,
-) -> None:
+) -> Figure:
     """Draw a covariance (d, d), coordinates sorted by variance, and the variances themselves.
 
     Of many coordinates the heatmap has the ``MOST_CELLS`` of largest variance.
@@ -92,6 +92,8 @@ def draw_latents(
         figure = Figure(figsize=(7.2, 3.0))
         heat, spectrum = figure.subplots(1, 2, width_ratios=[1, 1.15])
         shown = heat.imshow(ordered, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+        whole_numbers_below(heat, range(len(shown_order)))
+        heat.yaxis.set_major_locator(copy(heat.xaxis.get_major_locator()))
         figure.colorbar(shown, ax=heat, label="covariance", shrink=0.85)
         heat.set_xlabel("latent coordinates, the largest variance first")
         heat.set_ylabel("latent coordinates")
@@ -101,16 +103,16 @@ def draw_latents(
         )
         _draw_spectrum(spectrum, variances if rotated is None else rotated, rotated is not None)
         figure.tight_layout()
-        save_figure(figure, path)
+    return figure
 
 
-def draw_variances(path: Path, variances: NDArray[np.float64], is_rotated: bool) -> None:
+def draw_variances(variances: NDArray[np.float64], is_rotated: bool) -> Figure:
     """Draw variances (d,) in falling order, where no covariance is known."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.8, 3.0))
         _draw_spectrum(figure.subplots(), variances, is_rotated)
         figure.tight_layout()
-        save_figure(figure, path)
+    return figure
 
 
 def _draw_spectrum(panel: Axes, variances: NDArray[np.float64], is_rotated: bool) -> None:
@@ -118,6 +120,7 @@ def _draw_spectrum(panel: Axes, variances: NDArray[np.float64], is_rotated: bool
     panel.bar(np.arange(len(falling)), falling, width=1.0, color=BLUE)
     panel.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
     panel.set_xlim(-1, len(falling))
+    whole_numbers_below(panel, range(len(falling)))
     panel.set_xlabel(
         f"{'rotated' if is_rotated else 'latent'} coordinates, the largest variance first"
     )

@@ -35,7 +35,7 @@ def report_mixture(out: Path, rows: Sequence[FloorRow]) -> None:
     """Tabulate, draw and sum up the floors in the run folder ``out``."""
     write_rows(out / RESULTS, rows, FloorRow)
     figure = out / FIGURES / "floors.png"
-    draw_floors(figure, rows)
+    save_figure(draw_floors(rows), figure)
     write_summary(
         out,
         "Floors of mixture teachers",
@@ -71,7 +71,7 @@ def summary(rows: Sequence[FloorRow]) -> str:
     return NOTE.format(gates=PIECES) + "\n\n" + markdown_table(header, lines)
 
 
-def draw_floors(path: Path, rows: Sequence[FloorRow]) -> None:
+def draw_floors(rows: Sequence[FloorRow]) -> Figure:
     """Draw floors over length, over T and over the number of pieces, and what errors become."""
     whole = rows[0].num_steps
     separations = list(dict.fromkeys(row.separation for row in rows))
@@ -106,10 +106,10 @@ def draw_floors(path: Path, rows: Sequence[FloorRow]) -> None:
             errors: ("squared error at $x_0$ / at $x_m$", "step m of the error"),
         }
         for panel, (title, x) in titles.items():
-            panel.set_title(title)
+            panel.set_ylabel(title)
             panel.set_xlabel(x)
         errors.axhline(1.0, color="0.6", linewidth=0.8)
-        save_figure(figure, path)
+    return figure
 
 
 def _colours(count: int) -> list[str]:

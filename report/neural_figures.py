@@ -15,7 +15,16 @@ from neural.distill_neural import PLANNED, NeuralComparison, NeuralRow, Stage, s
 from neural.student_plans import ComputeBudget
 from report.faces import DPI, draw_faces, faces_caption, top_of_scale
 from report.page import Picture, Section
-from report.style import COLOURS, LABELS, MARKERS, STYLE, label, save_figure
+from report.style import (
+    COLOURS,
+    LABELS,
+    MARKERS,
+    STYLE,
+    fitting_legend,
+    label,
+    save_figure,
+    widen_to_a_decade,
+)
 from sampling.sample_faces import decode
 
 BUDGET_NAMES: dict[ComputeBudget, str] = {
@@ -23,7 +32,8 @@ BUDGET_NAMES: dict[ComputeBudget, str] = {
     "total": "equal in total",
     "compute": "equal compute",
 }
-INCHES = 2.6  # side of a panel
+INCHES, SMALL_INCHES = 2.6, 1.75  # side of a panel; of one that has the axes of its neighbours
+MOST_ACROSS = 4  # such panels
 
 
 def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
@@ -37,7 +47,7 @@ def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
             "Log-log curves of the error over gradient steps, one line per strategy",
         )
     ]
-    draw_errors(curves[0].path, rows)
+    save_figure(draw_errors(rows), curves[0].path)
     if len({row.student_steps for row in rows}) > 1:
         curves.append(
             Picture(
@@ -46,7 +56,7 @@ def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
                 "Log-log curves of the error over the steps of the student",
             )
         )
-        draw_student_steps(curves[1].path, rows)
+        save_figure(draw_student_steps(rows), curves[1].path)
     sections = [Section("Errors", curves)]
     if comparison.setting.inputs.vae is None and comparison.setting.inputs.estimator is not None:
         return sections  # latents of an unknown encoder: no faces, and not two coordinates
@@ -57,12 +67,12 @@ def draw_figures(folder: Path, comparison: NeuralComparison) -> list[Section]:
             "noise, after the shortest training.",
             "Scatter plots of the outputs of teacher and students",
         )
-        draw_outputs(points.path, comparison)
+        save_figure(draw_outputs(comparison), points.path)
         return [*sections, Section("Outputs", [points])]
     return [*sections, Section("Decoded faces", draw_face_grids(folder, comparison))]
 
 
-def draw_errors(path: Path, rows: Sequence[NeuralRow]) -> None:
+def draw_errors(rows: Sequence[NeuralRow]) -> Figure:
     """Draw the error over the training length: one row of panels per K, one column per budget."""
     budgets = list(dict.fromkeys(row.budget for row in rows))
     numbers = list(dict.fromkeys(row.student_steps for row in rows))
@@ -76,10 +86,11 @@ def draw_errors(path: Path, rows: Sequence[NeuralRow]) -> None:
             line[0].set_ylabel("error / variance of the teacher")
         for panel in panels[-1]:
             panel.set_xlabel("gradient steps per merge of a pair")
-        _finish(figure, panels[0][0], path)
+        _add_legend(figure, panels[0][0])
+    return figure
 
 
-def draw_student_steps(path: Path, rows: Sequence[NeuralRow]) -> None:
+def draw_student_steps(rows: Sequence[NeuralRow]) -> Figure:
     """Draw the error over K, the steps of the student, after the longest training."""
     budgets = list(dict.fromkeys(row.budget for row in rows))
     longest = max(row.steps_per_merge for row in rows)
@@ -91,12 +102,14 @@ def draw_student_steps(path: Path, rows: Sequence[NeuralRow]) -> None:
             panel.set_title(f"{BUDGET_NAMES[budget]}, {longest:,}")
             panel.set_xlabel("steps K of the student")
         panels[0][0].set_ylabel("error / variance of the teacher")
-        _finish(figure, panels[0][0], path)
+        _add_legend(figure, panels[0][0])
+    return figure
 
 
 def _panels(depth: int, width: int, alike: bool = False) -> tuple[Figure, list[list[Axes]]]:
     """Panels that share the y axis in a row, or both axes everywhere if ``alike``."""
-    figure = Figure(figsize=(INCHES * width + 0.6, INCHES * depth + 0.6), layout="constrained")
+    inches = SMALL_INCHES if alike else INCHES
+    figure = Figure(figsize=(inches * width + 0.6, inches * depth + 0.4), layout="constrained")
     y: Literal["all", "row"] = "all" if alike else "row"
     panels = figure.subplots(depth, width, squeeze=False, sharex=alike, sharey=y)
     return figure, [list(line) for line in panels]
@@ -137,24 +150,23 @@ def _draw_lines(panel: Axes, rows: Sequence[NeuralRow], x: str) -> None:
     panel.set_xscale("log")
     if any(not row.diverged for row in rows):
         panel.set_yscale("log")
+        widen_to_a_decade(panel)
     places = sorted({getattr(row, x) for row in rows})
     panel.set_xticks(places, [f"{place:,}" for place in places])
     panel.xaxis.minorticks_off()
 
 
-def _finish(figure: Figure, labelled: Axes, path: Path) -> None:
+def _add_legend(figure: Figure, labelled: Axes) -> None:
     found = dict(zip(*reversed(labelled.get_legend_handles_labels()), strict=True))
     names = [name for key in LABELS if (name := label(key)) in found]
-    handles = [found[name] for name in names]  # in one order, whatever is drawn as a line
-    columns = min(len(names), max(1, int(figure.get_figwidth() / 1.7)))
-    figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False)
-    save_figure(figure, path)
+    # In one order, whatever is drawn as a line.
+    fitting_legend(figure, [(found[name], name) for name in names])
 
 
-def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
+def draw_outputs(comparison: NeuralComparison) -> Figure:
     """Draw what the first teacher and its first student make of the same noise.
 
-    One row of panels per K, one column per strategy, after the shortest training.
+    One panel per K and strategy, after the shortest training.
     """
     config = comparison.setting.config
     budget, steps = config.budgets[0], min(config.steps_per_merge)
@@ -164,11 +176,16 @@ def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
         if (row.budget, row.steps_per_merge) == (budget, steps) and not row.same_as
     ]
     strategies = list(dict.fromkeys(row.strategy for row in drawn))
+    across = min(MOST_ACROSS, len(strategies))
+    depth = -(-len(strategies) // across)  # lines of panels per K
     with matplotlib.rc_context(STYLE):
-        depth = len(config.student_steps)
-        figure, panels = _panels(depth, len(strategies), alike=True)
-        for number, line in zip(config.student_steps, panels, strict=True):
-            for strategy, panel in zip(strategies, line, strict=True):
+        numbers = config.student_steps
+        figure, panels = _panels(depth * len(numbers), across, alike=True)
+        for place, number in enumerate(numbers):
+            of_number = [panel for line in panels[place * depth :][:depth] for panel in line]
+            for panel in of_number[len(strategies) :]:
+                panel.set_axis_off()
+            for strategy, panel in zip(strategies, of_number, strict=False):
                 stage = (number, budget, steps)
                 row = stages_of(comparison.rows)[stage].get(strategy)
                 if row is None or row.same_as or row.diverged:
@@ -178,14 +195,12 @@ def draw_outputs(path: Path, comparison: NeuralComparison) -> None:
                 teacher = comparison.setting.reference.outputs[0, : len(found)].cpu()
                 panel.scatter(*teacher.T, s=3, color="0.75", label="teacher")
                 panel.scatter(*found.T, s=3, color=COLOURS[strategy])
-                panel.set_title(f"{label(strategy)}, K = {number}")
-        for panel in panels[-1]:
-            panel.set_xlabel("first coordinate")
-        for line in panels:
-            line[0].set_ylabel("second coordinate")
+                panel.set_title(f"{label(strategy)}, K = {number}", fontsize=8)
+        figure.supxlabel("first coordinate", fontsize=9)
+        figure.supylabel("second coordinate", fontsize=9)
         title = f"{BUDGET_NAMES[budget]}, {steps:,} gradient steps per merge; grey: teacher"
         figure.suptitle(title, fontsize=9)
-        save_figure(figure, path)
+    return figure
 
 
 def draw_face_grids(folder: Path, comparison: NeuralComparison) -> list[Picture]:

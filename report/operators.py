@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiment.folder import FIGURES, RESULTS
 from report.markdown import markdown_table
 from report.page import Picture
-from report.style import STYLE, save_figure
+from report.style import STYLE, save_figure, whole_numbers_below
 from report.summary import write_summary
 from sampling.compare_operators import Operators
 
@@ -23,7 +23,7 @@ SHOWN = (1.0, 0.75, 0.5, 0.25, 0.02)  # the eigenvalues drawn, as quantiles
 def report_operators(out: Path, found: Operators) -> None:
     """Draw the operators of every step and write the summary into the run folder ``out``."""
     figure = out / FIGURES / "operators.png"
-    draw_operators(figure, found)
+    save_figure(draw_operators(found), figure)
     lines = [[str(row.t), f"{row.from_full:.2%}", f"{row.from_diagonal:.2%}"] for row in found.rows]
     text = (
         "The share of a linear step's squared error that the noise estimator removes:\n\n"
@@ -38,7 +38,7 @@ def report_operators(out: Path, found: Operators) -> None:
     )
 
 
-def draw_operators(path: Path, found: Operators) -> None:
+def draw_operators(found: Operators) -> Figure:
     """Draw the operators, closed form and fitted, on the left, their differences on the right."""
     t = np.arange(1, len(found.closed_form) + 1)
     order = len(found.eigenvalues) - 1
@@ -60,6 +60,7 @@ def draw_operators(path: Path, found: Operators) -> None:
             )
         operators.set_xlabel("step $t$ (0 data, T noise)")
         operators.set_ylabel("operator of the step")
+        whole_numbers_below(operators, t)
         operators.set_title("lines: linear-Gaussian $A_t$\ndots: fitted to the estimator")
         operators.legend(title="eigenvalue", fontsize=7, title_fontsize=7, frameon=False)
         for name, look, label in (
@@ -71,6 +72,7 @@ def draw_operators(path: Path, found: Operators) -> None:
             departures.plot(
                 t, values, linewidth=1.2, markersize=4, markerfacecolor="none", label=label, **look
             )
+        whole_numbers_below(departures, t)
         departures.set_ylim(0, None)
         departures.set_xlabel("step $t$ (0 data, T noise)")
         departures.set_ylabel(
@@ -80,4 +82,4 @@ def draw_operators(path: Path, found: Operators) -> None:
             title="linear step", fontsize=7, title_fontsize=7, frameon=False,
             loc="lower center", bbox_to_anchor=(0.5, 1.0),
         )  # fmt: skip
-        save_figure(figure, path)
+    return figure

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from textwrap import wrap
 
 import matplotlib
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from planner.budget import Stage
@@ -17,20 +18,23 @@ from planner.plan import Outline, Plan, Plans, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE
 from planner.strategies import CANONICAL
+from report.equals import equation
 from report.style import (
     COLOURS,
     SHORT_LABELS,
     STYLE,
     YELLOW,
     NotebookFigure,
+    fitting_legend,
     label,
-    save_figure,
     stage_label,
+    whole_numbers_below,
 )
 
 LIGHTEST, DARKEST = 0.25, 1.0  # places on the colour map
 
 
+NOTHING = "nothing to merge"  # in place of arcs
 MOST_STEPS = 80
 """Steps of a time axis on which every arc and every step is drawn."""
 PLACES = 40
@@ -92,6 +96,9 @@ def draw_arcs(panel: Axes, *plans: Plan) -> None:
     panel.set_xlim(-margin, num_steps + margin)
     panel.set_ylim(-0.04 * longest, 1.04 * longest)
     panel.set_yticks([])
+    panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    if not panel.patches:
+        panel.text(num_steps / 2, longest / 2, NOTHING, fontsize=8, ha="center", color="0.4")
     panel.spines["left"].set_visible(False)
     panel.spines["bottom"].set_visible(False)
     panel.tick_params(axis="x", length=0, labelsize=7, pad=1)
@@ -103,6 +110,7 @@ ARCS = (
 )
 COLUMNS = 4
 LONGEST_LINE = 26  # letters of a title above an arc
+LETTERS_OF_COLUMN = 22  # of bold letters as wide as a panel
 
 
 Panel = tuple[str, Plan]
@@ -115,28 +123,32 @@ def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64])
         plans: Title -> plans; all have the same T.
     """
     canonical = _canonical(plans)
-    groups = [("", canonical)] if canonical else []
+    groups = [("", _once(canonical, []))] if canonical else []
+    num_steps = next(iter(plans.values())).num_steps
     for name, plan_set in plans.items():
         panels = _once(_planned(plan_set, variances), canonical)
-        if panels:
+        if panels and num_steps > 1:  # a single step leaves no choice
             groups.append((f"planned for {name}", panels))
     rows = _rows_of(groups)
+    across = max(sum(len(panels) for _, panels in row) for row in rows)
     with matplotlib.rc_context(STYLE):
-        figure = NotebookFigure(figsize=(7.2, 0.2 + 1.75 * len(rows)), layout="constrained")
+        size = (max(3.6, 1.8 * across), 0.2 + 1.75 * len(rows))
+        figure = NotebookFigure(figsize=size, layout="constrained")
         parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
         for part, row in zip(parts, rows, strict=True):
             widths = [len(panels) for _, panels in row]
-            left = COLUMNS - sum(widths)
+            left = across - sum(widths)
             columns = part.subfigures(
                 1, len(row) + (left > 0), width_ratios=widths + [left] * (left > 0), squeeze=False
             )[0]
             for column, (title, panels) in zip(columns, row, strict=False):
-                column.suptitle(title, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
+                lines = "\n".join(wrap(title, LETTERS_OF_COLUMN * len(panels)))
+                column.suptitle(lines, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
                 axes = column.subplots(1, len(panels), squeeze=False)[0]
                 for panel, (name, plan) in zip(axes, panels, strict=True):
                     draw_arcs(panel, plan)
                     panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
-        parts[-1].supxlabel(_time_axis(next(iter(plans.values())).num_steps), fontsize=8)
+        parts[-1].supxlabel(_time_axis(num_steps), fontsize=8)
     return figure
 
 
@@ -202,18 +214,7 @@ def _once(panels: Sequence[Panel], known: Sequence[Panel]) -> list[Panel]:
         if outline(plan) in names:
             names[outline(plan)].append(name)
     plans = {outline(plan): plan for _, plan in panels}
-    return [(_equation(of), plans[shape]) for shape, of in names.items()]
-
-
-def _equation(names: Sequence[str]) -> str:
-    """name = name = name, broken into lines before the equals sign."""
-    lines = [names[0]]
-    for name in names[1:]:
-        if len(lines[-1]) + len(name) + 3 <= LONGEST_LINE:
-            lines[-1] += f" = {name}"
-        else:
-            lines.append(f"= {name}")
-    return "\n".join(lines)
+    return [(equation(of, LONGEST_LINE), plans[shape]) for shape, of in names.items()]
 
 
 def _rows_of(groups: Sequence[tuple[str, list[Panel]]]) -> list[list[tuple[str, list[Panel]]]]:
@@ -258,11 +259,10 @@ NAMES = {HYBRID: "hybrid", TIE: "several, equal within rounding"}
 
 
 def draw_plan_kinds(
-    path: Path,
     variances: NDArray[np.float64],
     kinds: Mapping[Stage, NDArray[np.str_]],
     num_steps: int,
-) -> None:
+) -> Figure:
     """Draw one strip per stage, one cell per coordinate, below the sorted variances.
 
     Args:
@@ -271,10 +271,9 @@ def draw_plan_kinds(
     order = np.argsort(variances)[::-1]
     numbers = np.array([[KINDS.index(kind) for kind in strip[order]] for strip in kinds.values()])
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.3 + 0.27 * len(kinds)))
-        spectrum, strips = figure.subplots(
-            2, 1, sharex=True, height_ratios=[1.5, 0.27 * len(kinds)], gridspec_kw={"hspace": 0.08}
-        )
+        figure = Figure(figsize=(7.2, 2.0 + 0.27 * len(kinds)), layout="constrained")
+        ratios = [1.5, 0.27 * len(kinds)]
+        spectrum, strips = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
         places = np.arange(len(variances))
         spectrum.plot(places, variances[order], ".", color="black", markersize=4)
         spectrum.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
@@ -293,17 +292,11 @@ def draw_plan_kinds(
         strips.set_yticks(np.arange(len(kinds) - 1) + 0.5, minor=True)
         strips.grid(which="minor", axis="y", color="white", linewidth=2.5)
         strips.tick_params(axis="y", which="both", length=0)
+        whole_numbers_below(strips, places)
         strips.set_xlabel("latent coordinates, the largest variance first")
-        _legend(figure, np.unique(numbers))
-        save_figure(figure, path)
+        fitting_legend(figure, [(Patch(facecolor=SHADES[k]), _name(k)) for k in np.unique(numbers)])
+    return figure
 
 
-def _legend(figure: Figure, shown: NDArray[np.intp]) -> None:
-    figure.legend(
-        [Patch(facecolor=SHADES[kind]) for kind in shown],
-        [NAMES.get(KINDS[kind]) or label(KINDS[kind]) for kind in shown],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.9),
-        ncols=len(shown),
-        frameon=False,
-    )
+def _name(kind: int) -> str:
+    return NAMES.get(KINDS[kind]) or label(KINDS[kind])

@@ -12,6 +12,7 @@ from report.sampler_theory import (
     draw_orders,
     draw_paths,
 )
+from report.style import save_png_and_svg
 from report.summary import write_summary
 from sampling.lecture_claims import Claim, claims
 
@@ -47,7 +48,7 @@ def draw_sampler_theory(config: SamplerTheoryConfig) -> None:
     open_run(config.out, "plot_samplers", config, {}, "cpu")
     pictures = []
     for name, (draw, caption) in tqdm(DRAWINGS.items(), "draw", unit="figure"):
-        draw(config.out / FIGURES / name)
+        save_png_and_svg(draw(), config.out / FIGURES / name)
         pictures.append(Picture(config.out / FIGURES / f"{name}.png", caption))
     found = claims()
     write_rows(config.out / RESULTS, found, Claim)

@@ -9,6 +9,7 @@ from experiment.write import write_rows
 from planner.regimes import Sweep, sweep
 from report.config import TheoryConfig
 from report.page import Picture
+from report.style import save_png_and_svg
 from report.summary import write_summary
 from report.theory_figures import (
     VARIANCES,
@@ -84,13 +85,13 @@ def draw_theory(config: TheoryConfig) -> None:
     rows: list[SweepRow] = []
     with tqdm(total=len(SINGLE) + len(SWEEPS), unit="figure", desc="draw") as bar:
         for name, (draw, caption) in SINGLE.items():
-            draw(folder / name)
+            save_png_and_svg(draw(), folder / name)
             pictures.append(Picture(folder / f"{name}.png", caption))
             bar.update()
         for num_steps, time in SWEEPS:
             swept = sweep(cosine_schedule(num_steps), VARIANCES, time)
             name = f"figs_07_to_12_T{num_steps:03d}_s{time:g}"
-            draw_w2_and_gap(folder / name, swept)
+            save_png_and_svg(draw_w2_and_gap(swept), folder / name)
             sweeps.append(Picture(folder / f"{name}.png", SWEEP.format(num_steps, time)))
             rows += sweep_rows(swept)
             bar.update()

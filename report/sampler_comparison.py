@@ -32,7 +32,7 @@ FRECHET = (
 )
 
 
-def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
+def draw_sampler_comparison(rows: Sequence[CompareRow]) -> Figure:
     """Sliced W2 to held-out latents, and distance to the exact flow, against steps."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.6), layout="constrained")
@@ -67,7 +67,7 @@ def draw_sampler_comparison(path: Path, rows: Sequence[CompareRow]) -> None:
         for panel in (quality, distance):
             panel.set_xlabel("steps")
         legend_above(figure, quality)
-        save_figure(figure, path)
+    return figure
 
 
 def _draw_orders(panel: Axes, rows: Sequence[CompareRow]) -> None:
@@ -103,7 +103,7 @@ def report_sampler_comparison(
 ) -> None:
     """Draw, tabulate and summarise a comparison in the run folder ``out``."""
     figure, grid = (out / FIGURES / name for name in ("samplers.png", "faces.png"))
-    draw_sampler_comparison(figure, comparison.rows)
+    save_figure(draw_sampler_comparison(comparison.rows), figure)
     title = f"{FACE_STEPS} steps; the same noise in every column"
     rows = {NAMES[name]: images for name, images in faces.items()}
     save_figure(draw_face_rows(rows, title), grid, DPI)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -21,7 +20,6 @@ from report.style import (
     STYLE,
     draw_sampler,
     legend_above,
-    save_png_and_svg,
 )
 from sampling.exact_samplers import (
     VARIANCE,
@@ -44,7 +42,7 @@ MARGINAL_STEPS = np.array([10, 20, 40, 80, 160, 320, 640, 1280])
 PRESERVED = 1e-11  # relative errors below are rounding
 
 
-def draw_orders(stem: Path) -> list[Path]:
+def draw_orders() -> Figure:
     """Endpoint error of the deterministic samplers against steps, on both kinds of grid."""
     spacings = {
         "uniform in the half log-SNR": smooth_grid,
@@ -75,10 +73,10 @@ def draw_orders(stem: Path) -> list[Path]:
             panel.set_yscale("log")
         panels[0].set_ylabel("error at the end of the flow")
         legend_above(figure, panels[0], f"scalar Gaussian data, mean 0.7, variance {VARIANCE:g}")
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
-def draw_local_kl(stem: Path) -> list[Path]:
+def draw_local_kl() -> Figure:
     """KL of one step against its length h, with fitted exponents in the legend."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.6, 4.4), layout="constrained")
@@ -93,10 +91,10 @@ def draw_local_kl(stem: Path) -> list[Path]:
         panel.set_xlabel("length $h$ of the step in the half log-SNR")
         panel.set_ylabel("KL to the exact marginal after one step")
         legend_above(figure, panel, f"fitted exponents of $h$; variance {VARIANCE:g}", columns=1)
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
-def draw_marginals(stem: Path) -> list[Path]:
+def draw_marginals() -> Figure:
     """Relative error of the final variance of Markovian samplers, for three kinds of data."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 3.0), layout="constrained")
@@ -125,7 +123,7 @@ def draw_marginals(stem: Path) -> list[Path]:
         panels[0].set_ylim(3e-4, 20)
         panels[0].set_ylabel("relative error of the\nfinal variance, absolute")
         legend_above(figure, panels[0], "half log-SNR from -4 to 4, exact denoiser")
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
 def claims_table(claims: Sequence[Claim]) -> Table:
@@ -147,7 +145,7 @@ def mixture() -> Denoiser:
     return mixture_denoiser(torch.full((3,), 1 / 3, dtype=torch.float64), modes)
 
 
-def draw_paths(stem: Path) -> list[Path]:
+def draw_paths() -> Figure:
     """Paths of a few samples and the ends of many from the same noise, one panel per sampler."""
     denoise = mixture()
     grid = uniform_log_snr_grid(NUM_STEPS, q_max=20.0, q_min=0.05)
@@ -174,9 +172,11 @@ def draw_paths(stem: Path) -> list[Path]:
             panel.set_aspect("equal")
             panel.set_xlim(-3.1, 3.1)
             panel.set_ylim(-3.1, 3.1)
-        figure.supxlabel(
+        figure.suptitle(
             f"{NUM_STEPS} steps from the same noise (grey dots) to a mixture of three modes (white "
             f"crosses); {NUM_ENDS} ends",
             fontsize=8,
         )
-        return save_png_and_svg(figure, stem)
+        figure.supxlabel("first coordinate", fontsize=8)
+        figure.supylabel("second coordinate", fontsize=8)
+    return figure

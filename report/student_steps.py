@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from report.equals import Group, equal_groups, legend_names, marker, note_equals
-from report.style import STYLE, NotebookFigure, label
+from report.style import STYLE, NotebookFigure, fitting_legend, label, widen_to_a_decade
 
 Errors = Mapping[str, Mapping[int, float]]
 """Strategy -> K -> W2**2."""
@@ -26,7 +26,7 @@ def draw_student_steps(
         title: Title of the legend.
     """
     columns = len(lines[0])
-    size = (5.6, 3.9) if columns == 1 else (0.6 + 2.1 * columns, 1.0 + 2.4 * len(lines))
+    size = (max(5.6, 0.6 + 2.1 * columns), 0.5 + 2.4 * len(lines))
     grouped = []
     with matplotlib.rc_context(STYLE):
         figure = NotebookFigure(figsize=size, layout="constrained")
@@ -47,15 +47,7 @@ def draw_student_steps(
             (Line2D([], [], linestyle="-", **marker(name, 3)), text)
             for name, text in legend.items()
         ]
-        figure.legend(
-            *zip(*entries, strict=True),
-            loc="outside upper center",
-            ncols=2 if columns == 1 else 4,
-            frameon=False,
-            fontsize=8,
-            title=title,
-            title_fontsize=9,
-        )
+        fitting_legend(figure, entries, title)
     return figure
 
 
@@ -75,6 +67,7 @@ def _draw_panel(panel: Axes, errors: Errors, groups: Sequence[Group]) -> None:
     steps = sorted({steps for by_steps in errors.values() for steps in by_steps})
     panel.set_xticks(steps, [str(k) for k in steps])
     panel.xaxis.minorticks_off()
+    widen_to_a_decade(panel)
     panel.grid(axis="y", color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
 

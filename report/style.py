@@ -1,12 +1,17 @@
 """One look for all figures: names and colours of strategies and samplers, and saving."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from diffusion.schedule import NoiseLevels
@@ -178,6 +183,65 @@ def legend_above(figure: Figure, panel: Axes, title: str | None = None, columns:
         ncols=columns,
         frameon=False,
         fontsize=8,
+        title=title,
+        title_fontsize=9,
+        handlelength=2.6,
+    )
+
+
+def whole_numbers_below(panel: Axes, places: Iterable[float]) -> None:
+    """Mark whole numbers on the x axis, also where there is one place only."""
+    shown = sorted(set(places))
+    panel.xaxis.set_major_locator(
+        FixedLocator(shown) if len(shown) == 1 else MaxNLocator(5, integer=True)
+    )
+
+
+def widen_to_a_decade(panel: Axes) -> None:
+    """Give a logarithmic y axis at least a decade, so that it shows a power of ten; name no other.
+
+    Names between the powers would touch each other.
+    """
+    low, high = panel.get_ylim()
+    stretch = max(1.0, np.sqrt(10.0 * low / high))
+    panel.set_ylim(low / stretch, high * stretch)
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+LEGEND_SIZE, LEGEND_LETTER, LEGEND_LINE = 8, 0.062, 0.165  # points; inches of a letter, of a line
+HANDLE = 0.55  # inches of a legend's column besides its letters
+
+
+def fitting_legend(
+    figure: Figure, entries: Sequence[tuple[Artist, str]], title: str | None = None
+) -> None:
+    """Draw a legend above a figure of constrained layout, and make the figure as much taller.
+
+    The legend has as many columns as fit, and names that are longer than the figure is wide are
+    broken into lines. So panels keep their size, whatever is named.
+
+    Args:
+        entries: What stands for a name, and the name.
+    """
+    handles, names = zip(*entries, strict=True)
+    width = figure.get_figwidth()
+    letters = int((width - HANDLE) / LEGEND_LETTER)
+    texts = ["\n".join(chain(*(wrap(line, letters) for line in n.split("\n")))) for n in names]
+    longest = max(len(line) for text in texts for line in text.split("\n"))
+    columns = max(1, min(len(texts), int(width / (HANDLE + LEGEND_LETTER * longest))))
+    columns = -(-len(texts) // -(-len(texts) // columns))  # no column of a single entry
+    lines = max(
+        sum(text.count("\n") + 1 for text in of_column)
+        for of_column in np.array_split(np.array(texts, dtype=object), columns)
+    )
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (lines + (title is not None)))
+    figure.legend(
+        handles,
+        texts,
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        fontsize=LEGEND_SIZE,
         title=title,
         title_fontsize=9,
         handlelength=2.6,

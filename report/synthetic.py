@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 
 from distill.published import ComparedCell
 from distill.simulate_students import SyntheticRow
@@ -17,7 +16,14 @@ from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from report.markdown import markdown_table
 from report.page import Picture
-from report.style import COLOURS, STYLE, NotebookFigure, label, save_figure
+from report.style import (
+    COLOURS,
+    STYLE,
+    NotebookFigure,
+    label,
+    save_figure,
+    widen_to_a_decade,
+)
 from report.summary import write_summary
 
 INCHES_PER_NAME = 1.45
@@ -72,22 +78,22 @@ def finish_log_axis(panel: Axes, floor: float = 0.0) -> None:
     """Make the y axis logarithmic, over at least a decade, so that it shows a power of ten."""
     panel.set_yscale("log")
     low, high = panel.get_ylim()
-    low = max(low, floor)
-    stretch = max(1.0, np.sqrt(10.0 * low / high))
-    panel.set_ylim(low / stretch, high * stretch)
-    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.set_ylim(max(low, floor), high)
+    widen_to_a_decade(panel)
 
 
 def draw_legend(figure: Figure, panel: Axes) -> None:
     """Draw a legend above the figure: the strategies of ``panel`` and the closed form."""
     handles, names = panel.get_legend_handles_labels()
     above_titles = figure.subplotpars.top + 0.28 / figure.get_figheight()  # inches
+    most = int(figure.get_figwidth() / INCHES_PER_NAME)
+    count = len(names) + 1
     figure.legend(
         [*handles, Line2D([], [], color="0.5")],
         [*names, "closed form"],
         loc="lower center",
         bbox_to_anchor=(0.5, above_titles),
-        ncols=min(len(names) + 1, int(figure.get_figwidth() / INCHES_PER_NAME)),
+        ncols=-(-count // -(-count // most)),  # in rows of about the same length
         frameon=False,
         columnspacing=1.2,
     )

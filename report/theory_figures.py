@@ -1,7 +1,5 @@
 """Figures of the theory: sweeps over the variance, phases, the ellipse, pairs of variances."""
 
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,7 +25,7 @@ from planner.regimes import (
     vanilla_threshold,
 )
 from report.plan_figures import draw_arcs
-from report.style import COLOURS, STYLE, YELLOW, label, legend_above, save_png_and_svg
+from report.style import COLOURS, STYLE, YELLOW, label, legend_above
 
 COLUMN = 3.4  # inches, one column of a paper
 VARIANCES = np.linspace(0.0, 3.0, 201)[1:]
@@ -40,7 +38,7 @@ DASHES = {
 }
 
 
-def draw_gap_and_arcs(stem: Path) -> list[Path]:
+def draw_gap_and_arcs() -> Figure:
     """Fig. 2: gaps to the optimum at T = 32, s = 6.4, and the best plans at lam = 1.08 and 2."""
     schedule, train_time, shown = cosine_schedule(32), 6.4, np.array([1.08, 2.0])
     problem = make_problem(schedule, shown).with_training(train_time)
@@ -56,10 +54,10 @@ def draw_gap_and_arcs(stem: Path) -> list[Path]:
             panel.set_xticks([0, 8, 16, 24, 32])
         arcs[-1].set_xlabel("step $t$ (0 data, 32 noise); fainter merges come first", fontsize=8)
         legend_above(figure, curves, "T = 32, s = 6.4", columns=2)
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
-def draw_w2_and_gap(stem: Path, swept: Sweep) -> list[Path]:
+def draw_w2_and_gap(swept: Sweep) -> Figure:
     """One of Figs. 7 to 12: W2**2 to the surrogate, and its gap to the optimum."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 4.2), layout="constrained")
@@ -79,7 +77,7 @@ def draw_w2_and_gap(stem: Path, swept: Sweep) -> list[Path]:
         _draw_gaps(curves, swept)
         curves.set_xlabel("variance $\\lambda$")
         legend_above(figure, errors, f"T = {swept.num_steps}, s = {swept.train_time:g}", columns=2)
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
 def _draw_gaps(panel: Axes, swept: Sweep) -> None:
@@ -112,7 +110,7 @@ PHASES = (*NAMES, HYBRID, TIE)
 SHADES = [*(COLOURS[name] for name in NAMES), YELLOW, "0.8"]
 
 
-def draw_phases(stem: Path) -> list[Path]:
+def draw_phases() -> Figure:
     """Colour every (lam, s) by the optimal strategy, with lam_C and lam0* drawn in."""
     schedule = cosine_schedule(PHASE_STEPS)
     border = [consistency_threshold(schedule, time) for time in TRAIN_TIMES]
@@ -135,7 +133,7 @@ def draw_phases(stem: Path) -> list[Path]:
         panels[0].set_ylabel("training time $s$ per merge")
         panels[1].tick_params(axis="y", which="both", left=False)
         _add_phases_legend(figure, shown, f"optimal strategy, T = {PHASE_STEPS}", columns=2)
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
 CASES = {
@@ -148,7 +146,7 @@ CASE_VARIANCES = np.geomspace(0.01, 10.0, 160)
 CASE_TIMES = np.geomspace(0.02, 6.4, 80)
 
 
-def draw_parametrisations(stem: Path) -> list[Path]:
+def draw_parametrisations() -> Figure:
     """Colour every (lam, s) by the optimal strategy, in one panel per parametrisation.
 
     Every merge trains for the time s. Operators are compared with the surrogate, denoisers with the
@@ -171,7 +169,7 @@ def draw_parametrisations(stem: Path) -> list[Path]:
         panels[0].set_ylabel("training time $s$ per merge")
         title = f"optimal strategy per merge, T = {PHASE_STEPS}; dotted: $\\lambda$ = 1"
         _add_phases_legend(figure, shown, title, columns=5)
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
 def _colour(panel: Axes, variances: Array, times: Array, phases: NDArray[np.intp]) -> None:
@@ -221,18 +219,18 @@ MARGIN = 0.16  # on both sides of an ellipse together, in units of its axes
 CONTRACTS, EXPANDS = COLOURS["vanilla"], COLOURS["sequential_consistency"]
 
 
-def draw_ellipse(stem: Path) -> list[Path]:
+def draw_ellipse() -> Figure:
     """v_t = (alpha_t sqrt(lam), sigma_t) and the projections A_t v_t of v_{t-1} on v_t."""
     shown = (0.3, 2.5)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(COLUMN, 2.0), layout="constrained")
+        figure = Figure(figsize=(COLUMN, 2.2), layout="constrained")
         widths = [np.sqrt(variance) + MARGIN for variance in shown]  # for equal scales
         panels = figure.subplots(1, 2, sharey=True, width_ratios=widths)
         for panel, variance in zip(panels, shown, strict=True):
             _draw(panel, variance)
         panels[0].set_ylabel("noise $\\sigma_t$")
         legend_above(figure, panels[1], columns=3)
-        return save_png_and_svg(figure, stem)
+    return figure
 
 
 def _draw(panel: Axes, variance: float) -> None:
@@ -279,7 +277,7 @@ PAIRS = (
 PAIR_ROWS = 5
 
 
-def draw_pairs(stem: Path) -> list[Path]:
+def draw_pairs() -> Figure:
     """For every pair the plan of Algorithm 1, and the optimum by Pareto fronts where it differs."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2 * COLUMN, 4.9), layout="constrained")
@@ -313,4 +311,4 @@ def draw_pairs(stem: Path) -> list[Path]:
             f"(0 data, {PAIR_STEPS} noise); fainter merges come first",
             fontsize=8,
         )
-        return save_png_and_svg(figure, stem)
+    return figure

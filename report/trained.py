@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from distill.jobs import Students
 from planner.problem import Problem
-from report.style import BLUE, STYLE, NotebookFigure, label
+from report.style import BLUE, STYLE, NotebookFigure, fitting_legend, label
 
 SMALLEST_DRAWN = 1e-16
 
@@ -21,7 +21,8 @@ def draw_trained(students: Mapping[str, Students], problem: Problem) -> Figure:
         problem: What the students were trained for.
     """
     with matplotlib.rc_context(STYLE):
-        figure = NotebookFigure(figsize=(6.4, 0.9 + 0.3 * len(students)), layout="constrained")
+        rows = max(2, len(students))
+        figure = NotebookFigure(figsize=(6.4, 0.6 + 0.3 * rows), layout="constrained")
         panel = figure.subplots()
         for row, found in enumerate(students.values()):
             runs = found.w2_squared_runs.clip(SMALLEST_DRAWN)
@@ -53,5 +54,5 @@ def draw_trained(students: Mapping[str, Students], problem: Problem) -> Figure:
         panel.set_yticks(range(len(students)), [label(name) for name in students])
         panel.invert_yaxis()
         panel.set_xlabel(f"$W_2^2$ to the {problem.parametrisation.target}")
-        figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+        fitting_legend(figure, list(zip(*panel.get_legend_handles_labels(), strict=True)))
     return figure

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from experiment.folder import FIGURES
 from experiment.metrics import METRICS, read_metrics
 from report.latents import COVARIANCE_FACTS
 from report.markdown import Table
 from report.page import Picture
-from report.style import COLOURS, STYLE, save_figure
+from report.style import COLOURS, STYLE, save_figure, whole_numbers_below
 from report.summary import write_summary
 from sampling.estimator_file import ESTIMATOR_FILE
 from vae.checkpoint import BEST_VAE_FILE, VAE_FILE
@@ -25,7 +24,7 @@ def names_of(panels: Panels) -> list[str]:
     return [name for lines in panels.values() for name in lines]
 
 
-def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panels: Panels) -> None:
+def draw_training(rows: Sequence[Mapping[str, float]], x: str, panels: Panels) -> Figure:
     """Draw one panel per quantity, over the training.
 
     Args:
@@ -46,11 +45,11 @@ def draw_training(path: Path, rows: Sequence[Mapping[str, float]], x: str, panel
                 marker = "." if len(rows) < 20 else ""
                 panel.plot(places, values, color=colour, linewidth=1.3, marker=marker, label=label)
             panel.set_xlabel(x)
-            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            whole_numbers_below(panel, places)
             panel.set_ylabel(quantity)
             if any(lines.values()):
                 panel.legend(fontsize=7, frameon=False)
-        save_figure(figure, path)
+    return figure
 
 
 SHOWN = (
@@ -76,7 +75,7 @@ def report_pretraining(out: Path) -> None:
     shown = [name for _, name, _ in SHOWN]
     rows = read_metrics(out, ["epoch", *shown, *names_of(VAE_PANELS)])
     course = out / FIGURES / "training.png"
-    draw_training(course, rows, "epoch", VAE_PANELS)
+    save_figure(draw_training(rows, "epoch", VAE_PANELS), course)
     pictures = [
         Picture(course, "The training loss and the quality on held-out images, over the epochs."),
         *(
@@ -117,7 +116,7 @@ def report_estimator_training(out: Path) -> None:
     """Draw the training curves, write the summary into ``out``, and print the files' paths."""
     rows = read_metrics(out, ["update", *names_of(ESTIMATOR_PANELS)])
     figure = out / FIGURES / "training.png"
-    draw_training(figure, rows, "update", ESTIMATOR_PANELS)
+    save_figure(draw_training(rows, "update", ESTIMATOR_PANELS), figure)
     last = rows[-1]
     picture = Picture(figure, "Squared error of the noise over the gradient steps.")
     text = (

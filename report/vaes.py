@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from experiment.folder import FIGURES, RESULTS
 from report.faces import DPI, draw_face_rows
 from report.markdown import markdown_table
@@ -27,7 +29,7 @@ HEADER = (
 def report_vaes(out: Path, compared: ComparedVaes, originals: bool) -> None:
     """Draw and summarise a comparison in the run folder ``out``."""
     figure = out / FIGURES / "reconstructions.png"
-    draw_vaes(figure, compared, originals)
+    save_figure(draw_vaes(compared, originals), figure, DPI)
     table = markdown_table(HEADER, [_line(row) for row in compared.rows])
     text = (
         "Reconstruction is measured on held-out images, the covariance on all images.\n\n" + table
@@ -51,7 +53,7 @@ def _line(row: VaeRow) -> list[str]:
     ]
 
 
-def draw_vaes(path: Path, compared: ComparedVaes, originals: bool) -> None:
+def draw_vaes(compared: ComparedVaes, originals: bool) -> Figure:
     """Draw one row of reconstructions per run, with its numbers at the left.
 
     Args:
@@ -59,7 +61,7 @@ def draw_vaes(path: Path, compared: ComparedVaes, originals: bool) -> None:
     """
     rows = {"photographs": compared.originals} if originals else {}
     rows |= dict(zip(map(_describe, compared.rows), compared.reconstructions, strict=True))
-    save_figure(draw_face_rows(rows, "the same held-out faces in every row"), path, DPI)
+    return draw_face_rows(rows, "the same held-out faces in every row")
 
 
 def _describe(row: VaeRow) -> str:

@@ -173,7 +173,7 @@ def test_all_text_is_escaped(tmp_path):
 
 
 SORT = """<script>addEventListener("load", () => {
-  const table = document.querySelector(".numbers table");
+  const table = document.querySelector("main table");
   const column = n => [...table.tBodies[0].rows].map(row => row.cells[n].textContent);
   const press = n => table.tHead.rows[0].cells[n].querySelector("button").click();
   const found = [];
@@ -183,7 +183,8 @@ SORT = """<script>addEventListener("load", () => {
 
 
 @needs_chromium
-def test_a_click_on_a_header_sorts_its_table_by_number_or_by_name(tmp_path):
+@pytest.mark.parametrize("place", ["details", "parts"])
+def test_a_click_on_a_header_sorts_its_table_by_number_or_by_name(tmp_path, place):
     draw_image(0).save(tmp_path / "a.png")
     lines = [["b", "1e-3"], ["a", "1,000"], ["c", "–"], ["d", "2"]]
     page = Page(
@@ -191,9 +192,10 @@ def test_a_click_on_a_header_sorts_its_table_by_number_or_by_name(tmp_path):
         sections=[Section("s", [Picture(tmp_path / "a.png", "c")])],
         facts={},
         command="c",
-        details=[("d", Table.of(["name", "n"], lines))],
     )
-    write_page(tmp_path / "page.html", page)
+    table = Table.of(["name", "n"], lines)
+    tables = {"details": [("d", table)], "parts": [table]}
+    write_page(tmp_path / "page.html", replace(page, **{place: tables[place]}))
     sorting = tmp_path / "sorting.html"
     sorting.write_text((tmp_path / "page.html").read_text().replace("</body>", SORT))
     shown = run_chromium(tmp_path, "--dump-dom", sorting.as_uri()).stdout

@@ -7,6 +7,7 @@ from planner.plan import merges
 from planner.regimes import consistency_threshold, sweep, vanilla_threshold
 from planner.strategies import CANONICAL
 from report.plan_figures import draw_arcs
+from report.style import save_png_and_svg
 from report.theory_figures import (
     CASES,
     HYBRID,
@@ -66,7 +67,7 @@ def test_each_parametrisation_has_its_own_phases():
 
 def test_figures_are_written_as_png_and_svg(tmp_path):
     swept = sweep(cosine_schedule(8), VARIANCES, 1.6)
-    for paths in (draw_ellipse(tmp_path / "a"), draw_w2_and_gap(tmp_path / "b", swept)):
-        png, svg = paths
+    for name, figure in {"a": draw_ellipse(), "b": draw_w2_and_gap(swept)}.items():
+        png, svg = save_png_and_svg(figure, tmp_path / name)
         assert png.read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in svg.read_text()

@@ -13,6 +13,7 @@ from experiment.tensors import read_tensors
 from experiment.write import sha256
 from report.faces import draw_face_grid
 from report.operators import draw_operators
+from report.style import save_figure
 from sampling.compare_operators import compare_operators
 from sampling.compare_samplers import STEPS, compare_samplers, read_rows, relative_distance
 from sampling.config import CompareSamplersConfig, OperatorConfig, SampleConfig, Sampler
@@ -204,7 +205,7 @@ def test_an_untrained_estimators_steps_are_the_linear_ones(models, tmp_path, mon
     assert max(abs(row.error_removed) for row in found.rows) < 1e-4
     # These latents are uncorrelated but for the sampling noise of 500: little is off the diagonal.
     assert 0 < max(row.from_diagonal for row in found.rows[:-1]) < 0.3
-    draw_operators(tmp_path / "operators.png", found)
+    save_figure(draw_operators(found), tmp_path / "operators.png")
     flags = [f"--{name}={path}" for name, path in models.items()]
     monkeypatch.setattr(
         sys, "argv", ["x.py", *flags, f"--out={tmp_path / 'again'}", "--num-steps=4"]

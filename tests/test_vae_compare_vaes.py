@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from report.style import save_figure
 from report.vaes import _describe, draw_vaes
 from vae.checkpoint import load_vae
 from vae.compare_vaes import compare_vaes
@@ -56,7 +57,7 @@ def test_runs_are_set_side_by_side_and_other_sizes_refused(runs, image_folder, t
         torch.testing.assert_close(images, model.decode(model.encode(compared.originals)[0]))
     assert _describe(compared.rows[0]).startswith("weak: β = 0.0001, 1 epoch\n")
     for originals in (False, True):
-        draw_vaes(tmp_path / "vaes.png", compared, originals)
+        save_figure(draw_vaes(compared, originals), tmp_path / "vaes.png")
         with Image.open(tmp_path / "vaes.png") as picture:
             assert picture.width > picture.height
     with pytest.raises(ValueError, match=r"image sizes \[32, 48\]; give runs of one size"):

@@ -110,6 +110,9 @@ def measured_ms_ssim(images: Tensor, others: Tensor) -> Tensor:
 COLUMNS = 10
 SHOWN_SIDE = 96  # pixels of a face in the picture, at least
 LETTERS = 15  # pixels
+# Legible on light and dark pages, and no sheet of paper below: photographs cannot be inverted for
+# dark pages as drawings can.
+INK = "#7a7a7a"
 
 
 @torch.no_grad()
@@ -134,18 +137,18 @@ def picture_epoch(path: Path, model: VAE, images: Tensor, title: str) -> None:
 
 
 def _labelled_rows(rows: Sequence[tuple[str, NDArray[np.uint8]]], title: str) -> Image.Image:
-    """Rows of faces (n, S, S, 3) on white, with their names at the left, below a title."""
+    """Rows of faces (n, S, S, 3) on nothing, with their names at the left, below a title."""
     font = ImageFont.load_default(LETTERS)
     scale = -(-SHOWN_SIDE // rows[0][1].shape[1])
     side = scale * rows[0][1].shape[1]
     left, top, gap = 9 * LETTERS, 2 * LETTERS, 4
     size = (left + COLUMNS * (side + gap), top + len(rows) * (side + gap))
-    picture = Image.new("RGB", size, "white")
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
     drawing = ImageDraw.Draw(picture)
-    drawing.text((left, LETTERS), title, "black", font, anchor="lm")
+    drawing.text((left, LETTERS), title, INK, font, anchor="lm")
     for number, (name, faces) in enumerate(rows):
         y = top + number * (side + gap)
-        drawing.text((left - LETTERS, y + side // 2), name, "black", font, anchor="rm")
+        drawing.text((left - LETTERS, y + side // 2), name, INK, font, anchor="rm")
         for column, face in enumerate(faces):
             enlarged = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
             picture.paste(enlarged, (left + column * (side + gap), y))
