@@ -117,7 +117,7 @@ def draw_variances(variances: NDArray[np.float64], is_rotated: bool) -> Figure:
 
 def _draw_spectrum(panel: Axes, variances: NDArray[np.float64], is_rotated: bool) -> None:
     falling = np.sort(variances)[::-1]
-    panel.bar(np.arange(len(falling)), falling, width=1.0, color=BLUE)
+    panel.stairs(falling, np.arange(len(falling) + 1) - 0.5, fill=True, color=BLUE)
     panel.axhline(1.0, color="black", linewidth=0.8, linestyle="--")
     panel.set_xlim(-1, len(falling))
     whole_numbers_below(panel, range(len(falling)))
