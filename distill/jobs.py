@@ -65,7 +65,8 @@ def plan_stage(
     steps = stage.steps_per_merge
     if stage.budget == "total":
         steps *= max(1, problem.num_steps - 1)
-    budget = Budget(train_time(lr, steps), stage.budget, partial(decay_rates, lr=lr))
+    decay = partial(decay_rates, lr=lr)
+    budget = Budget(train_time(lr, steps), stage.budget, decay)
     return plan_every_strategy(problem, budget, log=log, student_steps=stage.student_steps)
 
 

@@ -101,6 +101,10 @@ class PlanSet:
     schedule: NoiseLevels | None = None
     """What the teacher's steps are; None in files of earlier versions."""
 
+    def __post_init__(self) -> None:
+        check_train_time(self.train_time)
+        check_variances(self.variances)
+
     @property
     def plans(self) -> dict[str, Plans]:
         """Strategy -> one plan per step and coordinate; see ``StrategyPlans``."""
@@ -159,13 +163,11 @@ def from_json(value: object) -> PlanSet:
     num_steps, student_steps = integer(value, "num_steps", least=1), read_student_steps(value)
     chosen = _parametrisation(value)
     variances, target = numbers(value, "variances"), numbers(value, chosen.target)
-    check_variances(variances)
     if len(target) != len(variances):
         raise ValueError(f"{len(target)} {chosen.target}s for {len(variances)} variances")
     bound = field(value, "lower_bound", object)
     kind: Any = field(value, "budget", str)  # checked by Budget
     budget = Budget(number(value, "train_time"), kind)
-    check_train_time(budget.train_time)
     return PlanSet(
         num_steps=num_steps,
         train_time=budget.train_time,
