@@ -27,7 +27,7 @@ from experiment.folder import open_run
 from experiment.progress import tqdm
 from experiment.write import sha256
 from planner.budget import Stage
-from planner.plan_set import PER_DIMENSION, PlanSet, read_plans_for
+from planner.plan_set import PER_DIMENSION, PlanSet, read_plans_for, refuse_equal_shares
 from planner.problem import Problem, make_problem
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.latents import (
@@ -86,6 +86,7 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     if config.plan is not None:
         (student_steps,) = config.student_steps
         given = read_plans_for(config.plan, problem, student_steps=student_steps)
+        refuse_equal_shares(config.plan, given, config.budgets)
         fingerprints["plan"] = sha256(config.plan)
     rotate: Rotate = "on" if is_rotated else "auto"
     recorded = replace(config, engine=training.engine, inputs=inputs, rotate=rotate)
@@ -96,7 +97,13 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     store = Store(config.out)
     plans = plan_stages(store, config.stages, problem, config.lr, given)
     strategies = {stage: plan_set.plans for stage, plan_set in plans.items()}
-    cases = list_jobs(strategies, config.seeds)
+    shares = {
+        (stage, name): found.shares
+        for stage, plan_set in plans.items()
+        for name, found in plan_set.strategies.items()
+        if found.shares is not None
+    }
+    cases = list_jobs(strategies, config.seeds, shares)
     jobs = list(dict.fromkeys(cases.values()))
     students = train_jobs(store, training, jobs, config.workers, config.scheduler)
     covariance_stays = latents.vae_sha256 is not None and not is_rotated

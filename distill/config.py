@@ -65,6 +65,19 @@ def refuse_bad_variances(variances: tuple[float, ...] | None) -> None:
         raise ValueError(f"--variances: {error}") from error
 
 
+def refuse_best_split(
+    flag: str, budgets: tuple[BudgetKind, ...], student_steps: tuple[int, ...]
+) -> None:
+    """Refuse the best split of students of several steps, which is not known.
+
+    Raises:
+        ValueError: with both flags.
+    """
+    if "best_split" in budgets and student_steps != (1,):
+        steps = " ".join(map(str, student_steps))
+        raise ValueError(f"{flag} best_split is for --student-steps 1, not {steps}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig:
     """Flags of the commands that plan or train: the run folder, and what students consist of."""
@@ -118,7 +131,8 @@ class CompareConfig(ScheduleFlags, StudentConfig):
     (T - 1) times as many gradient steps in total, divided evenly over its merges."""
     budgets: tuple[BudgetKind, ...] = BUDGETS
     """per_merge trains every merge equally long, as the paper does; total trains every plan
-    equally long."""
+    equally long; best_split does so too, and divides the steps of a plan over its merges as is
+    best for it."""
     student_steps: tuple[int, ...] = field(default=(1,), metadata=ADDED_LATER)
     """Steps K of the student. Each is distilled from an equal share of the teacher's steps."""
     engine: Literal["auto"] | Engine = field(default="auto", metadata=RECORDED_ENGINE)
@@ -162,6 +176,7 @@ class CompareConfig(ScheduleFlags, StudentConfig):
             raise ValueError(
                 f"--plan is for one number of student steps, not for {self.student_steps}"
             )
+        refuse_best_split("--budgets", self.budgets, self.student_steps)
         if self.workers is not None and self.scheduler is not None:
             raise ValueError("give either --workers, of this machine, or --scheduler")
         _ = self.students  # refuses flags that do not go together
@@ -228,7 +243,8 @@ class PlanConfig(ScheduleFlags, StudentConfig):
     train_time: float = 6.4
     """Training time s. For operator the shrinkage of a merge that starts at t is exp(-2 s n_t)."""
     budget: BudgetKind = "per_merge"
-    """per_merge: every merge trains for --train-time; total: the merges of a plan share it."""
+    """per_merge: every merge trains for --train-time; total: the merges of a plan share it
+    equally; best_split: they share it as is best for the plan."""
     schedule: str = field(default="cosine", kw_only=True)  # recorded from the first version on
     full_search: bool = False
     """Search each coordinate's plan even where theory knows it."""
@@ -254,6 +270,9 @@ class PlanConfig(ScheduleFlags, StudentConfig):
         refuse_below(self, 1, "num_steps", "student_steps")
         refuse_repeats(self, "student_steps")
         refuse_not_positive(self, "train_time", "time_limit")
+        refuse_best_split("--budget", (self.budget,), self.student_steps)
+        if self.budget == "best_split" and self.law != "gradient_flow":
+            raise ValueError("--budget best_split is for --law gradient_flow")
         _ = self.students  # refuses flags that do not go together
 
     @property

@@ -23,9 +23,10 @@ expected mean squares, and the operators of ``SIMULATED_RUNS`` simulated runs.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -39,7 +40,15 @@ from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
 from distill.law import decay_rates, operators_after, simulate_operators, train_time
 from distill.train import count_steps, same_steps, train_students
 from experiment.device import pick_device
-from planner.budget import Budget, BudgetKind, MergeSteps, Stage, equal_parts
+from planner.budget import (
+    Budget,
+    BudgetKind,
+    MergeSteps,
+    Shares,
+    Stage,
+    equal_parts,
+    whole_parts,
+)
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
 from planner.plan_all import plan_every_strategy
@@ -63,38 +72,51 @@ def plan_stage(
         log: Called with one line per decision of the planner; see ``plan_every_strategy``.
     """
     steps = stage.steps_per_merge
-    if stage.budget == "total":
+    if stage.budget != "per_merge":
         steps *= max(1, problem.num_steps - 1)
     decay = partial(decay_rates, lr=lr)
     budget = Budget(train_time(lr, steps), stage.budget, decay)
     return plan_every_strategy(problem, budget, log=log, student_steps=stage.student_steps)
 
 
-def steps_per_merge(plans: Sequence[Plan], stage: Stage) -> MergeSteps:
+def steps_per_merge(
+    plans: Sequence[Plan], stage: Stage, shares: Sequence[Shares] | None = None
+) -> MergeSteps:
     """Gradient steps that every merge of each plan takes at a stage.
 
-    Under ``total`` every coordinate has T - 1 times the stage's steps.
+    Under a total every coordinate has T - 1 times the stage's steps.
 
     Args:
         plans: One per step of the student and coordinate, K d of them; see ``StrategyPlans``.
+        shares: The split of each plan, under ``best_split``.
     """
     merges = 1 if stage.budget == "per_merge" else max(1, plans[0].start - 1)
     steps = merges * stage.steps_per_merge
-    return shared_steps(plans, stage.budget, steps, stage.student_steps)
+    return shared_steps(plans, stage.budget, steps, stage.student_steps, shares)
 
 
 def shared_steps(
-    plans: Sequence[Plan], budget: BudgetKind, steps: int, student_steps: int
+    plans: Sequence[Plan],
+    budget: BudgetKind,
+    steps: int,
+    student_steps: int,
+    shares: Sequence[Shares] | None = None,
 ) -> MergeSteps:
     """Gradient steps that every merge of each plan takes.
 
     Under ``total`` the merges of all plans of a coordinate share the steps, the noisiest step of
-    the student first; see ``planner.budget.equal_parts``.
+    the student first; see ``planner.budget.equal_parts``. Under ``best_split`` the merges of a plan
+    have their shares of the steps; see ``planner.budget.whole_parts``.
 
     Args:
         plans: One per step of the student and coordinate, K d of them; see ``StrategyPlans``.
-        steps: Gradient steps per merge, or under ``total`` those of a coordinate.
+        steps: Gradient steps per merge, or under a total those of a coordinate.
+        shares: The split of each plan, under ``best_split``.
     """
+    if budget == "best_split":
+        assert shares is not None
+        parts_of = cache(partial(whole_parts, steps))  # coordinates have few splits
+        return tuple(map(parts_of, shares))
     if budget == "per_merge":
         return same_steps(plans, steps)
     counts = np.reshape(map_distinct(num_merges, plans), (student_steps, -1))  # (K, d)
@@ -172,11 +194,16 @@ class Job:
         return count_steps(self.plans, self.steps_per_merge)
 
 
-def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) -> dict[Case, Job]:
+def list_jobs(
+    plans: Mapping[Stage, Mapping[str, Plans]],
+    seeds: Iterable[int],
+    shares: Mapping[tuple[Stage, str], Sequence[Shares]] = MappingProxyType({}),
+) -> dict[Case, Job]:
     """Every case with the job that it needs, by seed, then in the order of ``plans``.
 
     Args:
         plans: Stage -> strategy -> its plans; see ``StrategyPlans``.
+        shares: The split of each plan, for stages of ``best_split``.
     """
     jobs: dict[tuple, Job] = {}
     cases = {}
@@ -184,7 +211,7 @@ def list_jobs(plans: Mapping[Stage, Mapping[str, Plans]], seeds: Iterable[int]) 
         for stage, strategies in plans.items():
             for strategy, own in strategies.items():
                 case = Case(strategy, stage, seed)
-                steps = steps_per_merge(own, stage)
+                steps = steps_per_merge(own, stage, shares.get((stage, strategy)))
                 name = case.name + _suffix(steps, stage.student_steps)
                 job = Job(name, own, steps, seed)
                 cases[case] = jobs.setdefault(job.work, job)

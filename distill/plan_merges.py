@@ -4,7 +4,7 @@ It imports PyTorch only to read latents.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Planned:
     students of one step, and where it is not computed."""
     gaussianity: Gaussianity | None = None
     """How far the latents are from what is assumed; None for given variances."""
+    w2_squared_of_equal_shares: dict[str, float] = field(default_factory=dict)
+    """Strategy -> W2**2 of its plans if their merges train equally long, under best_split."""
 
 
 def plans_name(student_steps: int) -> str:
@@ -104,8 +106,18 @@ def plan_merges(config: PlanConfig, log: Callable[[str], None]) -> list[Planned]
             save=partial(_save, path),
         )
         free = _free_w2_squared(problem, budget, steps, log)
-        found.append(Planned(plan_set, free, gaussianity))
+        found.append(Planned(plan_set, free, gaussianity, _in_equal_shares(problem, plan_set)))
     return found
+
+
+def _in_equal_shares(problem: Problem, plan_set: PlanSet) -> dict[str, float]:
+    """W2**2 of plans that have a split, if the merges of each would train equally long instead."""
+    equal = Budget(plan_set.train_time, "total")
+    return {
+        name: float(problem.distance(operator_under(equal, own.plans, problem), problem.target))
+        for name, own in plan_set.strategies.items()
+        if own.shares is not None
+    }
 
 
 def _known(path: Path, problem: Problem, log: Callable[[str], None]) -> PlanSet | None:
@@ -130,7 +142,7 @@ def _free_w2_squared(
 ) -> float | None:
     """W2**2 of operators that train per merge, with the best division into K blocks."""
     trained = problem.trained(budget.train_time)
-    if student_steps == 1 or budget.kind == "total" or not isinstance(trained, MergeProblem):
+    if student_steps == 1 or budget.kind != "per_merge" or not isinstance(trained, MergeProblem):
         return None
     num_steps, width = trained.operators.shape
     seconds = (num_steps**3 - num_steps) / 6 * width / SPLITS_PER_SECOND

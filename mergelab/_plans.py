@@ -28,7 +28,7 @@ from experiment.folder import file_in
 from experiment.progress import bars_shown
 from experiment.write import write_json
 from mergelab._table import Table, aligned, frame, html_table, one_line
-from planner.budget import Budget, BudgetKind
+from planner.budget import WHERE, Budget, BudgetKind
 from planner.effort import Effort
 from planner.joint import SOLVERS
 from planner.parametrisation import Kind, Law, Loss
@@ -112,7 +112,7 @@ class MergePlans:
     def _title(self) -> str:
         plans, steps = self.plan_set, self.plan_set.student_steps
         students = "" if steps == 1 else f"students of {steps} steps, "
-        where = "in total" if plans.budget == "total" else "per merge"
+        where = WHERE[plans.budget]
         kind = plans.parametrisation
         how = "" if kind.kind == "operator" else f"{kind.text}, "
         width = len(plans.variances)
@@ -257,7 +257,8 @@ def plan(
             ``{"betas": betas}``, as a file has them (see docs/cli.md, --schedule).
         zero_snr: Rescale the schedule so that it ends in pure noise.
         train_time: s, the training time of each merge or, under a total budget, of each plan.
-        budget: per_merge: every merge trains for ``train_time``; total: the merges share it.
+        budget: per_merge: every merge trains for ``train_time``; total: the merges share it
+            equally; best_split: they share it as is best for the plan.
         student_steps: K, the steps of the student.
         rotate: Plan for latents in the eigenbasis of their covariance: on, off, or auto, which
             rotates if more than a fifth of the covariance's energy is off its diagonal.

@@ -20,6 +20,7 @@ from experiment.device import pick_device
 from experiment.progress import tqdm
 from mergelab._plans import Data, MergePlans, samples, short
 from mergelab._table import Table, frame, html_table, one_line
+from planner.budget import WHERE
 
 if TYPE_CHECKING:
     import pandas
@@ -86,7 +87,7 @@ class TrainedStudents:
     @property
     def _title(self) -> str:
         plans = self.plans.plan_set
-        where = "in total" if plans.budget == "total" else "per merge"
+        where = WHERE[plans.budget]
         how = "" if self.engine == "sgd" else " in closed form"
         inputs = "Gaussian inputs" if self.inputs == "gaussian" else self.inputs
         return (
@@ -211,7 +212,9 @@ def _has_codes(data: Data | None) -> bool:
 def _job(name: str, plans: MergePlans, steps: int, seed: int) -> Job:
     plan_set = plans.plan_set
     own = plan_set.plans[name]
-    return Job(name, own, shared_steps(own, plan_set.budget, steps, plan_set.student_steps), seed)
+    shares = plan_set.strategies[name].shares
+    taken = shared_steps(own, plan_set.budget, steps, plan_set.student_steps, shares)
+    return Job(name, own, taken, seed)
 
 
 def _inputs(plans: MergePlans, on_latents: bool, batch_size: int, seed: int) -> Inputs:

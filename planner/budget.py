@@ -1,8 +1,12 @@
-"""Training budgets: the same time for every merge, or the same total for every plan."""
+"""Training budgets: the same time for every merge, or the same total for every plan.
+
+Both are in continuous time in the planner, and in whole gradient steps in training. How many steps
+each merge takes is decided here.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +16,27 @@ from planner.problem import Decay, Problem
 
 Array = NDArray[np.float64]
 
-BudgetKind = Literal["per_merge", "total"]
-"""Equal training: ``per_merge``, the same time for every merge, as in [OM], or ``total``, the same
-time for every plan, which its merges share equally."""
+BudgetKind = Literal["per_merge", "total", "best_split"]
+"""Equal training: ``per_merge``, the same time for every merge, as in [OM]; ``total``, the same
+time for every plan, which its merges share equally; or ``best_split``, the same time for every
+plan, divided over its merges as is best for that plan (``planner.split``)."""
 BUDGETS: tuple[BudgetKind, ...] = ("per_merge", "total")
+"""The budgets that commands compare unless they are asked for others."""
 
+
+WHERE: dict[BudgetKind, str] = {
+    "per_merge": "per merge",
+    "total": "in total",
+    "best_split": "in total, best split",
+}
+"""What texts say of a training length under a budget."""
 
 MergeSteps = tuple[tuple[int, ...], ...]
 """Gradient steps of the merges of each plan, in execution order (``planner.plan.merges``)."""
+
+
+Shares = tuple[float, ...]
+"""Share of the total training time of every merge of a plan, in execution order."""
 
 
 class Stage(NamedTuple):
@@ -27,7 +44,7 @@ class Stage(NamedTuple):
 
     budget: BudgetKind
     steps_per_merge: int
-    """Gradient steps per merge; under ``total``, those of a plan that makes T - 1 merges."""
+    """Gradient steps per merge; under a total, those of a plan that makes T - 1 merges."""
     student_steps: int = 1
     """K, the steps of the student."""
 
@@ -48,10 +65,11 @@ def budget_kind(name: str) -> BudgetKind:
     Raises:
         ValueError: there is none.
     """
-    for kind in BUDGETS:
+    kinds: tuple[BudgetKind, ...] = get_args(BudgetKind)
+    for kind in kinds:
         if kind == name:
             return kind
-    raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {name!r}")
+    raise ValueError(f"budget must be one of {', '.join(kinds)}, got {name!r}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,7 @@ class Budget:
 
     train_time: float
     kind: BudgetKind = "per_merge"
-    """Whether ``train_time`` is that of every merge, or shared equally by the merges of a plan."""
+    """Whether ``train_time`` is that of every merge, or shared by the merges of a plan."""
     decay: Decay | None = None
     """n_b w -> the rate of decay. None: the rate is n_b w, that of gradient flow."""
 
@@ -68,7 +86,13 @@ class Budget:
         budget_kind(self.kind)
 
     def time_of_one(self, count: int) -> float:
-        """Training time of each merge in a plan of ``count`` merges."""
+        """Training time of each merge in a plan of ``count`` merges that train equally long.
+
+        Raises:
+            ValueError: merges do not train equally long under this budget.
+        """
+        if self.kind == "best_split":
+            raise ValueError("the merges of a plan do not train equally long under best_split")
         return self.train_time / max(1, count) if self.kind == "total" else self.train_time
 
     def merge_counts(self, num_steps: int) -> list[int]:
@@ -90,6 +114,20 @@ def equal_parts(steps: int, count: int) -> tuple[int, ...]:
     """
     least, more = divmod(steps, count) if count else (0, 0)
     return (least,) * (count - more) + (least + 1,) * more
+
+
+def whole_parts(steps: int, shares: Shares) -> tuple[int, ...]:
+    """Gradient steps in proportion to ``shares``, which sum to 1; no step is left over.
+
+    Every merge gets the whole part of its share. The remaining steps go to the largest remainders,
+    one each (the method of Hamilton).
+    """
+    exact = [steps * share for share in shares]
+    found = [int(part) for part in exact]
+    by_remainder = sorted(range(len(found)), key=lambda j: found[j] - exact[j])
+    for j in by_remainder[: steps - sum(found)] if found else []:
+        found[j] += 1
+    return tuple(found)
 
 
 def operator_under(

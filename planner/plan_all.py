@@ -17,6 +17,7 @@ from planner.per_dimension import per_dimension_plans, settled_by_theory, table_
 from planner.plan import Plans, distinct
 from planner.plan_few_steps import plan_few_steps
 from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
+from planner.plan_split import plan_best_split
 from planner.problem import DenoiserProblem, Problem
 from planner.strategies import CANONICAL
 from planner.total_bounds import ROUNDING, bounded_plans, takes_bounds
@@ -45,7 +46,7 @@ def plan_every_strategy(
     joint solvers are heuristics under a total budget: they plan for one number of merges after
     another. For denoisers every strategy but the canonical ones is then vanilla, which is optimal
     (``planner.denoiser``). This is for students of one step; ``planner.plan_few_steps`` says what
-    is exact for more.
+    is exact for more, and ``planner.plan_split`` what is exact where every plan has its best split.
 
     The slow solvers come last.
 
@@ -59,12 +60,26 @@ def plan_every_strategy(
         save: Called with all plans so far after every solver.
 
     Raises:
-        ValueError: ``student_steps`` is not in 1..T.
+        ValueError: ``student_steps`` is not in 1..T, or the budget is best_split for other students
+            than those of one step that train by gradient flow.
     """
     plan_share = partial(plan_one_step, full_search=full_search)
+    if budget.kind == "best_split":
+        if student_steps > 1:
+            raise ValueError(f"the best split is known for K = 1 only, not for K = {student_steps}")
+        equal = replace(budget, kind="total")
+
+        def plan_equal(effort: Effort) -> PlanSet:
+            return plan_share(problem, equal, log=log, effort=effort, known=None, save=_keep_none)
+
+        return plan_best_split(problem, budget, plan_equal, log, effort, known, save)
     if student_steps == 1:
         return plan_share(problem, budget, log=log, effort=effort, known=known, save=save)
     return plan_few_steps(problem, budget, student_steps, plan_share, log, effort, known, save)
+
+
+def _keep_none(plan_set: PlanSet) -> None:
+    """Keeps no plans: those for equal shares are a step on the way."""
 
 
 def plan_one_step(

@@ -9,9 +9,13 @@ The entry per_dimension lists the merges of every coordinate. Where that makes m
 merges, it lists different plans once, and ``plan_of`` numbers the plan of each coordinate (for
 K > 1 of each step and coordinate). Versions that do not know ``plan_of`` refuse such a file,
 because it has fewer plans than coordinates.
+
+Under the budget best_split every strategy has the key shares beside merges: the share of the total
+training time of every merge, in lists of the same shape.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +36,7 @@ from experiment.read import (
     reading,
     short_repr,
 )
-from planner.budget import Budget, BudgetKind
+from planner.budget import Budget, BudgetKind, Shares
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import (
     Plan,
@@ -55,6 +59,8 @@ PER_DIMENSION = "per_dimension"
 MOST_LISTED = 1 << 15
 """Merges of single coordinates that a file lists in full: some four megabytes."""
 PLAN_AGAIN = "write it again: python -m scripts.plan_merges"
+SHARES_ROUNDING = 1e-9
+"""Largest distance from 1 of the sum of the shares of a plan."""
 SAME_LEVELS = 1e-9
 """Largest difference of the alphas and sigmas of one schedule on two machines."""
 # Files of students are named after strategies.
@@ -77,6 +83,8 @@ class StrategyPlans:
     """Proven optimal, among the plans that the strategy may choose from."""
     finished: bool = True
     """Whether the solver finished; if not, these are its best plans within its time limit."""
+    shares: tuple[Shares, ...] | None = None
+    """For each plan the shares of its merges, under the budget best_split; else None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +94,7 @@ class PlanSet:
     num_steps: int
     train_time: float
     budget: BudgetKind
-    """Whether ``train_time`` is that of every merge, or shared by the merges of a plan."""
+    """Whether ``train_time`` is that of every merge, or that of a plan."""
     variances: Array
     """lam of the data, (d,)."""
     target: Array
@@ -139,6 +147,7 @@ def to_json(plan_set: PlanSet) -> dict[str, object]:
                 "optimal": found.optimal,
                 **({} if found.finished else {"finished": False}),
                 **_merges_of_steps(name, found.plans, steps),
+                **({} if found.shares is None else {"shares": _listed_shares(name, found)}),
             }
             for name, found in plan_set.strategies.items()
         },
@@ -176,7 +185,9 @@ def from_json(value: object) -> PlanSet:
         target=target,
         lower_bound=None if bound is None else finite(bound, "lower_bound"),
         strategies={
-            name: _strategy(name, found, num_steps, student_steps, len(variances))
+            name: _strategy(
+                name, found, num_steps, student_steps, len(variances), budget.kind == "best_split"
+            )
             for name, found in field(value, "strategies", dict).items()
         },
         parametrisation=chosen,
@@ -212,7 +223,7 @@ def read_student_steps(value: object) -> int:
 
 
 def _strategy(
-    name: str, found: object, num_steps: int, student_steps: int, width: int
+    name: str, found: object, num_steps: int, student_steps: int, width: int, has_shares: bool
 ) -> StrategyPlans:
     refuse_unsafe_name(name)
     listed, operator = field(found, "merges", list), numbers(found, "operator")
@@ -242,7 +253,32 @@ def _strategy(
         number(found, "w2_squared", least=0.0),
         optimal=field(found, "optimal", bool),
         finished="finished" not in expect(found, dict, name) or field(found, "finished", bool),
+        shares=_shares(name, found, plans) if has_shares else None,
     )
+
+
+def _shares(name: str, found: object, plans: Plans) -> tuple[Shares, ...]:
+    """The shares of the merges of every plan, for students of one step."""
+    listed = field(found, "shares", list)
+    if name != PER_DIMENSION:
+        return (_shares_of(name, listed, plans[0]),) * len(plans)
+    numbered = "plan_of" in expect(found, dict, name)
+    places = field(found, "plan_of", list) if numbered else range(len(plans))
+    if max(places) >= len(listed):
+        raise ValueError(f"{name}: shares of {len(listed)} plans, not of {max(places) + 1}")
+    return tuple(
+        _shares_of(name, expect(listed[place], list, "shares"), plan)
+        for place, plan in zip(places, plans, strict=True)
+    )
+
+
+def _shares_of(name: str, listed: list[object], plan: Plan) -> Shares:
+    shares = tuple(finite(share, "a share") for share in listed)
+    if len(shares) != num_merges(plan):
+        raise ValueError(f"{name}: {len(shares)} shares for {num_merges(plan)} merges")
+    if shares and (min(shares) < 0.0 or abs(sum(shares) - 1.0) > SHARES_ROUNDING):
+        raise ValueError(f"{name}: shares must be at least 0 and sum to 1, got {sum(shares):g}")
+    return shares
 
 
 def _plans_of_step(
@@ -348,6 +384,19 @@ def refuse_other_steps(path: Path, found: PlanSet, student_steps: int) -> None:
         )
 
 
+def refuse_equal_shares(path: Path, found: PlanSet, budgets: Iterable[BudgetKind]) -> None:
+    """Refuse plans without a split where they are to be trained under ``best_split``.
+
+    Raises:
+        ValueError: with what to give instead.
+    """
+    if "best_split" in budgets and found.budget != "best_split":
+        raise ValueError(
+            f"{path}: plans for the budget {found.budget}, whose merges train equally long; plan "
+            "again with plan_merges --budget best_split"
+        )
+
+
 def _merges_of_steps(name: str, plans: Plans, student_steps: int) -> dict[str, Any]:
     width = len(plans) // student_steps
     rows = [plans[first : first + width] for first in range(0, len(plans), width)]
@@ -363,6 +412,18 @@ def _merges_of_steps(name: str, plans: Plans, student_steps: int) -> dict[str, A
             [[of[id(plan)] for plan in row] for row, of in zip(shared, places, strict=True)]
         ),
     }
+
+
+def _listed_shares(name: str, found: StrategyPlans) -> list[Any]:
+    assert found.shares is not None
+    if name != PER_DIMENSION:
+        return list(found.shares[0])
+    if sum(map_distinct(num_merges, found.plans)) <= MOST_LISTED:
+        return [list(own) for own in found.shares]
+    # Equal plans of single coordinates have equal shares.
+    shared = share_equal(found.plans)
+    of = {id(plan): own for plan, own in zip(shared, found.shares, strict=True)}
+    return [list(of[id(plan)]) for plan in distinct(shared)]
 
 
 def _of_steps(values: list[Any]) -> Any:  # noqa: ANN401 - JSON

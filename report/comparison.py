@@ -26,7 +26,7 @@ from report.page import Page, markdown, write_page
 from report.plan_view import plan_data
 from report.student_steps import errors_table
 from report.style import k_label, schedule_text, stage_label
-from report.tables import details, overview
+from report.tables import details, overview, split_gains
 from report.verdict import (
     AS_GOOD_IN_W2_SQUARED,
     BUDGET_NAMES,
@@ -82,6 +82,12 @@ NOTES = (
     "The engine sgd takes every gradient step; closed_form computes the result of gradient steps "
     "on the same batches. Strategies with equal plans and steps share one training.",
 )
+SPLIT_NOTE = (
+    "Best split: the total of a plan is divided over its merges so that its W2² is as low as the "
+    "search found, and then rounded to whole gradient steps. A merge may get none; then its "
+    "student is a copy of its noisiest part. The per-dimension plan is the best of all plans with "
+    "all splits. For the others no proof says that another split, or another plan, is not better."
+)
 FACE_NOTE = (
     "Intervals of pixel L2 are 95 % bootstrap intervals over the noise. Two values tie if they "
     f"differ by no more than {PIXEL_ROUNDING:g}, which is rounding. SSIM compares the same faces."
@@ -110,6 +116,9 @@ def write_report(
         (BUDGET_NAMES[budget].capitalize() + k_label(steps), overview(own, num_steps))
         for (steps, budget), own in groups.items()
     ]
+    gains = split_gains(mean_rows, num_steps)
+    if gains is not None:
+        overviews.append(("Equal shares of the total against the best split", gains))
     tables = [
         (f"W2² over K, {heading}", Table.of(*errors_table(errors, "strategy")))
         for heading, errors in errors_by_steps(mean_rows, num_steps).items()
@@ -132,7 +141,7 @@ def write_report(
         overviews=overviews,
         changes_heading="What equal total training changes",
         changes=budget_sentences(mean_rows, num_steps),
-        notes=NOTES if comparison.model is None else (*NOTES, FACE_NOTE),
+        notes=_notes(comparison),
         sections=draw_figures(out / "figures", comparison, mean_rows, seed),
         details=tables,
         facts=facts,
@@ -161,6 +170,15 @@ def _assumption(comparison: Comparison) -> tuple[list[str], bool]:
     """
     found = comparison.gaussianity
     return ([], True) if found is None else ([assumption_text(found)], found.holds)
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    splits = any(stage.budget == "best_split" for stage in comparison.plans)
+    return (
+        *NOTES,
+        *((SPLIT_NOTE,) if splits else ()),
+        *((FACE_NOTE,) if comparison.model is not None else ()),
+    )
 
 
 def _definitions(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distill.jobs import steps_per_merge
 from distill.law import sgd_shrinkage
 from distill.results import STUDENT_ROUNDING, ResultRow
-from planner.budget import Stage
+from planner.budget import WHERE, Stage
 from planner.plan import Plan, by_merge
 from planner.problem import Problem
 from planner.strategies import CANONICAL, plans_by_share
@@ -89,9 +89,7 @@ def draw_error_curves(rows: Sequence[ResultRow], problem: Problem, lr: float) ->
             line[0].set_ylabel(f"W2² to the {names[measure]}")
         legend = legend_names(list(groups.values()))
         for panel, budget in zip(panels[0], budgets, strict=True):
-            panel.set_title(
-                "same steps per merge" if budget == "per_merge" else "same steps in total"
-            )
+            panel.set_title(f"same steps {WHERE[budget]}")
         note_equals(panels[0], groups.values(), legend)
         for panel, budget in zip(panels[-1], budgets, strict=True):
             panel.set_xlabel(AXIS_LABELS[budget])
@@ -112,11 +110,13 @@ def _draw_group(
     name, budget = group[0], rows[0].budget
     line = [row for row in rows if row.strategy == name]
     line.sort(key=lambda row: row.steps_per_merge)
-    scale = max(1, problem.schedule.num_steps - 1) if budget == "total" else 1
+    scale = 1 if budget == "per_merge" else max(1, problem.schedule.num_steps - 1)
     x = np.array([scale * row.steps_per_merge for row in line])
     values = np.array([getattr(row, measure) for row in line])
     y = values.clip(SMALLEST_DRAWN)
-    if name in CANONICAL:
+    if budget == "best_split":
+        panel.update_datalim([(x[0] / 3, y[0])])  # where the lines of other budgets begin
+    if name in CANONICAL and budget != "best_split":  # there every stage has its own split
         stages = [row.steps_per_merge for row in line]
         lengths = np.unique(np.geomspace(stages[0] / 3, stages[-1], POINTS).round().clip(1))
         stages_drawn = [Stage(budget, int(n), rows[0].student_steps) for n in lengths]

@@ -12,7 +12,7 @@ from distill.config import ROTATION_FILE
 from distill.plan_merges import Planned, plans_name
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
-from planner.budget import k_suffix
+from planner.budget import WHERE, k_suffix
 from planner.joint import meets
 from planner.parametrisation import OPERATOR
 from planner.plan import distinct, num_merges
@@ -51,7 +51,7 @@ def report_plans(out: Path, planned: Sequence[Planned]) -> None:
     parts = [
         part
         for each, own in zip(planned, rows, strict=True)
-        for part in (_text(each), _table(each.plan_set, own))
+        for part in (_text(each), _table(each, own))
     ]
     sets = sorted((each.plan_set for each in planned), key=lambda plan_set: plan_set.student_steps)
     if len(sets) > 1:
@@ -103,15 +103,20 @@ def draw_arcs_of(plan_set: PlanSet) -> Figure:
     return draw_few_step_arcs(plan_set, f"K = {steps}, {_trained(plan_set)}")
 
 
-def _table(plan_set: PlanSet, rows: Sequence[PlanRow]) -> Table:
+def _table(planned: Planned, rows: Sequence[PlanRow]) -> Table:
+    plan_set, equal = planned.plan_set, planned.w2_squared_of_equal_shares
     lines = [
-        [label(row.strategy), f"{row.w2_squared:.6e}", _proven(plan_set.strategies[row.strategy])]
+        [
+            label(row.strategy),
+            f"{row.w2_squared:.6e}",
+            *([f"{equal[row.strategy]:.6e}"] if equal else []),
+            _proven(plan_set.strategies[row.strategy]),
+        ]
         for row in rows
     ]
     target = plan_set.parametrisation.target
-    return Table.of(
-        ["strategy", f"W2² to the {target}", "proven optimal"], lines, marks_equals=True
-    )
+    columns = ["strategy", f"W2² to the {target}", *(["with equal shares"] if equal else [])]
+    return Table.of([*columns, "proven optimal"], lines, marks_equals=True)
 
 
 def _text(planned: Planned) -> str:
@@ -163,7 +168,7 @@ def _free(planned: Planned) -> str:
 
 
 def _trained(plan_set: PlanSet) -> str:
-    where = "in total" if plan_set.budget == "total" else "per merge"
+    where = WHERE[plan_set.budget]
     chosen = plan_set.parametrisation
     how = "" if chosen == OPERATOR else f"{chosen.text}, "
     return f"{how}training time s = {plan_set.train_time:g} {where}"

@@ -10,6 +10,7 @@ from typing import Any
 from experiment.folder import RESULTS, read_run, refuse_cut_off
 from experiment.metrics import METRICS, read_metrics
 from experiment.read import read_table, reading
+from planner.budget import WHERE
 from report.style import LABELS, SAMPLER_LABELS
 
 RUN_AGAIN = "run its command again"
@@ -198,7 +199,7 @@ def _words(row: Row, columns: Sequence[str]) -> str:
         "strategy": lambda name: LABELS.get(name, name).replace("\n", " "),
         "name": lambda name: SAMPLER_LABELS.get(name, name),
         "budget": lambda name: (
-            "equal " + {"per_merge": "per merge", "total": "in total"}.get(name, name)
+            "equal " + {str(kind): where for kind, where in WHERE.items()}.get(name, name)
         ),
         "student_steps": lambda number: f"K = {number}",
         "variance": lambda number: f"λ = {float(number):g}",

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from diffusion.schedule import NoiseLevels
 from experiment.write import write_atomically
-from planner.budget import Stage, k_suffix
+from planner.budget import WHERE, Stage, k_suffix
 
 LABELS = {
     "vanilla": "vanilla",
@@ -40,7 +40,7 @@ SHORT_LABELS = {name: text.replace("\n", " ") for name, text in LABELS.items()} 
     "per_dimension": "per-dimension",
 }
 # Budget -> what a training length counts.
-AXIS_LABELS = {"per_merge": "gradient steps per merge", "total": "gradient steps in total"}
+AXIS_LABELS = {budget: f"gradient steps {where}" for budget, where in WHERE.items()}
 # The palette of Okabe & Ito, which colour-blind readers can distinguish too.
 BLUE, ORANGE, RED, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 SKY, YELLOW, BLACK, PINK = "#56B4E9", "#F0E442", "#000000", "#CC79A7"
@@ -141,7 +141,7 @@ def schedule_text(schedule: NoiseLevels | None) -> str:
 
 def stage_label(stage: Stage, num_steps: int) -> str:
     """The training length of a stage in words, in gradient steps."""
-    where = "per merge" if stage.budget == "per_merge" else "in total"
+    where = WHERE[stage.budget]
     return f"{stage_steps(stage, num_steps):,} gradient steps {where}{k_label(stage.student_steps)}"
 
 

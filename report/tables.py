@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from distill.recommend import lowest_of
 from distill.results import ResultRow
+from planner.budget import WHERE
 from report.markdown import Cell, Table
 from report.style import label, stage_steps
 
@@ -16,7 +17,7 @@ def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
     stages = list(dict.fromkeys(row.stage for row in rows))
     found = {(row.strategy, row.stage): row for row in rows}
     header = ["strategy"]
-    where = "per merge" if rows[0].budget == "per_merge" else "in total"
+    where = WHERE[rows[0].budget]
     for stage in stages:
         header.append(f"W2², {stage_steps(stage, num_steps):,} steps {where}")
         header += ["pixel L2"] if has_images(rows) else []
@@ -36,6 +37,31 @@ def overview(rows: Sequence[ResultRow], num_steps: int) -> Table:
 def has_images(rows: Sequence[ResultRow]) -> bool:
     """Whether images were decoded; without a VAE there are none."""
     return rows[0].pixel_l2 is not None
+
+
+def split_gains(rows: Sequence[ResultRow], num_steps: int) -> Table | None:
+    """W2**2 of every strategy with equal shares of a total and with its best split, by stage.
+
+    None if not both were run.
+    """
+    found = {(row.strategy, row.stage): row.w2_squared for row in rows}
+    pairs = [
+        (stage, stage._replace(budget="best_split"))
+        for stage in dict.fromkeys(row.stage for row in rows)
+        if stage.budget == "total"
+    ]
+    pairs = [pair for pair in pairs if any(row.stage == pair[1] for row in rows)]
+    if not pairs:
+        return None
+    header = ["strategy"]
+    for equal, _ in pairs:
+        header += [f"W2², {stage_steps(equal, num_steps):,} steps, equal shares", "best split"]
+    lines = []
+    for strategy in dict.fromkeys(row.strategy for row in rows):
+        values = [found.get((strategy, stage)) for pair in pairs for stage in pair]
+        texts = ["–" if value is None else f"{value:.3e}" for value in values]
+        lines.append([label(strategy), *texts])
+    return Table.of(header, lines)
 
 
 DETAILS = (

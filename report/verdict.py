@@ -12,7 +12,7 @@ from distill.recommend import (
     recommend,
 )
 from distill.results import ResultRow
-from planner.budget import BUDGETS, Stage
+from planner.budget import BUDGETS, WHERE, Stage
 from planner.strategies import CANONICAL
 from report.markdown import Table
 from report.style import k_label, label, stage_steps
@@ -21,6 +21,7 @@ from report.tables import has_images
 BUDGET_NAMES = {
     "per_merge": "equal training per merge",
     "total": "equal total training",
+    "best_split": "equal total training and the best split",
 }
 MEASURE_NAMES = {"w2_squared": "W2²", "pixel_l2": "pixel L2"}
 AS_GOOD_IN_W2_SQUARED = (1.0 + AS_GOOD) ** 2 - 1.0
@@ -63,7 +64,7 @@ def verdict_table(found: Sequence[Recommendation], num_steps: int) -> Table:
     lines = []
     for one in found:
         following = "–" if one.next_best is None else label(one.next_best)
-        where = "per merge" if one.budget == "per_merge" else "in total"
+        where = WHERE[one.budget]
         lines.append(
             (
                 where,
@@ -133,10 +134,10 @@ def _standing(one: Standing) -> str:
 def budget_sentences(rows: Sequence[ResultRow], num_steps: int) -> list[str]:
     """The effect of equal total training, one text per training length and K.
 
-    There is none if only one budget was run.
+    There is none if not both budgets were run.
     """
     w2 = {(row.stage, row.strategy): f"{row.w2_squared:.3e}" for row in rows}
-    if not all(any(row.budget == budget for row in rows) for budget in BUDGET_NAMES):
+    if not all(any(row.budget == budget for row in rows) for budget in BUDGETS):
         return []
     names = dict.fromkeys(row.strategy for row in rows)
     sentences = []

@@ -21,6 +21,7 @@ from experiment.write import sha256, write_json, write_rows
 from planner.budget import Stage
 from planner.plan import outline
 from planner.plan_set import to_json
+from report.comparison import write_report
 from scripts.cli import present_spelling
 from tests.conftest import small_comparison
 from vae.checkpoint import save_vae
@@ -236,6 +237,34 @@ def test_given_plans_are_those_of_every_stage(config, tmp_path):
     assert len(comparison.plans) == 4
     assert all(to_json(found) == to_json(plan_set) for found in comparison.plans.values())
     assert_equal(comparison, open_comparison(planned.out, None, "cpu"))
+
+
+def test_the_best_split_of_the_same_steps_is_trained_resumed_and_reported(config, tmp_path):
+    config = replace(config, budgets=("total", "best_split"), steps_per_merge=(7,))
+    comparison = compare_strategies(config)
+    assert_equal(comparison, open_comparison(config.out, None, "cpu"))
+    assert_equal(comparison, compare_strategies(config))
+    rows = tabulate(comparison, config.num_images, config.seed)
+    equal, best = ({r.strategy: r for r in rows if r.budget == b} for b in config.budgets)
+    assert list(best) == [name for name in equal if name != "pareto"]
+    for name, row in best.items():
+        assert row.gradient_steps == equal[name].gradient_steps == 28
+        # Whole steps and the mean over simulated runs leave a little of the gain in theory.
+        assert row.w2_squared_expected <= equal[name].w2_squared_expected * 1.01
+        assert row.w2_squared == pytest.approx(row.w2_squared_predicted, rel=0.3)
+    assert best["sequential_boot"].w2_squared < 0.95 * equal["sequential_boot"].w2_squared
+    text, _ = write_report(config.out, comparison, rows, config.seed)
+    gains = text.split("Equal shares of the total against the best split:")[1]
+    assert f"{equal['progressive'].w2_squared:.3e}" in gains
+    assert f"{best['progressive'].w2_squared:.3e}" in gains
+
+
+def test_plans_without_a_split_cannot_be_trained_with_their_best(config, tmp_path):
+    problem = compare_strategies(config).problem
+    write_json(tmp_path / "plans.json", to_json(plan_stage(Stage("total", 7), problem, config.lr)))
+    planned = replace(config, out=tmp_path / "planned", plan=tmp_path / "plans.json")
+    with pytest.raises(ValueError, match="plan again with plan_merges --budget best_split"):
+        compare_strategies(replace(planned, budgets=("best_split",)))
 
 
 def test_students_of_several_steps_stand_beside_those_of_one_and_are_read_back(config):

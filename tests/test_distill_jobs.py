@@ -20,6 +20,7 @@ from planner.strategies import CANONICAL, progressive, sequential_boot, shifted,
 from vae.latents import load_latents
 
 LR = 1e-3
+STEPS = (step(4), step(3), step(2), step(1))
 
 
 @pytest.mark.parametrize("name", CANONICAL)
@@ -155,6 +156,22 @@ def test_the_engines_agree_where_coordinates_take_unlike_numbers_of_steps(traini
     inner = a[4] * (inner + (1 - 0.064 * n[4]) ** 12 * (1 - inner))
     whole = a[5] * (inner + (1 - 0.064 * n[5]) ** 12 * (1 - inner))
     np.testing.assert_allclose(computed.predicted[2], whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["operator", "denoiser"])
+def test_the_engines_agree_where_merges_have_shares_of_the_steps(training, kind):
+    """One merge trains not at all: its student is a copy of its noisiest part."""
+    training = replace(training, parametrisation=Parametrisation(kind))
+    plans = [merge(step(6), merge(step(5), vanilla(4))), merge(merge(step(6), step(5)), *STEPS)]
+    plans = tuple(plans[i % 2] for i in range(128))
+    shares = [((0.31, 0.0, 0.69), (0.02, 0.98))[i % 2] for i in range(128)]
+    stage = Stage("best_split", 7)
+    asked = Job("test", plans, steps_per_merge(plans, stage, shares), seed=3)
+    assert set(asked.steps_per_merge) == {(11, 0, 24), (1, 34)}
+    computed = do_job(training, asked)
+    trained = do_job(replace(training, engine="sgd"), asked)
+    np.testing.assert_allclose(trained.operator, computed.operator, rtol=0, atol=2e-5)
+    assert asked.gradient_steps == trained.gradient_steps == 35
 
 
 @pytest.mark.parametrize("kind", ["operator", "denoiser"])

@@ -27,7 +27,7 @@ def test_a_total_budget_is_shared_by_the_merges_and_a_per_merge_one_is_not():
 
 
 def test_an_unknown_budget_is_refused():
-    with pytest.raises(ValueError, match="one of per_merge, total, got 'none'"):
+    with pytest.raises(ValueError, match="one of per_merge, total, best_split, got 'none'"):
         Budget(1.0, "none")
 
 

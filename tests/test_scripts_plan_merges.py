@@ -47,6 +47,39 @@ def test_plans_are_written_named_and_read_by_the_comparison(monkeypatch, capsys,
         read_plans_for(out / "plans.json", operators_of(8))
 
 
+def test_the_best_split_stands_beside_equal_shares(monkeypatch, capsys, tmp_path):
+    flags = ("--variances", 0.3, 0.8, "--num-steps", 6, "--train-time", 1.2, "--budget")
+    call(monkeypatch, *flags, "best_split", "--out", tmp_path / "best")
+    best = capsys.readouterr().out
+    call(monkeypatch, *flags, "total", "--out", tmp_path / "equal")
+    equal = capsys.readouterr().out
+    assert "| strategy | W2² to the surrogate | with equal shares | proven optimal |" in best
+    (boot,) = (line for line in best.splitlines() if "sequential BOOT" in line)
+    (same,) = (line for line in equal.splitlines() if "sequential BOOT" in line)
+    least, of_equal = (float(cell.strip(" *")) for cell in boot.split("|")[2:4])
+    assert of_equal == float(same.split("|")[2].strip(" *"))
+    assert least < 0.95 * of_equal
+    assert "| vanilla |" in best
+    assert read_plans(tmp_path / "best" / "plans.json").budget == "best_split"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--student-steps", 1, 2), "--budget best_split is for --student-steps 1, not 1 2"),
+        (
+            ("--parametrisation", "denoiser", "--law", "constant_speed"),
+            "--budget best_split is for --law gradient_flow",
+        ),
+    ],
+)
+def test_what_has_no_known_best_split_is_refused(monkeypatch, capsys, tmp_path, flags, message):
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "--variances", 0.5, "--budget", "best_split", "--out", tmp_path, *flags)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_variances_come_from_latents_too(monkeypatch, tmp_path):
     covariance = torch.diag(torch.linspace(0.2, 1.6, 128, dtype=torch.float64))
     latents = Latents(torch.zeros(128, dtype=torch.float64), covariance, 1000, "vae", "data")
