@@ -43,8 +43,8 @@ def fingerprint(given: Path) -> str:
     return sha256(path) if name is None else f"{sha256(path)}:{name}"
 
 
-def read_rows(given: Path, hint: str) -> tuple[Tensor, tuple[int, ...]]:
-    """The array as rows (N, d) of its own type on the CPU, and the shape of a row in the file.
+def read_array(given: Path, hint: str) -> Tensor:
+    """The array of a file, of its own type and shape, on the CPU.
 
     Args:
         given: FILE, or FILE:NAME for one of several arrays.
@@ -53,21 +53,41 @@ def read_rows(given: Path, hint: str) -> tuple[Tensor, tuple[int, ...]]:
     Raises:
         FileNotFoundError, OSError: the file is missing, or cannot be read.
         ValueError: it is damaged, has several arrays of which none is named, or its array is not
-            made of floating-point rows.
+            made of floating-point numbers.
     """
     path, name = split_name(given)
-    kind = path.suffix if path.suffix in SUFFIXES else ".safetensors"
-    with reading(path, f"one array of numbers in a whole {kind} file", hint, also=_DAMAGE):
-        if kind == ".npy":
+    with reading(path, _expected(path), hint, also=_DAMAGE):
+        if path.suffix == ".npy":
             if name is not None:
                 raise ValueError(f"a .npy file has one array without a name, not {name!r}")
             # Mode "c" copies what is written to, which is nothing here; torch refuses mode "r".
             found = _as_tensor(np.lib.format.open_memmap(path, mode="c"))
-        elif kind == ".npz":
+        elif path.suffix == ".npz":
             found = _as_tensor(_member(path, name))
         else:
             found = _tensor(path, name)
+        _refuse_type(found)
+        return found
+
+
+def read_rows(given: Path, hint: str) -> tuple[Tensor, tuple[int, ...]]:
+    """The array as rows (N, d) of its own type on the CPU, and the shape of a row in the file.
+
+    Args:
+        given, hint: As in ``read_array``.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as ``read_array``, or the array has no rows.
+    """
+    found = read_array(given, hint)
+    path, _ = split_name(given)
+    with reading(path, _expected(path), hint):
         return rows_of(found)
+
+
+def _expected(path: Path) -> str:
+    kind = path.suffix if path.suffix in SUFFIXES else ".safetensors"
+    return f"one array of numbers in a whole {kind} file"
 
 
 def rows_of(array: ArrayLike | Tensor) -> tuple[Tensor, tuple[int, ...]]:
@@ -77,16 +97,20 @@ def rows_of(array: ArrayLike | Tensor) -> tuple[Tensor, tuple[int, ...]]:
         ValueError: it is not made of floating-point rows.
     """
     found = array.detach().cpu() if isinstance(array, Tensor) else _as_tensor(np.asarray(array))
-    if found.dtype not in DTYPES:
-        raise ValueError(
-            f"its numbers are {_name(found.dtype)}, must be float16, bfloat16, float32 or float64"
-        )
+    _refuse_type(found)
     if found.ndim < 2 or found.numel() == 0:
         raise ValueError(
             f"its shape is {tuple(found.shape)}, must be (N, ...): N rows of at least one "
             "coordinate"
         )
     return found.reshape(len(found), -1), tuple(found.shape[1:])
+
+
+def _refuse_type(found: Tensor) -> None:
+    if found.dtype not in DTYPES:
+        raise ValueError(
+            f"its numbers are {_name(found.dtype)}, must be float16, bfloat16, float32 or float64"
+        )
 
 
 def _member(path: Path, name: str | None) -> NDArray[np.generic]:

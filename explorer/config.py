@@ -18,9 +18,12 @@ class ExploreConfig:
     runs: Path = Path("runs")
     """Folder whose finished runs the page lists."""
     vae: Path | None = None
-    """Run folder of pretrain_vae, or a .safetensors file. Without it the embedded model is used."""
+    """Run folder of pretrain_vae, or a .safetensors file. Without it the embedded model is used,
+    and latents from a file of any encoder have no faces."""
     latents: Path | None = None
-    """Folder of encode_latents. Without it the moments of the embedded model's latents are used."""
+    """Folder of encode_latents, or a .npy, .npz or .safetensors file of numbers (N, ...) from any
+    encoder; correlated ones are rotated, as compare_strategies does it. Without it the moments of
+    the embedded model's latents are used."""
     port: int = 5006
     """Port on 127.0.0.1; 0 takes any free port."""
     browser: bool = True

@@ -1,5 +1,7 @@
 """The controls that all views share, and the setting that they stand for."""
 
+import html
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from bokeh.layouts import column
 from bokeh.models import (
+    CustomJS,
+    CustomJSTickFormatter,
     Div,
     RadioButtonGroup,
     Select,
@@ -18,13 +22,16 @@ from numpy.typing import NDArray
 
 from diffusion.gaussian import check_variances
 from diffusion.schedule_choice import SCHEDULES
-from explorer.settings import Setting
+from experiment.arrays import SUFFIXES, read_array, split_name
+from experiment.read import TEXT, reading
+from explorer.settings import ScheduleChoice, Setting, noise_schedule
 from planner.budget import BUDGETS
 from planner.parametrisation import Parametrisation
 
 Array = NDArray[np.float64]
 
 SOURCES = ("latents", "two variances", "own")
+FILE = "file"
 BUDGET_NAMES = ("per merge", "in total")
 KINDS = {
     "operator: one number per coordinate": ("operator", None, "gradient_flow"),
@@ -36,6 +43,20 @@ KINDS = {
 MOST_STEPS = 64
 MOST_OWN = 4_096
 """Largest number of own variances: more are too slow for a page that follows a slider."""
+MOST_BYTES = 1 << 20
+"""Size of a text file of variances above which it is taken for something else."""
+VARIANCES_HINT = (
+    "give numbers, or a file of variances: text, .npy, .npz or .safetensors; FILE.npz:NAME names "
+    "one of several arrays"
+)
+STEPS_TITLES = {
+    "per_merge": "gradient steps per merge",
+    "total": "gradient steps per merge of plans with T \N{MINUS SIGN} 1 merges",
+}
+WIDTH = 290
+# Sliders move along log10 and show the number itself.
+POWER = "return Number((10 ** tick).toPrecision(3)).toString()"
+WHOLE_POWER = 'return Math.max(1, Math.round(10 ** tick)).toLocaleString("en")'
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +65,8 @@ class Controls:
 
     num_steps: Slider
     schedule: Select
+    schedule_file: TextInput
+    schedule_error: Div
     source: RadioButtonGroup
     low: Slider
     high: Slider
@@ -62,24 +85,40 @@ class Controls:
         """What the widgets ask.
 
         Raises:
-            ValueError: the widgets ask for something that cannot be planned. A message about own
-                variances already stands beside their field.
+            ValueError: a file or the own variances cannot be used. The message already stands
+                beside their field.
         """
+        for place in (self.schedule_error, self.own_error, self.error):
+            tell(place, "")
         kind, loss, law = KINDS[self.students.value]
         source = SOURCES[self.source.active]
         return Setting(
             num_steps=int(self.num_steps.value),
-            schedule=self.schedule.value,
+            schedule=self._schedule(),
             variances=tuple(self._variances(source).tolist()),
             steps_per_merge=gradient_steps(self.steps.value),
             budget=BUDGETS[self.budget.active],
             students=Parametrisation(kind, loss, "x_0", law),  # type: ignore[arg-type]
             student_steps=int(self.student_steps.value),
-            vae_latents=source == "latents",
+            of_latents=source == "latents",
         )
 
+    def _schedule(self) -> ScheduleChoice:
+        chosen = ScheduleChoice(self.schedule.value)
+        try:
+            if chosen.name == FILE:
+                given = self.schedule_file.value.strip()
+                if not given:
+                    raise ValueError("give a file of betas, alphas_cumprod, sigmas or alpha, sigma")
+                changed = Path(given).stat().st_mtime_ns if Path(given).is_file() else 0
+                chosen = ScheduleChoice(given, changed)
+            noise_schedule(chosen, int(self.num_steps.value))
+        except (ValueError, OSError) as error:
+            tell(self.schedule_error, said(error))
+            raise ValueError(str(error)) from error
+        return chosen
+
     def _variances(self, source: str) -> Array:
-        self.own_error.text = ""
         if source == "latents":
             return self.latents
         if source == "two variances":
@@ -87,16 +126,29 @@ class Controls:
         try:
             return own_variances(self.own.value)
         except (ValueError, OSError) as error:
-            self.own_error.text = _said(str(error))
+            tell(self.own_error, said(error))
             raise ValueError(str(error)) from error
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` after every move of a control."""
-        moved = [self.num_steps, self.schedule, self.low, self.high, self.own, self.steps]
-        for widget in [*moved, self.students, self.student_steps]:
-            widget.on_change("value", lambda name, old, new: callback())
-        for group in (self.source, self.budget):
-            group.on_change("active", lambda name, old, new: callback())
+    def show_error(self, error: Exception) -> None:
+        """Say below the controls why they cannot be followed, unless a field says it already."""
+        if not (self.schedule_error.text or self.own_error.text):
+            tell(self.error, said(error))
+
+    def show_fields(self) -> None:
+        """Show the fields that the choices need, and hide the others."""
+        source, budget = SOURCES[self.source.active], BUDGETS[self.budget.active]
+        self.schedule_file.visible = self.schedule.value == FILE
+        self.low.visible = self.high.visible = source == "two variances"
+        self.own.visible = source == "own"
+        self.steps.title = STEPS_TITLES[budget]
+
+    @property
+    def widgets(self) -> list[UIElement]:
+        """Everything that the user can move."""
+        return [
+            self.num_steps, self.schedule, self.schedule_file, self.source, self.low, self.high,
+            self.own, self.steps, self.budget, self.students, self.student_steps,
+        ]  # fmt: skip
 
     def layout(self) -> UIElement:
         """All controls, from top to bottom."""
@@ -104,6 +156,8 @@ class Controls:
             Div(text="<b>Teacher</b>"),
             self.num_steps,
             self.schedule,
+            self.schedule_file,
+            self.schedule_error,
             Div(text="<b>Data variances</b>"),
             self.source,
             self.low,
@@ -117,7 +171,7 @@ class Controls:
             self.students,
             self.student_steps,
             self.error,
-            width=300,
+            width=WIDTH,
         )
 
 
@@ -128,24 +182,51 @@ def make_controls(latents: Array, name: str) -> Controls:
         latents: Variances of the latents, (d,).
         name: What the button of the latents says.
     """
-    return Controls(
-        num_steps=Slider(title="teacher steps T", start=1, end=MOST_STEPS, value=32, step=1),
-        schedule=Select(title="schedule", options=list(SCHEDULES), value="cosine"),
-        source=RadioButtonGroup(labels=[name, *SOURCES[1:]], active=0, name="source"),
-        low=_log_slider("log₁₀ of the first variance λ", -2.0, 1.0, np.log10(0.5)),
-        high=_log_slider("log₁₀ of the second variance λ", -2.0, 1.0, np.log10(1.08)),
-        own=TextInput(
-            title="own variances, or a .npy file of them", value="0.2 0.5 1.02 2", name="own"
+    wide = {"width": WIDTH}
+    controls = Controls(
+        num_steps=Slider(
+            title="teacher steps T", start=1, end=MOST_STEPS, value=32, step=1, name="num_steps",
+            **wide,
         ),
-        own_error=Div(text="", name="own_error", css_classes=["error"]),
-        steps=_log_slider("log₁₀ of the gradient steps per merge", 0.0, 4.0, 1.0),
-        steps_text=Div(text="", name="steps_text"),
-        budget=RadioButtonGroup(labels=list(BUDGET_NAMES), active=0, name="budget"),
-        students=Select(title="students", options=list(KINDS), value=next(iter(KINDS))),
-        student_steps=Select(title="student steps K", options=["1", "2", "4", "8"], value="1"),
-        error=Div(text="", name="error", css_classes=["error"]),
+        schedule=Select(
+            title="noise schedule", options=[*SCHEDULES, FILE], value="cosine", name="schedule",
+            **wide,
+        ),
+        schedule_file=TextInput(
+            title="file of a schedule (JSON, CSV, .npy, .npz, .safetensors)", name="schedule_file",
+            **wide,
+        ),
+        schedule_error=Div(text="", visible=False, name="schedule_error", **wide),
+        source=RadioButtonGroup(labels=[name, *SOURCES[1:]], active=0, name="source", **wide),
+        low=_log_slider("first variance λ", -2.0, 1.0, np.log10(0.5), POWER, "low"),
+        high=_log_slider("second variance λ", -2.0, 1.0, np.log10(1.08), POWER, "high"),
+        own=TextInput(
+            title="own variances: numbers, or a file of them", value="0.2 0.5 1.02 2", name="own",
+            **wide,
+        ),
+        own_error=Div(text="", visible=False, name="own_error", **wide),
+        steps=_log_slider("gradient steps", 0.0, 4.0, 1.0, WHOLE_POWER, "steps"),
+        steps_text=Div(text="", name="steps_text", **wide),
+        budget=RadioButtonGroup(labels=list(BUDGET_NAMES), active=0, name="budget", **wide),
+        students=Select(
+            title="students", options=list(KINDS), value=next(iter(KINDS)), name="students", **wide
+        ),
+        student_steps=Select(
+            title="student steps K", options=["1", "2", "4", "8"], value="1", name="student_steps",
+            **wide,
+        ),
+        error=Div(text="", visible=False, name="error", **wide),
         latents=latents,
-    )
+    )  # fmt: skip
+    controls.show_fields()
+    return controls
+
+
+def on_move(widget: UIElement, callback: Callable[[], None], script: CustomJS) -> None:
+    """Run ``script`` in the page and call ``callback`` here after every move of a widget."""
+    moves = "active" if hasattr(widget, "active") else "value"
+    widget.js_on_change(moves, script)
+    widget.on_change(moves, lambda name, old, new: callback())
 
 
 def gradient_steps(position: float) -> int:
@@ -154,39 +235,52 @@ def gradient_steps(position: float) -> int:
 
 
 def own_variances(text: str) -> Array:
-    """Variances from numbers or from a NumPy file, (d,).
+    """Variances from numbers, or from a file of them in any shape, (d,).
+
+    Args:
+        text: Numbers, or a text file of numbers, or FILE or FILE:NAME of ``experiment.arrays``.
 
     Raises:
         ValueError, OSError: the text is neither, or the variances cannot be planned.
     """
-    if text.strip().endswith(".npy"):
-        path = Path(text.strip())
-        if not path.is_file():
-            raise ValueError(f"{path}: no such file")
-        found = np.load(path, allow_pickle=False)
-        if found.ndim != 1 or not np.issubdtype(found.dtype, np.floating):
-            raise ValueError(f"{path}: holds {found.dtype} of shape {found.shape}, not variances")
-        variances = found.astype(np.float64)
+    path = Path(text.strip())
+    if split_name(path)[0].suffix in SUFFIXES:
+        variances = read_array(path, VARIANCES_HINT).double().numpy().ravel()
     else:
         try:
-            variances = np.array([float(word) for word in text.replace(",", " ").split()])
+            variances = _numbers(text)
         except ValueError as error:
-            raise ValueError(f"{error}; give numbers with spaces between") from error
+            # Path.is_file raises for names that are too long.
+            if not os.path.isfile(path):
+                raise ValueError(f"{error}; {VARIANCES_HINT}") from error
+            with reading(path, "a text file of variances", VARIANCES_HINT):
+                if path.stat().st_size > MOST_BYTES:
+                    raise ValueError(f"has {path.stat().st_size} bytes") from error
+                variances = _numbers(path.read_text(encoding=TEXT))
     if not 1 <= len(variances) <= MOST_OWN:
-        raise ValueError(f"{len(variances)} variances; give from 1 to {MOST_OWN}")
+        raise ValueError(f"{len(variances):,} variances; give from 1 to {MOST_OWN:,}")
     check_variances(variances)
     return variances
 
 
-def show_error(controls: Controls, error: Exception) -> None:
-    """Say below the controls why the page does not follow them."""
-    controls.error.text = _said(str(error))
+def _numbers(text: str) -> Array:
+    return np.array([float(word) for word in text.replace(",", " ").split()])
 
 
-def _said(text: str) -> str:
-    safe = text.replace("&", "&amp;").replace("<", "&lt;")
-    return f'<span style="color:#d55e00">{safe}</span>'
+def tell(place: Div, text: str) -> None:
+    """Show a text, or take no room for none."""
+    place.text, place.visible = text, bool(text)
 
 
-def _log_slider(title: str, start: float, end: float, value: float) -> Slider:
-    return Slider(title=title, start=start, end=end, value=round(value, 2), step=0.02)
+def said(error: Exception) -> str:
+    """An error as HTML."""
+    return f'<span role="alert" style="color:#d55e00">{html.escape(str(error))}</span>'
+
+
+def _log_slider(
+    title: str, start: float, end: float, value: float, shown: str, name: str
+) -> Slider:
+    return Slider(
+        title=title, start=start, end=end, value=round(value, 2), step=0.02,
+        format=CustomJSTickFormatter(code=shown), name=name, width=WIDTH,
+    )  # fmt: skip

@@ -1,9 +1,11 @@
 """The face view: faces of the same noise under every strategy, beside their differences."""
 
 import html
+import io
 from collections.abc import Sequence
 
 from bokeh.models import CheckboxGroup, Div, Slider, Spinner, UIElement
+from PIL import Image
 
 from explorer.faces import Decoder, FaceRow, Noise, data_uri, decode_rows, faces_png, heat_png
 from explorer.settings import Setting
@@ -21,8 +23,15 @@ WRAPPED = ".bk-input-group.bk-inline { display: flex; flex-wrap: wrap; flex-dire
 class FaceView:
     """Faces and heatmaps. ``update`` moves them to a setting."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder | None, latents: str) -> None:
+        """Make the widgets.
+
+        Args:
+            decoder: None where the latents have no VAE.
+            latents: What the button of the latents' variances says.
+        """
         self._decoder = decoder
+        self._latents = latents
         self.strategies = CheckboxGroup(
             labels=[label(name) for name in STRATEGIES],
             active=[0, 1, 2, 3, 5],
@@ -31,15 +40,15 @@ class FaceView:
             sizing_mode="stretch_width",
             name="strategies",
         )
-        self.seed = Spinner(title="noise", low=0, high=LAST_SEED, value=0, step=1, width=110)
+        self.seed = Spinner(title="noise seed", low=0, high=LAST_SEED, value=0, step=1, width=130)
         self.other_seed = Spinner(
-            title="other noise", low=0, high=LAST_SEED, value=1, step=1, width=110
+            title="other noise seed", low=0, high=LAST_SEED, value=1, step=1, width=130
         )
         self.share = Slider(
             title="share of the other noise", start=0.0, end=1.0, value=0.0, step=0.02, width=260
         )
         self.amplification = Slider(
-            title="end of the colour scale: difference 1 /",
+            title="amplification of the difference",
             start=1,
             end=200,
             value=20,
@@ -55,12 +64,31 @@ class FaceView:
             int(self.seed.value or 0), int(self.other_seed.value or 0), self.share.value, FACES
         )
 
+    @property
+    def widgets(self) -> list[UIElement]:
+        """Everything that the user can move."""
+        return [self.strategies, self.seed, self.other_seed, self.share, self.amplification]
+
+    def missing(self, setting: Setting) -> str:
+        """Why there are no faces, or "" where there are."""
+        if self._decoder is None:
+            return (
+                "There are no faces, because nothing is known to decode these latents. A VAE with "
+                "128 latent coordinates is given by --vae."
+            )
+        if not setting.of_latents:
+            return f"Faces need the variances of the latents: choose “{self._latents}”."
+        return ""
+
     def rows(self, setting: Setting) -> list[FaceRow]:
         """Faces of the target, the teachers and the chosen strategies.
 
         Raises:
-            ValueError: the setting cannot be planned, or is not of the VAE's latents.
+            FileNotFoundError, ValueError: the setting has no faces, or cannot be planned.
         """
+        if missing := self.missing(setting):
+            raise ValueError(missing)
+        assert self._decoder is not None
         chosen = [STRATEGIES[i] for i in self.strategies.active]
         return decode_rows(setting, chosen, self.noise, self._decoder)
 
@@ -77,12 +105,15 @@ class FaceView:
         }
 
     def update(self, setting: Setting) -> None:
-        """Show a setting.
+        """Show a setting, or why it has no faces.
 
         Raises:
-            ValueError: as ``rows``.
+            FileNotFoundError, ValueError: the setting cannot be planned.
         """
-        self.faces.text = table(self.rows(setting), 1.0 / self.amplification.value)
+        if missing := self.missing(setting):
+            self.faces.text = f"<p>{html.escape(missing)}</p>"
+        else:
+            self.faces.text = table(self.rows(setting), 1.0 / self.amplification.value)
 
 
 def table(rows: Sequence[FaceRow], top: float) -> str:
@@ -94,23 +125,29 @@ def table(rows: Sequence[FaceRow], top: float) -> str:
     target = rows[0].images
     lines = []
     for row in rows:
-        picture = (
-            f'<img src="{data_uri(faces_png(row.images))}" alt="faces: {html.escape(row.name)}">'
+        picture = _image(faces_png(row.images), f"faces: {row.name}")
+        heat = (
+            "<small>mean absolute difference over the channels: light is 0, and black is "
+            f"{top:.3g} or more, where 1 is the whole range of a pixel</small>"
         )
-        heat, distance = "", ""
+        distance = ""
         if row.distances is not None:
-            uri = data_uri(heat_png(row.images, target, top))
-            heat = f'<img src="{uri}" alt="difference: {html.escape(row.name)}">'
-            distance = f"L2 {float(row.distances.mean()):.3g}"
+            heat = _image(heat_png(row.images, target, top), f"difference: {row.name}")
+            distance = f"pixel L2 {float(row.distances.mean()):.3g}"
         lines.append(
             f"<div style='display:flex;flex-wrap:wrap;gap:4px 10px;align-items:center;"
             f"margin-bottom:6px'><div style='flex:0 0 130px'>{html.escape(row.name)}<br>"
             f"<small>{distance}</small></div>"
-            f"<div style='flex:1 1 300px;max-width:560px'>{_wide(picture)}</div>"
-            f"<div style='flex:1 1 300px;max-width:560px'>{_wide(heat)}</div></div>"
+            f"<div style='flex:1 1 300px;max-width:560px'>{picture}</div>"
+            f"<div style='flex:1 1 300px;max-width:560px'>{heat}</div></div>"
         )
     return "".join(lines)
 
 
-def _wide(image: str) -> str:
-    return image.replace("<img ", "<img style='width:100%;display:block;border-radius:3px' ")
+def _image(png: bytes, text: str) -> str:
+    """A picture that is as wide as its place and has its height before it is decoded."""
+    width, height = Image.open(io.BytesIO(png)).size
+    return (
+        f'<img src="{data_uri(png)}" alt="{html.escape(text)}" width="{width}" height="{height}" '
+        'decoding="sync" style="width:100%;height:auto;display:block;border-radius:3px">'
+    )

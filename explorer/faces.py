@@ -19,8 +19,9 @@ from torch import Tensor
 
 from diffusion.grid import uniform_t_grid
 from diffusion.samplers import ddim, sample
+from distill.coordinates import Rotation
 from distill.decode import decode_operator, noise_bank, pixel_l2
-from explorer.settings import Setting, noise_schedule, plans_of
+from explorer.settings import ScheduleChoice, Setting, noise_schedule, students_of
 from planner.value import OPERATOR_ROUNDING
 from report.equals import equal_groups
 from report.faces import HEAT, heat, mosaic
@@ -44,8 +45,14 @@ class Decoder:
     vae: VAE
     mean: Tensor
     """Mean of the latents, (d,) float64."""
+    rotation: Rotation | None
+    """Where students map noise to rotated latents; None: to the latents themselves."""
     estimator: NoiseEstimator | None
     """The trained teacher; None where none belongs to the VAE."""
+
+    def decode(self, operator: Array, z_T: Tensor) -> Tensor:
+        """Images that a student makes of initial noise; see ``distill.decode``."""
+        return decode_operator(self.vae, operator, self.mean, z_T, self.rotation)
 
 
 @dataclass(frozen=True)
@@ -80,10 +87,16 @@ class FaceRow:
     """Pixel L2 to the target's faces, (B,); None for the target itself."""
 
 
-def load_decoder(vae: VAE, mean: Tensor, is_embedded: bool) -> Decoder:
-    """The models of the face view, on the CPU."""
+def load_decoder(vae: VAE, mean: Tensor, rotation: Rotation | None, is_embedded: bool) -> Decoder:
+    """The models of the face view, on the CPU.
+
+    Args:
+        mean: Mean of the latents, (d,).
+        rotation: That of the latents, if they are planned in rotated coordinates.
+        is_embedded: Whether VAE and latents are the embedded ones, whose teacher is trained.
+    """
     estimator = load_estimator(embedded_estimator())[0].eval() if is_embedded else None
-    return Decoder(vae.eval(), mean, estimator)
+    return Decoder(vae.eval(), mean, rotation, estimator)
 
 
 def decode_rows(
@@ -91,18 +104,16 @@ def decode_rows(
 ) -> list[FaceRow]:
     """The target's faces, then those of the teacher and of every chosen strategy.
 
+    Args:
+        setting: Its variances are those of the decoder's latents.
+
     Raises:
-        ValueError: the setting cannot be planned, or its width is not that of the latents.
+        FileNotFoundError, ValueError: the setting cannot be planned.
     """
-    found = plans_of(setting)
-    width = len(decoder.mean)
-    if len(setting.variances) != width:
-        raise ValueError(
-            f"faces need the {width} variances of the VAE's latents, not {len(setting.variances)}"
-        )
-    z_T = noise.draw(width)
+    found = students_of(setting)
+    z_T = noise.draw(len(decoder.mean))
     target_name = setting.students.target
-    target = decode_operator(decoder.vae, found.target, decoder.mean, z_T)
+    target = decoder.decode(found.target, z_T)
     rows = [FaceRow(target_name, target, None)]
     operators = {
         label(name): found.strategies[name].operator
@@ -112,7 +123,7 @@ def decode_rows(
     if target_name != COMPOSITE:
         operators = {COMPOSITE: setting.problem().composite} | operators
     for group in equal_groups(operators, OPERATOR_ROUNDING):
-        images = decode_operator(decoder.vae, operators[group[0]], decoder.mean, z_T)
+        images = decoder.decode(operators[group[0]], z_T)
         rows.append(FaceRow(" = ".join(group), images, pixel_l2(images, target)))
     if decoder.estimator is not None:
         images = _by_network(setting.schedule, setting.num_steps, noise, decoder)
@@ -122,7 +133,7 @@ def decode_rows(
 
 @lru_cache(maxsize=8)
 @torch.no_grad()
-def _by_network(schedule: str, num_steps: int, noise: Noise, decoder: Decoder) -> Tensor:
+def _by_network(schedule: ScheduleChoice, num_steps: int, noise: Noise, decoder: Decoder) -> Tensor:
     """Faces by DDIM with the trained network, on the teacher's own time steps.
 
     They do not depend on the students' training, whose slider moves most.

@@ -12,12 +12,14 @@ from bokeh.models import (
     Div,
     FixedTicker,
     HoverTool,
+    LinearColorMapper,
+    Range1d,
     UIElement,
 )
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from explorer.settings import LR, PHASE_STEPS, PHASE_VARIANCES, Setting, phases, plans_of
+from explorer.settings import LR, PHASE_STEPS, PHASE_VARIANCES, Setting, phases, students_of
 from planner.plan import Plan, map_distinct, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE, plan_kinds
@@ -28,8 +30,10 @@ TEXT = "#7a8490"
 """A grey that reads on white and on black."""
 SHADES = {name: COLOURS[name] for name in CANONICAL} | {HYBRID: YELLOW, TIE: "#b8bec6"}
 KIND_NAMES = {name: label(name) for name in CANONICAL} | {HYBRID: "hybrid", TIE: "several equal"}
-CIRCLE = np.linspace(0.0, np.pi, 25)
-SIDES = ("left", "right", "bottom", "top")
+LEAST = 1e-26
+"""Where W2 squared of nearly 0 stands on the logarithmic axis; below, all is rounding."""
+NAMES_WIDTH = 165
+"""Pixels for the names of strategies, so that the arcs stay where they are as names change."""
 ROW = 1.25
 """Height of a strategy's row. The longest arc has the height 1."""
 
@@ -76,20 +80,23 @@ def arc_rows(found: PlanSet) -> list[ArcRow]:
     return joined
 
 
-def arc_lines(rows: Sequence[ArcRow]) -> dict[str, list]:
-    """The arcs as lines for ``multi_line``: the first row on top, later merges darker."""
-    xs, ys, shades = [], [], []
+def arc_curves(rows: Sequence[ArcRow]) -> dict[str, list]:
+    """The arcs as Bezier curves: the first row on top, later merges darker."""
+    columns: dict[str, list] = {"left": [], "right": [], "base": [], "control": [], "colour": []}
     for place, row in enumerate(rows):
         base = (len(rows) - 1 - place) * ROW
         longest = max(plan.start - plan.stop for plan in row.plans)
         for plan in row.plans:
             jumps = list(merges(plan))
             for order, jump in enumerate(jumps):
-                middle, radius = (jump.start + jump.stop) / 2, (jump.start - jump.stop) / 2
-                xs.append(middle + radius * np.cos(CIRCLE))
-                ys.append(base + 2.0 * radius / longest * np.sin(CIRCLE))
-                shades.append(_shade(order, len(jumps)))
-    return {"xs": xs, "ys": ys, "colour": shades}
+                height = (jump.start - jump.stop) / longest
+                columns["left"].append(jump.stop)
+                columns["right"].append(jump.start)
+                columns["base"].append(base)
+                # A cubic curve reaches 3/4 of the height of its two control points.
+                columns["control"].append(base + height / 0.75)
+                columns["colour"].append(_shade(order, len(jumps)))
+    return columns
 
 
 def _shade(order: int, count: int) -> str:
@@ -125,20 +132,25 @@ class PlanView:
             on_phase: Called with the variance and the gradient steps per merge of a click into the
                 phase diagram.
         """
-        self._arcs = ColumnDataSource({"xs": [], "ys": [], "colour": []})
+        self._arcs = ColumnDataSource(arc_curves([]))
         self._errors = ColumnDataSource(
             {"y": [], "w2": [], "w2_text": [], "name": [], "merges": []}
         )
         self._kinds = ColumnDataSource({"place": [], "variance": [], "kind": []})
-        self._phases = ColumnDataSource({name: [] for name in (*SIDES, "kind")})
+        self._phases = ColumnDataSource({"kinds": []})
         self._here = ColumnDataSource({"x": [], "y": []})
         self._drawn: tuple | None = None
         self.verdict = Div(text="", name="verdict", sizing_mode="stretch_width")
 
-        self.plans = _figure("diffusion step t (0: data, T: noise)", height=520)
-        self.plans.multi_line("xs", "ys", color="colour", line_width=1.4, source=self._arcs)
+        self.plans = _figure("step t (0: data, T: noise)", height=520)
+        self.plans.bezier(
+            x0="left", y0="base", cx0="left", cy0="control",
+            x1="right", y1="base", cx1="right", cy1="control",
+            line_color="colour", line_width=1.4, source=self._arcs,
+        )  # fmt: skip
         self.plans.yaxis.axis_label = None
-        self.plans.x_range.range_padding = 0.01
+        self.plans.x_range, self.plans.y_range = Range1d(0, 1), Range1d(0, 1)
+        self.plans.min_border_left = NAMES_WIDTH
         self.errors = _figure("W2² to the target", height=520, x_axis_type="log")
         self.errors.scatter("w2", "y", size=11, color=COLOURS["vanilla"], source=self._errors)
         self.errors.text(
@@ -157,29 +169,34 @@ class PlanView:
         self.errors.add_tools(
             HoverTool(tooltips=[("", "@name"), ("W2²", "@w2{0.0000e}"), ("merges", "@merges")])
         )
-        colours = CategoricalColorMapper(
-            factors=list(KIND_NAMES.values()), palette=[SHADES[name] for name in KIND_NAMES]
-        )
-        self.kinds = _figure("dimension, by variance", height=400, y_axis_type="log")
+        names, shades = list(KIND_NAMES.values()), [SHADES[name] for name in KIND_NAMES]
+        self.kinds = _figure("dimension, the largest variance first", height=400, y_axis_type="log")
         self.kinds.title.text = "Optimal plan of each dimension"
         self.kinds.yaxis.axis_label = "variance λ"
         self.kinds.scatter(
             "place",
             "variance",
             size=7,
-            color={"field": "kind", "transform": colours},
+            color={
+                "field": "kind",
+                "transform": CategoricalColorMapper(factors=names, palette=shades),
+            },
             source=self._kinds,
         )
-        self.phases = _figure("variance λ", height=400, x_axis_type="log", y_axis_type="log")
+        across, up = _edges(PHASE_VARIANCES), _edges(PHASE_STEPS)
+        self.phases = _figure(
+            "variance λ", height=400, x_axis_type="log", y_axis_type="log",
+            x_range=Range1d(*across), y_range=Range1d(*up),
+        )  # fmt: skip
         self.phases.title.text = "Optimal strategy by variance and training"
         self.legend = Div(text=_legend(), sizing_mode="stretch_width")
         self.phases.yaxis.axis_label = "gradient steps per merge"
-        self.phases.quad(
-            **{side: side for side in SIDES},
-            color={"field": "kind", "transform": colours},
-            line_color={"field": "kind", "transform": colours},
+        # The points are geometric sequences, so on logarithmic axes all cells are equally large.
+        self.phases.image(
+            "kinds", x=across[0], y=up[0], dw=across[1] - across[0], dh=up[1] - up[0],
+            color_mapper=LinearColorMapper(palette=shades, low=-0.5, high=len(shades) - 0.5),
             source=self._phases,
-        )
+        )  # fmt: skip
         self.phases.scatter(
             "x", "y", marker="x", size=9, color="black", line_width=2, source=self._here
         )
@@ -201,25 +218,27 @@ class PlanView:
         """Show a setting.
 
         Raises:
-            ValueError: it cannot be planned.
+            FileNotFoundError, ValueError: it cannot be planned.
         """
-        found = plans_of(setting)
+        found = students_of(setting)
         rows = arc_rows(found)
         places = [(len(rows) - 1 - place) * ROW for place in range(len(rows))]
-        self._arcs.data = arc_lines(rows)
+        self._arcs.data = arc_curves(rows)
+        edge = 0.01 * setting.num_steps
+        self.plans.x_range.update(start=-edge, end=setting.num_steps + edge)
+        self.plans.y_range.update(start=-0.15, end=len(rows) * ROW)
         # One tick per row, so that names stand beside their arcs.
         middles = [place + 0.35 for place in places]
         self.plans.yaxis.ticker = FixedTicker(ticks=middles)
         self.plans.yaxis.major_label_overrides = {
-            middle: f"{row.name}\n{row.merges} merge{'s' if row.merges != 1 else ''}"
-            for middle, row in zip(middles, rows, strict=True)
+            middle: f"{row.name}\n{_facts(row)}" for middle, row in zip(middles, rows, strict=True)
         }
         valued = [
             (m, row) for m, row in zip(middles, rows, strict=True) if row.w2_squared is not None
         ]
         self._errors.data = {
             "y": [middle for middle, _ in valued],
-            "w2": [max(row.w2_squared or 0.0, 1e-30) for _, row in valued],
+            "w2": [max(row.w2_squared or 0.0, LEAST) for _, row in valued],
             "w2_text": [f"{row.w2_squared:.3g}" for _, row in valued],
             "name": [_one_line(row.name) for _, row in valued],
             "merges": [row.merges for _, row in valued],
@@ -227,31 +246,24 @@ class PlanView:
         self.errors.xaxis.axis_label = f"W2² to the {found.parametrisation.target}"
         self._kinds.data = kind_points(setting, found)
         self.verdict.text = verdict(found, rows)
-        shown = np.array(setting.variances)
-        keep = (shown >= PHASE_VARIANCES[0]) & (shown <= PHASE_VARIANCES[-1])
+        has_place = setting.budget == "per_merge" and setting.student_steps == 1
         self._here.data = {
-            "x": shown[keep].tolist(),
-            "y": [setting.steps_per_merge] * int(keep.sum()),
+            "x": list(setting.variances) if has_place else [],
+            "y": [setting.steps_per_merge] * (len(setting.variances) if has_place else 0),
         }
 
     def update_phases(self, setting: Setting) -> None:
         """Draw the phase diagram of the setting's teacher and students.
 
         Raises:
-            ValueError: schedule or students cannot be used.
+            FileNotFoundError, ValueError: schedule or students cannot be used.
         """
         asked = (setting.num_steps, setting.schedule, setting.students)
         if asked == self._drawn:
             return
-        kinds = phases(*asked)
-        across, up = _edges(PHASE_VARIANCES), _edges(PHASE_STEPS)
-        self._phases.data = {
-            "left": np.tile(across[:-1], len(PHASE_STEPS)),
-            "right": np.tile(across[1:], len(PHASE_STEPS)),
-            "bottom": np.repeat(up[:-1], len(PHASE_VARIANCES)),
-            "top": np.repeat(up[1:], len(PHASE_VARIANCES)),
-            "kind": [KIND_NAMES[kind] for kind in kinds.ravel()],
-        }
+        order = np.array(list(KIND_NAMES))
+        numbers = (phases(*asked)[..., None] == order).argmax(axis=-1).astype(np.uint8)
+        self._phases.data = {"kinds": [numbers]}
         self._drawn = asked
 
 
@@ -264,15 +276,15 @@ def _legend() -> str:
     ]
     return (
         f"{' &ensp; '.join(squares)}<br><small>The optimal plan of a dimension, for students of "
-        "one step and equal training per merge. Crosses are the dimensions of the data. A click "
-        "into the diagram sets the first variance and the gradient steps.</small>"
+        "one step and equal training per merge; then crosses are the dimensions of the data. "
+        "A click into the diagram sets the first variance and the gradient steps.</small>"
     )
 
 
-def _edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of the cells around points of a geometric sequence."""
+def _edges(centres: NDArray[np.float64]) -> tuple[float, float]:
+    """Where the cells around the points of a geometric sequence begin and end."""
     half = np.sqrt(centres[1] / centres[0])
-    return np.append(centres / half, centres[-1] * half)
+    return float(centres[0] / half), float(centres[-1] * half)
 
 
 def verdict(found: PlanSet, rows: Sequence[ArcRow]) -> str:
@@ -285,6 +297,11 @@ def verdict(found: PlanSet, rows: Sequence[ArcRow]) -> str:
         f"<b>Lowest W2² of one plan for all dimensions: {best.w2_squared:.4g} by "
         f"{_one_line(best.name)}</b> ({best.merges} merges).{alone}"
     )
+
+
+def _facts(row: ArcRow) -> str:
+    merges_text = f"{row.merges} merge{'s' if row.merges != 1 else ''}"
+    return merges_text if row.w2_squared is None else f"{merges_text}, W2² {row.w2_squared:.3g}"
 
 
 def _one_line(name: str) -> str:

@@ -2,15 +2,18 @@
 
 import csv
 import html
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from bokeh.layouts import column
 from bokeh.models import CheckboxGroup, Div, Select, Slider, UIElement
+from numpy.typing import NDArray
+from torch import Tensor
 
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
 from distill.decode import decode_operator, noise_bank, pixel_l2
 from experiment.folder import CONFIG, FIGURES, RESULTS, read_run
+from explorer.controls import said
 from explorer.face_view import WRAPPED, table
 from explorer.faces import FaceRow, file_uri
 from planner.budget import Stage
@@ -47,7 +50,7 @@ class RunView:
             title=f"finished runs below {folder}", options=[NO_RUN, *self._runs], name="run"
         )
         self.run.value = NO_RUN
-        self.stage = Select(title="stage", options=[], visible=False)
+        self.stage = Select(title="stage", options=[], visible=False, name="stage")
         self.strategies = CheckboxGroup(
             labels=[],
             active=[],
@@ -57,7 +60,9 @@ class RunView:
             visible=False,
             name="run_strategies",
         )
-        self.first = Slider(title="first face", start=0, end=1_000, value=0, step=8, visible=False)
+        self.first = Slider(
+            title="first face", start=0, end=1_000, value=0, step=8, visible=False, name="first"
+        )
         self.error = Div(text="", name="run_error")
         self.faces = Div(text="", name="run_faces", sizing_mode="stretch_width")
         self.contents = Div(text="", name="run_contents", sizing_mode="stretch_width")
@@ -78,13 +83,14 @@ class RunView:
         run = self._runs.get(self.run.value)
         if run is not None:
             try:
+                self.contents.text = _contents(run)
                 if (run / INDEX_NAME).exists():
                     self._open_comparison(run)
-                self.contents.text = _contents(run)
             except (ValueError, OSError) as error:
-                self.error.text = f'<span style="color:#d55e00">{html.escape(str(error))}</span>'
+                self.error.text = said(error)
+        has_faces = self._comparison is not None and self._comparison.model is not None
         for widget in (self.stage, self.strategies, self.first):
-            widget.visible = self._comparison is not None
+            widget.visible = has_faces
         self._draw()
 
     def _open_comparison(self, run: Path) -> None:
@@ -103,22 +109,25 @@ class RunView:
         stage = self._stages.get(self.stage.value or "")
         if comparison is None or stage is None:
             return
-        z_T = noise_bank(comparison.seed, int(self.first.value), FACES, len(comparison.mean))
-
-        def decoded(name: str, operator: object) -> FaceRow:
-            images = decode_operator(comparison.model, operator, comparison.mean, z_T)  # type: ignore[arg-type]
-            return FaceRow(name, images, None)
-
+        model, mean, rotation = comparison.model, comparison.mean, comparison.rotation
+        if model is None:
+            self.faces.text = "<p>This run has no faces, because no VAE was given to it.</p>"
+            return
+        z_T = noise_bank(comparison.seed, int(self.first.value), FACES, len(mean))
         problem = comparison.problem
-        target = decoded(problem.parametrisation.target, problem.target)
-        rows = [target]
+
+        def decoded(operator: NDArray[np.float64]) -> Tensor:
+            return decode_operator(model, problem.on_unit_noise(operator), mean, z_T, rotation)
+
+        target = decoded(problem.target)
+        rows = [FaceRow(problem.parametrisation.target, target, None)]
         students = comparison.of_stage(stage, next(iter(comparison.students)).seed)
         chosen = {self.strategies.labels[i] for i in self.strategies.active}
         for name, own in students.items():
             if label(name) in chosen:
-                row = decoded(label(name), own.operator)
-                rows.append(replace(row, distances=pixel_l2(row.images, target.images)))
-        top = top_of_scale(row.images - target.images for row in rows[1:])
+                images = decoded(own.operator)
+                rows.append(FaceRow(label(name), images, pixel_l2(images, target)))
+        top = top_of_scale(row.images - target for row in rows[1:]) if len(rows) > 1 else 1.0
         self.faces.text = table(rows, max(top, 1e-6))
 
 

@@ -35,7 +35,7 @@ DIRECT = -1
 
 
 @intrinsic
-def _larger(typing_context, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - numba's protocol
+def larger(typing_context, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's protocol
     # Python's max compiles to a compare and a select, which LLVM does not turn into SIMD lanes.
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         double = ir.DoubleType()
@@ -48,7 +48,7 @@ def _larger(typing_context, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN0
 
 
 if not IS_COMPILED:
-    _larger = max
+    larger = max
 
 
 @compiled(fastmath=FAST)
@@ -65,8 +65,8 @@ def _best_merges(
     undone_b, learnt_b = share_b
     undone_c, learnt_c = share_c
     for m in range(len(left)):
-        best_b = _larger(best_b, right_b[m] * (undone_b + learnt_b * left[m]))
-        best_c = _larger(best_c, right_c[m] * (undone_c + learnt_c * left[m]))
+        best_b = larger(best_b, right_b[m] * (undone_b + learnt_b * left[m]))
+        best_c = larger(best_c, right_c[m] * (undone_c + learnt_c * left[m]))
     return best_b, best_c
 
 
@@ -90,7 +90,7 @@ def fill_table(
         value = operators[c] * (share_c[0] + share_c[1] * operators[b])
         table[c, b] = direction * value
         if nary:
-            value = _larger(value, direction * operators[c] * operators[b])
+            value = larger(value, direction * operators[c] * operators[b])
         table[b, c] = direction * value
         product = 1.0
         for a in range(b - 1, -1, -1):
@@ -103,21 +103,21 @@ def fill_table(
                 table[b, a + 1 : c], table[c, a + 1 : c], table[a, a:b], share_b, share_c
             )
             if b - a > 1:  # the split of two steps is their direct merge
-                value_b = _larger(value_b, split_b)
-            value_c = _larger(value_c, split_c)
+                value_b = larger(value_b, split_b)
+            value_c = larger(value_c, split_c)
             table[b, a] = direction * value_b
             if nary:
                 factor_b, factor_c = _best_merges(
                     table[b, a + 1 : c], table[c, a + 1 : c], table[a, a:b], plain, plain
                 )
-                value_b = _larger(value_b, factor_b)
+                value_b = larger(value_b, factor_b)
             table[a, b] = direction * value_b
             # The shared rows leave out one split of [a..c]: m = b.
-            value_c = _larger(value_c, operators[c] * (share_c[0] + share_c[1] * table[a, b]))
+            value_c = larger(value_c, operators[c] * (share_c[0] + share_c[1] * table[a, b]))
             table[c, a] = direction * value_c
             if nary:
-                value_c = _larger(value_c, factor_c)
-                value_c = _larger(value_c, direction * operators[c] * table[a, b])
+                value_c = larger(value_c, factor_c)
+                value_c = larger(value_c, direction * operators[c] * table[a, b])
             table[a, c] = direction * value_c
 
 

@@ -24,11 +24,12 @@ from numba import prange
 from numpy.typing import NDArray
 
 from planner.compiled import compiled
+from planner.merge_counts import WORST
 from planner.per_dimension import optimal_values, per_dimension_plans
 from planner.plan import DIRECT, Plan, Plans, num_merges, plan_of_cuts, share_equal, step
 from planner.problem import Problem, shrinkage_of
 from planner.strategies import CANONICAL
-from planner.total_budget import MOST_STEPS, WORST, fill_counts, plan_behind
+from planner.total_budget import MOST_STEPS, fill_counts, plan_behind
 from planner.value import plan_operator
 
 Array = NDArray[np.float64]

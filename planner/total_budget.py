@@ -13,16 +13,15 @@ same reason as without counts. It takes of the order of T**6 operations, so T is
 """
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from planner.compiled import compiled
+from planner.merge_counts import WORST, best_merge_counts
 from planner.plan import Plan, Plans, merge, share_equal, step
 
 Array = NDArray[np.float64]
 
 MOST_STEPS = 64
-WORST = -np.inf
 
 
 @compiled()
@@ -61,31 +60,6 @@ def fill_counts(
                             cuts[a, b, i + j + 1, 1] = i
 
 
-@compiled(parallel=True)
-def _best_counts(
-    operators: Array, rates: Array, direction: Array, total_time: float
-) -> NDArray[np.int64]:
-    """The best number of merges of each coordinate, (d,).
-
-    Args:
-        operators, rates: A_t and r_t, (d, T).
-        direction: -1 where a smaller value is better, else +1, (d,).
-    """
-    width, num_steps = operators.shape
-    counts = np.empty(width, np.int64)
-    for i in prange(width):
-        best = np.empty((num_steps, num_steps, num_steps))
-        cuts = np.empty((num_steps, num_steps, num_steps, 2), np.int16)
-        record = WORST
-        for count in range(1, num_steps):
-            shrinkage = np.exp(-2.0 * total_time / count * rates[i])
-            fill_counts(best, cuts, operators[i], shrinkage, direction[i], count)
-            if best[0, num_steps - 1, count] > record:
-                record = best[0, num_steps - 1, count]
-                counts[i] = count
-    return counts
-
-
 def plans_under_total(operators: Array, rates: Array, direction: Array, total_time: float) -> Plans:
     """The optimal plan of every coordinate when its merges share ``total_time`` equally.
 
@@ -101,7 +75,7 @@ def plans_under_total(operators: Array, rates: Array, direction: Array, total_ti
     if num_steps == 1:
         return (step(1),) * len(direction)
     rows = np.ascontiguousarray(operators.T), np.ascontiguousarray(rates.T)
-    counts = _best_counts(*rows, direction, total_time)
+    counts = best_merge_counts(*rows, direction, total_time)
 
     def plan_of(i: int, count: int) -> Plan:
         best = np.empty((num_steps,) * 3)

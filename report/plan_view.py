@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from distill.train import SQUARED_NORM
+from planner.plan_set import PER_DIMENSION
 from planner.problem import Problem
+from planner.strategies import CANONICAL
+from report.style import label
 
 SCRIPT = Path(__file__).parent / "templates" / "plan_view.js"
 
@@ -23,4 +26,5 @@ def plan_data(problem: Problem, lr: float) -> dict[str, object] | None:
         "variances": problem.variances.tolist(),
         "weights": problem.weights.tolist() if kind == "denoiser" else None,
         "rate": lr * SQUARED_NORM,
+        "names": {name: label(name) for name in (*CANONICAL, PER_DIMENSION)},
     }

@@ -22,7 +22,7 @@ PATIENCE = 60_000  # milliseconds that a crowded machine may take to follow a co
 # A control is set as a user sets it, through its model, and the server answers with new models.
 SET = """([name, property, value]) => {
   const models = [...Bokeh.documents[0]._all_models.values()]
-  const found = models.find(m => m.name === name || (m.title && m.title === name))
+  const found = models.find(m => m.name === name)
   found[property] = value
 }"""
 FINGERPRINT = """(names) => JSON.stringify(names.map(name => {
@@ -105,31 +105,56 @@ PLAN = ["verdict", "plans", "errors", "kinds"]
 
 @needs_chromium
 def test_every_control_of_the_plans_moves_the_picture(page):
-    changes(page, PLAN, "teacher steps T", "value", 8)
+    changes(page, PLAN, "num_steps", "value", 8)
     changes(page, PLAN, "schedule", "value", "linear_beta")
-    changes(page, PLAN, "log₁₀ of the gradient steps per merge", "value", 1.5)
+    changes(page, PLAN, "steps", "value", 1.5)
     changes(page, PLAN, "budget", "active", 1)
     changes(page, PLAN, "students", "value", "denoiser, loss in z")
-    changes(page, PLAN, "student steps K", "value", "2")
+    changes(page, PLAN, "student_steps", "value", "2")
     changes(page, PLAN, "source", "active", 1)
-    changes(page, PLAN, "log₁₀ of the first variance λ", "value", -1.0)
-    changes(page, PLAN, "log₁₀ of the second variance λ", "value", 0.7)
+    changes(page, PLAN, "low", "value", -1.0)
+    changes(page, PLAN, "high", "value", 0.7)
     changes(page, PLAN, "source", "active", 2)
-    changes(page, PLAN, "own variances, or a .npy file of them", "value", "0.1 0.2 3")
+    changes(page, PLAN, "own", "value", "0.1 0.2 3")
     page.wait_for_function(
-        "Bokeh.documents[0].get_model_by_name('command').value.includes('--variances 0.1 0.2 3')"
+        "Bokeh.documents[0].get_model_by_name('command').value.includes('--variances 0.1 0.2 3.0')"
     )
 
 
 @needs_chromium
 def test_a_bad_value_is_told_beside_its_field_and_mended(page):
     page.evaluate(SET, ["source", "active", 2])
-    changes(page, ["own_error"], "own variances, or a .npy file of them", "value", "0.5 -2")
+    changes(page, ["own_error"], "own", "value", "0.5 -2")
     assert "variance" in page.evaluate(FINGERPRINT, ["own_error"])
-    changes(page, ["own_error"], "own variances, or a .npy file of them", "value", "0.5 2")
-    page.evaluate(SET, ["teacher steps T", "value", 4])
-    changes(page, ["error"], "student steps K", "value", "8")
+    page.wait_for_function("document.body.dataset.state === 'stale'")
+    changes(page, ["own_error"], "own", "value", "0.5 2")
+    page.wait_for_function("document.body.dataset.state === 'shown'")
+    page.evaluate(SET, ["num_steps", "value", 4])
+    changes(page, ["error"], "student_steps", "value", "8")
     assert "8 steps cannot learn from a teacher of 4" in page.evaluate(FINGERPRINT, ["error"])
+
+
+@needs_chromium
+def test_a_schedule_is_read_from_a_file_and_again_when_it_changes(page, served):
+    file = served[1] / "betas.csv"
+    page.evaluate(SET, ["num_steps", "value", 4])
+    page.evaluate(SET, ["schedule_file", "value", str(file)])
+    changes(page, ["schedule_error"], "schedule", "value", "file")
+    assert "no such file" in page.evaluate(FINGERPRINT, ["schedule_error"])
+    file.write_text("betas\n0.1\n0.2\n0.3\n0.4\n")
+    changes(page, PLAN, "steps", "value", 1.5)
+    assert page.evaluate(FINGERPRINT, ["schedule_error"]) == '[""]'
+    file.write_text("betas\n0.1\n0.2\n")
+    changes(page, ["schedule_error"], "steps", "value", 1.2)
+    assert "T = 4, but" in page.evaluate(FINGERPRINT, ["schedule_error"])
+
+
+@needs_chromium
+def test_faces_are_told_to_need_latents_where_they_do(page):
+    page.get_by_text("Faces", exact=True).click()
+    page.wait_for_function("Bokeh.documents[0].get_model_by_name('faces').text.includes('<img')")
+    changes(page, ["faces"], "source", "active", 2)
+    assert "choose “embedded”" in page.evaluate(FINGERPRINT, ["faces"])
 
 
 @needs_chromium
@@ -148,9 +173,9 @@ def test_a_click_into_the_phases_sets_the_first_variance(page):
 def test_faces_follow_noise_strategies_and_colours_and_are_saved(page, served):
     page.get_by_text("Faces", exact=True).click()
     page.wait_for_function("Bokeh.documents[0].get_model_by_name('faces').text.includes('<img')")
-    changes(page, ["faces"], "noise", "value", 5)
-    changes(page, ["faces"], "share of the other noise", "value", 0.5)
-    changes(page, ["faces"], "other noise", "value", 7)
+    changes(page, ["faces"], "seed", "value", 5)
+    changes(page, ["faces"], "share", "value", 0.5)
+    changes(page, ["faces"], "other_seed", "value", 7)
     changes(page, ["faces"], "strategies", "active", [0, 3])
     changes(page, ["faces"], "amplification", "value", 60)
     page.get_by_role("button", name="Save").click()
@@ -169,7 +194,7 @@ def test_a_finished_run_is_opened_and_its_strategies_chosen(page):
     assert runs[1].startswith("compare_strategies: ")
     changes(page, ["run_faces", "run_contents"], "run", "value", runs[1])
     changes(page, ["run_faces"], "run_strategies", "active", [0])
-    changes(page, ["run_faces"], "first face", "value", 8)
+    changes(page, ["run_faces"], "first", "value", 8)
 
 
 @needs_chromium
@@ -178,5 +203,5 @@ def test_two_tabs_do_not_disturb_each_other(page, served):
     other.goto(served[0], timeout=PATIENCE)
     other.wait_for_function("window.Bokeh?.documents[0]?.get_model_by_name('verdict')?.text")
     before = page.evaluate(FINGERPRINT, PLAN)
-    changes(other, PLAN, "teacher steps T", "value", 6)
+    changes(other, PLAN, "num_steps", "value", 6)
     assert page.evaluate(FINGERPRINT, PLAN) == before

@@ -3,9 +3,10 @@ import pytest
 
 from diffusion.schedule import cosine_schedule
 from planner.budget import Budget, operator_under
+from planner.merge_counts import best_merge_counts
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
-from planner.total_budget import plans_under_total
+from planner.total_budget import fill_counts, plans_under_total
 from tests.brute_force import every_algorithm_1_plan
 
 VARIANCES = np.array([0.0, 0.3, 0.9, 1.0, 1.1, 1.5, 3.0])
@@ -46,6 +47,27 @@ def test_no_plan_beats_the_optimal_one_under_a_total_budget(num_steps, total_tim
     ]
     least = np.abs(problem.surrogate - np.stack(rivals)).min(axis=0)
     np.testing.assert_allclose(np.abs(problem.surrogate - found), least, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("num_steps", [2, 3, 9, 16])
+@pytest.mark.parametrize("total_time", [0.05, 6.4, 60.0, 4e3])
+def test_numbers_of_merges_that_are_not_tried_would_not_have_been_better(num_steps, total_time):
+    """Bit by bit the first best number of merges, also where rounding alone tells them apart."""
+    variances = np.append(VARIANCES, [1.02, 1.04, 1.2, 30.0])
+    problem = make_problem(cosine_schedule(num_steps), variances)
+    rows = [np.ascontiguousarray(of.T) for of in (problem.operators, problem.second_moments)]
+    counts = best_merge_counts(*rows, problem.direction, total_time)
+    for own, (operators, rates, direction) in zip(
+        counts, zip(*rows, problem.direction, strict=True), strict=True
+    ):
+        values = []
+        for count in range(1, num_steps):
+            table = np.full((num_steps, num_steps, count + 1), -np.inf)
+            cuts = np.empty((*table.shape, 2), np.int16)
+            shrinkage = np.exp(-2.0 * total_time / count * rates)
+            fill_counts(table, cuts, operators, shrinkage, direction, count)
+            values.append(table[0, -1, count])
+        assert own == 1 + np.argmax(values)
 
 
 def test_at_equal_total_training_vanilla_overtakes_boot():

@@ -6,13 +6,6 @@ document.addEventListener("DOMContentLoaded", () => {
   if (!section) return;
   const problem = JSON.parse(document.getElementById("plan-data").textContent);
   const find = name => section.querySelector(`[name=${name}]`);
-  const names = {
-    vanilla: "vanilla",
-    progressive: "progressive",
-    sequential_consistency: "sequential consistency",
-    sequential_boot: "sequential BOOT",
-    per_dimension: "optimal plan",
-  };
   const T = problem.alpha.length - 1;
   const svg = (tag, attributes, text = "") => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -72,7 +65,7 @@ document.addEventListener("DOMContentLoaded", () => {
         line.append(made);
         return made;
       };
-      cell(names[name]);
+      cell(problem.names[name]);
       cell(arcs(plan)).className = "arcs";
       cell(String(count));
       cell(error.toExponential(3)).className = error <= least * (1 + 1e-9) ? "best" : "";
