@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from diffusion.gaussian import check_variances
 from diffusion.schedule_choice import SCHEDULES
-from experiment.arrays import SUFFIXES, read_array, split_name
 from experiment.read import TEXT, reading
+from experiment.tensors import SUFFIXES, read_array, split_name
 from explorer.settings import ScheduleChoice, Setting, noise_schedule
 from planner.budget import BUDGETS
 from planner.parametrisation import Parametrisation
@@ -238,7 +238,7 @@ def own_variances(text: str) -> Array:
     """Variances from numbers, or from a file of them in any shape, (d,).
 
     Args:
-        text: Numbers, or a text file of numbers, or FILE or FILE:NAME of ``experiment.arrays``.
+        text: Numbers, or a text file of numbers, or FILE or FILE:NAME of ``experiment.tensors``.
 
     Raises:
         ValueError, OSError: the text is neither, or the variances cannot be planned.

@@ -363,7 +363,7 @@ def _numbers(data: "ArrayLike | Tensor") -> Array:
 def _latents(
     data: "ArrayLike | Tensor | str | Path", notes: list[str]
 ) -> tuple["Latents", tuple[int, ...]]:
-    from experiment.arrays import rows_of
+    from experiment.tensors import rows_of
     from vae.latents import latents_of_rows, load_latents
 
     if isinstance(data, str | Path):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from experiment.arrays import fingerprint, read_rows
+from experiment.tensors import fingerprint, read_rows
 from tests.damage import READER, damaged, outcome
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

@@ -16,15 +16,17 @@ from torch import Tensor
 
 from diffusion.gaussian import LARGEST_VARIANCE
 from diffusion.gaussianity import streamed_moments
-from experiment.arrays import fingerprint, read_rows, split_name
 from experiment.folder import file_in
 from experiment.progress import tqdm
 from experiment.read import reading
 from experiment.tensors import (
     checked_tensor,
+    fingerprint,
     metadata_integer,
     metadata_value,
+    read_rows,
     read_tensors,
+    split_name,
     write_tensors,
 )
 from experiment.write import sha256
