@@ -8,6 +8,7 @@ The number of threads, and so every bit of a result, does not depend on the load
 """
 
 import os
+import re
 import sys
 
 SPIN_COUNT = "GOMP_SPINCOUNT"
@@ -31,9 +32,17 @@ def use_threads(count: int | None) -> None:
         count: Number of threads. None keeps the environment's choice, by default one per core.
 
     Raises:
-        ValueError: the machine has fewer cores, or the count is below 1.
+        ValueError: the machine has fewer cores, or a count, also of the environment, is no whole
+            number of at least 1.
     """
     if count is None:
+        for name in COUNTS:
+            given = os.environ.get(name, "1")
+            if not re.fullmatch(r"0*[1-9]\d*(,\d+)*", given.strip()):  # OpenMP takes lists
+                raise ValueError(
+                    f"{name} is {given!r} in the environment, must be a whole number of at least "
+                    "1; correct or unset it"
+                )
         return
     cores = os.cpu_count() or 1
     if not 1 <= count <= cores:

@@ -58,3 +58,17 @@ def test_a_loaded_torch_is_told_and_an_impossible_count_is_refused(monkeypatch):
             use_threads(count)
     spin_shortly()
     assert os.environ[SPIN_COUNT] == "1"  # what the user chose
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("given", ["abc", "0", "-1", "1.5", ""])
+def test_a_count_in_the_environment_that_is_none_is_told(monkeypatch, name, given):
+    for count in COUNTS:
+        monkeypatch.setenv(count, "1")
+    use_threads(None)
+    monkeypatch.setenv(name, given)
+    with pytest.raises(ValueError, match=f"{name} is {given!r} in the environment, must be .*1; c"):
+        use_threads(None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")  # OpenMP takes a number for every level
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
+    use_threads(None)
