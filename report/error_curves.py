@@ -1,6 +1,7 @@
 """Error against gradient steps for every strategy, measured and predicted."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -137,22 +138,24 @@ def _mark_rounding(panel: Axes, row: ResultRow, width: int, low: float) -> None:
     if floor <= 2 * low:
         return
     panel.axhspan(low / 100, floor, color="0.93", linewidth=0, zorder=0)
-    _name_below(panel, floor, "float32 rounding")
+    _name_below(panel, floor, "float32 rounding", "left")
 
 
 def _mark_composite(panel: Axes, floor: float) -> None:
     """Mark the error that every strategy tends to: the composite's distance to the surrogate."""
     panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
-    _name_below(panel, floor, "composite")
+    # The curves end on the line; what lies below it lies at the left.
+    _name_below(panel, floor, "composite", "right")
 
 
-def _name_below(panel: Axes, height: float, text: str) -> None:
+def _name_below(panel: Axes, height: float, text: str, side: Literal["left", "right"]) -> None:
     panel.annotate(
         text,
-        (0.02, height),
+        (0.02 if side == "left" else 0.98, height),
         xycoords=("axes fraction", "data"),
         xytext=(0, -3),
         textcoords="offset points",
+        ha=side,
         va="top",
         fontsize=7,
         color="0.4",

@@ -5,17 +5,21 @@ from math import isnan
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from experiment.folder import FIGURES, RESULTS
 from experiment.write import write_rows
 from neural.mixture import PIECES, ROUNDING, FloorRow
 from report.markdown import markdown_table
 from report.page import Picture
-from report.style import COLOURS, STYLE, save_figure
+from report.style import STYLE, save_figure
 from report.summary import write_summary
 
+Colour = NDArray[np.float64]
+"""Red, green, blue and opacity, (4,)."""
 NOTE = (
     "Floor: least error found over students of {gates} gated affine pieces, over the variance of "
     "the composite. It is an upper estimate; below 1e-20 it is rounding. x_T → x_0 is the whole "
@@ -27,7 +31,8 @@ NOTE = (
 
 CAPTION = (
     "Floors over the number of teacher steps that one student replaces, over T and over the number "
-    "of its affine pieces; below, what later steps do to an early error."
+    "of its affine pieces; at the right, what later steps do to an early error. A triangle marks a "
+    "floor that is rounding: it is drawn at 1e-20."
 )
 
 
@@ -112,12 +117,13 @@ def draw_floors(rows: Sequence[FloorRow]) -> Figure:
     return figure
 
 
-def _colours(count: int) -> list[str]:
-    return [list(COLOURS.values())[i % len(COLOURS)] for i in range(count)]
+def _colours(count: int) -> list[Colour]:
+    """A sequential map for a quantity: colours of strategies would name strategies."""
+    return list(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, count)))
 
 
 def _draw(
-    panel: Axes, rows: Sequence[FloorRow], x: str, y: str, colour: str, name: str | None = None
+    panel: Axes, rows: Sequence[FloorRow], x: str, y: str, colour: Colour, name: str | None = None
 ) -> None:
     places = [row.num_steps - row.length if x == "stop" else getattr(row, x) for row in rows]
     points = sorted(
@@ -134,6 +140,8 @@ def _draw(
         linewidth=1.2,
         label=name,
     )
+    rounding = [place for place, value in points if value <= ROUNDING]
+    panel.plot(rounding, [ROUNDING] * len(rounding), "v", color=colour, markersize=6)
     panel.set_yscale("log")
     if x in ("length", "num_steps"):
         panel.set_xscale("log", base=2)

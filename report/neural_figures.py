@@ -83,6 +83,7 @@ def draw_errors(rows: Sequence[NeuralRow]) -> Figure:
                 here = [row for row in rows if (row.student_steps, row.budget) == (number, budget)]
                 _draw_lines(panel, here, "steps_per_merge")
                 panel.set_title(f"K = {number}, {BUDGET_NAMES[budget]}")
+            widen_to_a_decade(line[0])
             line[0].set_ylabel("error / variance of the teacher")
         for panel in panels[-1]:
             panel.set_xlabel("gradient steps per merge of a pair")
@@ -101,6 +102,7 @@ def draw_student_steps(rows: Sequence[NeuralRow]) -> Figure:
             _draw_lines(panel, here, "student_steps")
             panel.set_title(f"{BUDGET_NAMES[budget]}, {longest:,}")
             panel.set_xlabel("steps K of the student")
+        widen_to_a_decade(panels[0][0])
         panels[0][0].set_ylabel("error / variance of the teacher")
         _add_legend(figure, panels[0][0])
     return figure
@@ -150,7 +152,6 @@ def _draw_lines(panel: Axes, rows: Sequence[NeuralRow], x: str) -> None:
     panel.set_xscale("log")
     if any(not row.diverged for row in rows):
         panel.set_yscale("log")
-        widen_to_a_decade(panel)
     places = sorted({getattr(row, x) for row in rows})
     panel.set_xticks(places, [f"{place:,}" for place in places])
     panel.xaxis.minorticks_off()

@@ -37,6 +37,7 @@ def draw_student_steps(
                 _draw_panel(panel, errors, groups)
                 panel.set_title(name)
                 grouped.append(groups)
+            widen_to_a_decade(panels[0])
             panels[0].set_ylabel(f"W2² to the {target}")
         for panel in grid[-1]:
             panel.set_xlabel("steps K of the student")
@@ -67,7 +68,6 @@ def _draw_panel(panel: Axes, errors: Errors, groups: Sequence[Group]) -> None:
     steps = sorted({steps for by_steps in errors.values() for steps in by_steps})
     panel.set_xticks(steps, [str(k) for k in steps])
     panel.xaxis.minorticks_off()
-    widen_to_a_decade(panel)
     panel.grid(axis="y", color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
 

@@ -200,8 +200,11 @@ def whole_numbers_below(panel: Axes, places: Iterable[float]) -> None:
 def widen_to_a_decade(panel: Axes) -> None:
     """Give a logarithmic y axis at least a decade, so that it shows a power of ten; name no other.
 
-    Names between the powers would touch each other.
+    Names between the powers would touch each other. All panels that share the axis are drawn
+    before: what is drawn later does not move its ends. A linear axis, of no data, stays.
     """
+    if panel.get_yscale() != "log":
+        return
     low, high = panel.get_ylim()
     stretch = max(1.0, np.sqrt(10.0 * low / high))
     panel.set_ylim(low / stretch, high * stretch)

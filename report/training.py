@@ -11,11 +11,13 @@ from experiment.metrics import METRICS, read_metrics
 from report.latents import COVARIANCE_FACTS
 from report.markdown import Table
 from report.page import Picture
-from report.style import COLOURS, STYLE, save_figure, whole_numbers_below
+from report.style import STYLE, save_figure, whole_numbers_below
 from report.summary import write_summary
 from sampling.estimator_file import ESTIMATOR_FILE
 from vae.checkpoint import BEST_VAE_FILE, VAE_FILE
 
+# No colours: those of strategies would name strategies.
+LOOKS = ({"color": "black"}, {"color": "0.6"}, {"color": "0.35", "linestyle": ":"})
 Panels = Mapping[str, Mapping[str, str]]
 
 
@@ -33,17 +35,16 @@ def draw_training(rows: Sequence[Mapping[str, float]], x: str, panels: Panels) -
         panels: Axis label -> column of a line -> the line's label, empty if it is the only one.
     """
     places = [row[x] for row in rows]
-    colours = list(COLOURS.values())
     with matplotlib.rc_context(STYLE):
         columns = min(2, len(panels))
         depth = -(-len(panels) // columns)
         figure = Figure(figsize=(3.6 * columns, 2.3 * depth), layout="constrained")
         axes = figure.subplots(depth, columns, squeeze=False).flat
         for panel, (quantity, lines) in zip(axes, panels.items(), strict=True):
-            for (name, label), colour in zip(lines.items(), colours, strict=False):
+            for (name, label), look in zip(lines.items(), LOOKS, strict=False):
                 values = [row[name] for row in rows]
                 marker = "." if len(rows) < 20 else ""
-                panel.plot(places, values, color=colour, linewidth=1.3, marker=marker, label=label)
+                panel.plot(places, values, linewidth=1.3, marker=marker, label=label, **look)
             panel.set_xlabel(x)
             whole_numbers_below(panel, places)
             panel.set_ylabel(quantity)

@@ -97,7 +97,7 @@ def faults(figure: Figure) -> list[str]:
     if area < LEAST_SHARE * saved.width * saved.height:
         found.append(f"panels fill {area / (saved.width * saved.height):.0%} of the figure")
     for panel in panels:
-        found += [*_unlabelled(figure, panel), *_covered(panel, renderer)]
+        found += [*_unlabelled(figure, panel), *_covered(panel, renderer), *_left_out(panel)]
     return found
 
 
@@ -167,6 +167,20 @@ def _covered(panel: Axes, renderer: object) -> list[str]:
     return [f"the legend of {panel.get_title()!r} covers {on_it} points"] if on_it else []
 
 
+def _left_out(panel: Axes) -> list[str]:
+    """Marked points outside a panel; lines without marks may end at its border."""
+    room = panel.bbox.padded(1.0)
+    points = [
+        line.get_transform().transform(line.get_xydata())
+        for line in panel.lines
+        if line.get_marker() not in ("", "None", None) and len(line.get_xydata())
+    ]
+    lacking = sum(
+        len(of) - room.count_contains(of) for of in points for of in [of[np.isfinite(of).all(1)]]
+    )
+    return [f"{lacking} points are outside of {panel.get_title()!r}"] if lacking else []
+
+
 def _problem(num_steps: int, variances: tuple[float, ...]) -> Problem:
     return make_problem(cosine_schedule(num_steps), np.array(variances))
 
@@ -209,12 +223,14 @@ def error_curves(
 
 
 def student_steps(columns: int, equal: bool) -> Figure:
-    errors = {
-        name: {k: 0.1 * (1 if equal else 1 + place) / k for k in (1, 2, 4)}
-        for place, name in enumerate(ALL)
+    panels = {
+        f"{10**n:,} gradient steps\nper merge": {
+            name: {k: 0.1**n * (1 if equal else 1 + place) / k for k in (1, 2, 4)}
+            for place, name in enumerate(ALL)
+        }
+        for n in range(1, columns + 1)
     }
-    titles = [f"{10**n:,} gradient steps\nper merge" for n in range(1, columns + 1)]
-    return draw_student_steps([dict.fromkeys(titles, errors)] * 2, "surrogate", "s = 1.6 per merge")
+    return draw_student_steps([panels] * 2, "surrogate", "s = 1.6 per merge")
 
 
 def plan_arcs(num_steps: int, variances: tuple[float, ...]) -> Figure:
@@ -340,8 +356,8 @@ def neural_rows(budgets: tuple[str, ...], numbers: tuple[int, ...], equal: bool)
     return [
         NeuralRow(
             *(name, "", number, budget, steps, steps, 1, 1, 1),
-            (1 if equal else 1 + place) / steps / number,
-            *(math.nan, 0.1 / steps, 0.0, 0.0, 0.1, math.nan, 1.0, ""),
+            (1 if equal else 1 + place) / steps / number / (1 + len(budget)),
+            *(math.nan, 1e-3 / steps, 0.0, 0.0, 0.1, math.nan, 1.0, ""),
         )
         for number in numbers
         for budget in budgets
