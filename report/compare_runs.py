@@ -33,7 +33,11 @@ from report.style import (
 from report.summary import write_summary
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY)  # one colour per run, in turn
-DASHES = ("-", "--", ":", "-.")  # one style per line of a panel, in turn
+# One style per line of a panel; no comparison has more lines than these: three K of three budgets.
+DASHES = (
+    *("-", "--", ":", "-."),
+    *((0, (8, 3)), (0, (1, 4)), (0, (6, 1, 1, 1, 1, 1)), (0, (3, 4)), (0, (10, 2, 2, 2))),
+)
 SMALLEST_DRAWN = 1e-12  # log axes have no 0
 MOST_COLUMNS = 4  # panels side by side
 LETTER = 0.07  # inches of a letter beside a row
@@ -63,7 +67,9 @@ def compare_runs(config: CompareRunsConfig) -> None:
     commands = "\n".join(f"- {run.name}: `{command_line(run.record)}`" for run in runs)
     text = "\n\n".join([commands, difference_table(runs), value_table(runs, kind)])
     picture = Picture(
-        figure, "The results of every run: colours are runs, dashes are the lines of a panel."
+        figure,
+        "The results of every run: colours are runs, dashes are the lines of a panel."
+        + (f" A triangle marks values below {SMALLEST_DRAWN:g}, drawn there." * kind.log),
     )
     write_summary(config.out, f"Runs of {job} compared", text, [picture], [config.out / RESULTS])
 
@@ -169,6 +175,8 @@ def draw_runs(runs: Sequence[Run], kind: Kind) -> Figure:
                 colour, dash = COLOURS[place % len(COLOURS)], DASHES[number % len(DASHES)]
                 marker = "o" if len(values) < 20 else ""
                 panel.plot(x, y, color=colour, linestyle=dash, marker=marker, **THIN)
+                clipped = [x for x, value in values if kind.log and abs(value) < SMALLEST_DRAWN]
+                panel.plot(clipped, [SMALLEST_DRAWN] * len(clipped), "v", color=colour, ms=5)
             _finish(panel, name, kind, ticks)
         for panel in list(grid.flat)[len(names) :]:
             panel.set_axis_off()
