@@ -27,7 +27,8 @@ from experiment.folder import open_run
 from experiment.progress import tqdm
 from experiment.write import sha256
 from planner.budget import Stage
-from planner.plan_set import PER_DIMENSION, PlanSet, read_plans_for, refuse_equal_shares
+from planner.plan_file import read_plans_for, refuse_equal_shares
+from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.problem import Problem, make_problem
 from vae.checkpoint import embedded_vae, load_vae, weights_path
 from vae.latents import (

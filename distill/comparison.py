@@ -34,13 +34,8 @@ from experiment.tensors import (
 from experiment.write import as_recorded, sha256, write_text
 from planner.budget import Stage, budget_kind
 from planner.parametrisation import Parametrisation
-from planner.plan_set import (
-    PlanSet,
-    read_plans_for,
-    read_student_steps,
-    refuse_unsafe_name,
-    to_json,
-)
+from planner.plan_file import read_plans_for, read_student_steps, refuse_unsafe_name, to_json
+from planner.plan_set import PlanSet
 from planner.problem import Problem, make_problem
 from vae.checkpoint import load_vae, weights_path
 from vae.latents import Latents

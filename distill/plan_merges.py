@@ -21,7 +21,8 @@ from planner.effort import MOST_SECONDS, Effort
 from planner.joint import SOLVERS
 from planner.per_dimension import few_step_plans
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import PlanSet, read_plans, to_json
+from planner.plan_file import read_plans, to_json
+from planner.plan_set import PlanSet
 from planner.problem import MergeProblem, Problem, make_problem
 
 DEFAULT_STEPS = 32

@@ -8,7 +8,7 @@ from distill.config import RECORDED_SYNTHETIC_ENGINE, SimulateConfig, SyntheticE
 from distill.synthetic import load_or_compute_cells, open_synthetic_run, problem_of
 from experiment.progress import tqdm
 from experiment.write import sha256
-from planner.plan_set import read_plans_for
+from planner.plan_file import read_plans_for
 
 
 @dataclass(frozen=True)

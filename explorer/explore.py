@@ -32,7 +32,7 @@ from explorer.faces import Decoder, load_decoder
 from explorer.plan_view import PlanView, steps_text
 from explorer.run_view import RunView
 from explorer.settings import LR, Setting, plans_of
-from planner.plan_set import to_json
+from planner.plan_file import to_json
 from report.faces import DPI, draw_faces
 from report.style import save_figure
 from vae.checkpoint import load_vae

@@ -34,7 +34,8 @@ from planner.joint import SOLVERS
 from planner.parametrisation import Kind, Law, Loss
 from planner.plan import distinct, num_merges
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import PlanSet, StrategyPlans, read_plans, to_json
+from planner.plan_file import read_plans, to_json
+from planner.plan_set import PlanSet, StrategyPlans
 from planner.problem import Problem, make_problem
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from neural.measure import Reference
 from neural.networks import HeadedEstimators, MLPs, X0Network
 from neural.teachers import train_teachers
 from planner.plan import Plans
-from planner.plan_set import read_plans, refuse_other_schedule, refuse_other_steps
+from planner.plan_file import read_plans, refuse_other_schedule, refuse_other_steps
 from planner.strategies import CANONICAL, plans_by_share
 from sampling.estimator_file import estimator_path, load_estimator, refuse_untrained_levels
 from sampling.inputs import load_models, split

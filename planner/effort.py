@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from planner.budget import Budget
 from planner.greedy import greedy_bytes
 from planner.joint import SOLVERS
-from planner.plan_set import PER_DIMENSION
 from planner.problem import Problem
-from planner.strategies import CANONICAL
 
-STRATEGIES = (*CANONICAL, *SOLVERS, PER_DIMENSION)
-"""All strategies, in the order of tables and files."""
 MOST_SECONDS = 60.0
 """Expected seconds above which a solver is left out, unless a time limit is given."""
 MOST_BYTES = 4 << 30

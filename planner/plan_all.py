@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from planner.budget import Budget
 from planner.denoiser import best_chains, is_boot_optimal, is_vanilla_optimal_in_total, joint_chain
 from planner.effort import ALL_SOLVERS, MOST_SECONDS, Effort, refuse_solver
-from planner.found_plans import plan_set_of, valued_by
 from planner.joint import joint_blocks
 from planner.per_dimension import per_dimension_plans, settled_by_theory, table_bytes
 from planner.plan import Plans, distinct
 from planner.plan_few_steps import plan_few_steps
-from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
+from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans, plan_set_of, valued_by
 from planner.plan_split import plan_best_split
 from planner.problem import DenoiserProblem, Problem
 from planner.strategies import CANONICAL

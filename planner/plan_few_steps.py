@@ -29,10 +29,16 @@ from typing import Protocol
 import numpy as np
 
 from planner.budget import Budget
-from planner.effort import STRATEGIES, Effort
-from planner.found_plans import plan_set_of, valued_by
+from planner.effort import Effort
 from planner.plan import Plans, map_distinct
-from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
+from planner.plan_set import (
+    PER_DIMENSION,
+    STRATEGIES,
+    PlanSet,
+    StrategyPlans,
+    plan_set_of,
+    valued_by,
+)
 from planner.problem import Problem
 from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
 

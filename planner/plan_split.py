@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from planner.budget import Budget, Shares
 from planner.denoiser import is_vanilla_optimal_in_total
 from planner.effort import Effort
-from planner.found_plans import plan_set_of
 from planner.plan import Plan, distinct
-from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
+from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans, plan_set_of
 from planner.problem import DenoiserProblem, Problem
 from planner.split import best_alone, best_split, drop_plans, operator_of_split
 from planner.strategies import CANONICAL

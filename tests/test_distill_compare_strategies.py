@@ -20,7 +20,7 @@ from experiment.tensors import read_tensors
 from experiment.write import sha256, write_json, write_rows
 from planner.budget import Stage
 from planner.plan import outline
-from planner.plan_set import to_json
+from planner.plan_file import to_json
 from report.comparison import write_report
 from scripts.cli import present_spelling
 from tests.conftest import small_comparison

@@ -7,7 +7,7 @@ import distill.coordinates
 from distill.config import ROTATION_FILE, PlanConfig
 from distill.coordinates import choose_coordinates, load_rotation
 from distill.plan_merges import plan_merges
-from planner.plan_set import read_plans
+from planner.plan_file import read_plans
 from report.gaussianity import assumption_text
 from tests.test_distill_rotation import correlated, save_both
 from vae.checkpoint import embedded_vae

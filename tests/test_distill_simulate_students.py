@@ -15,7 +15,7 @@ from distill.plan_merges import plan_merges
 from distill.simulate_students import simulate_students
 from distill.study_convergence import merge_steps, study_convergence
 from planner.plan import merges
-from planner.plan_set import read_plans_for
+from planner.plan_file import read_plans_for
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.value import per_dimension_operator

@@ -19,7 +19,7 @@ from experiment.folder import describe_run, open_run
 from experiment.metrics import keep_rows, read_metrics
 from experiment.read import reading
 from planner.plan import merges
-from planner.plan_set import from_json, read_plans, to_json
+from planner.plan_file import from_json, read_plans, to_json
 from sampling.compare_samplers import REFERENCES, ROWS, CompareRow, read_rows
 from scripts.health import read_sums
 from tests.damage import READER, UTF8_BOM, damaged, outcome, spoilt_json, spoilt_table

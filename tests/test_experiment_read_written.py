@@ -12,7 +12,7 @@ from diffusion.schedule_choice import read_schedule
 from distill.published import COLUMNS, OUR_NAMES, read_published
 from experiment.folder import open_run, read_run
 from experiment.write import write_json, write_rows
-from planner.plan_set import read_plans, to_json
+from planner.plan_file import read_plans, to_json
 from sampling.compare_samplers import REFERENCES, ROWS, CompareRow, read_rows
 from tests.damage import READER
 from tests.test_planner_plan_set import some_plan_set

@@ -22,7 +22,7 @@ from explorer.plan_view import arc_curves, arc_rows, kind_points
 from explorer.settings import ScheduleChoice, Setting, phases, plans_of, students_of
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import merges
-from planner.plan_set import to_json
+from planner.plan_file import to_json
 from sampling.interpolate import arc
 from tests.conftest import small_comparison
 from tests.test_distill_rotation import correlated, save_both

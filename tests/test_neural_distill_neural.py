@@ -16,7 +16,7 @@ from neural.config import NeuralConfig
 from neural.distill_neural import NeuralRow, distill_neural, program_path
 from planner.budget import Budget
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import to_json
+from planner.plan_file import to_json
 from planner.problem import make_problem
 from report.neural import report_neural
 from sampling.estimator_file import ESTIMATOR_FILE, UNKNOWN_VAE, Trained, save_estimator

@@ -10,7 +10,7 @@ from planner.greedy import greedy_bytes
 from planner.joint import SOLVERS
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import from_json, to_json
+from planner.plan_file import from_json, to_json
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from planner.watch import Watch

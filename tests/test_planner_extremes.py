@@ -12,7 +12,8 @@ from planner.parametrisation import Parametrisation
 from planner.per_dimension import per_dimension_plans
 from planner.plan import merges
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import PER_DIMENSION, from_json, to_json
+from planner.plan_file import from_json, to_json
+from planner.plan_set import PER_DIMENSION
 from planner.problem import make_problem, shrinkage_of
 from planner.strategies import CANONICAL
 from planner.value import OPERATOR_ROUNDING, plan_operator

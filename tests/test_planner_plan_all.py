@@ -7,7 +7,7 @@ from planner.effort import Effort
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import distinct, num_merges
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import from_json, to_json
+from planner.plan_file import from_json, to_json
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 

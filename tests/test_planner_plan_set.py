@@ -14,15 +14,8 @@ from planner.effort import Effort
 from planner.parametrisation import Parametrisation
 from planner.plan import distinct, merge, step
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import (
-    PER_DIMENSION,
-    PlanSet,
-    StrategyPlans,
-    from_json,
-    read_plans,
-    read_plans_for,
-    to_json,
-)
+from planner.plan_file import from_json, read_plans, read_plans_for, to_json
+from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans
 from planner.problem import make_problem
 from planner.strategies import CANONICAL, equal_shares, shifted
 
@@ -106,7 +99,7 @@ def test_long_lists_name_every_plan_once(monkeypatch, student_steps):
     problem = make_problem(cosine_schedule(8), variances)
     plan_set = plan_every_strategy(problem, Budget(1.6), student_steps=student_steps)
     listed = to_json(plan_set)
-    monkeypatch.setattr("planner.plan_set.MOST_LISTED", 3)
+    monkeypatch.setattr("planner.plan_file.MOST_LISTED", 3)
     short = json.loads(json.dumps(to_json(plan_set)))
     own = short["strategies"]["per_dimension"]
     merges, places = own["merges"], own["plan_of"]

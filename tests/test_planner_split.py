@@ -18,7 +18,8 @@ from planner.budget import Budget, operator_under, whole_parts
 from planner.parametrisation import Parametrisation
 from planner.plan import merge, num_merges, step
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import PER_DIMENSION, from_json, to_json
+from planner.plan_file import from_json, to_json
+from planner.plan_set import PER_DIMENSION
 from planner.problem import make_problem
 from planner.split import best_alone, best_split, operator_of_split
 from planner.strategies import CANONICAL, sequential_boot

@@ -21,7 +21,7 @@ from distill.simulate_students import simulate_students
 from experiment.tensors import read_tensors
 from neural.config import NeuralConfig
 from neural.distill_neural import distill_neural
-from planner.plan_set import read_plans
+from planner.plan_file import read_plans
 from sampling.config import SampleConfig, TrainConfig
 from sampling.estimator_file import ESTIMATOR_FILE, Trained, load_estimator
 from sampling.inputs import Models

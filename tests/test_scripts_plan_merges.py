@@ -13,7 +13,7 @@ import torch
 from diffusion.schedule import cosine_schedule
 from distill.config import PlanConfig
 from planner.parametrisation import Parametrisation
-from planner.plan_set import read_plans, read_plans_for, to_json
+from planner.plan_file import read_plans, read_plans_for, to_json
 from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from scripts.cli import main
