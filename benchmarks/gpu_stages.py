@@ -112,6 +112,7 @@ GPU_TESTS = (
     "test_distill_gpu.py",
     "test_distill_train.py",
     "test_experiment_device.py",
+    "test_neural_gpu.py",
     "test_sampling_average.py",
     "test_sampling_gpu.py",
     "test_vae_batches.py",
@@ -328,6 +329,38 @@ def students(run: Run) -> None:
     off = float(np.abs(trained - do_job(replace(asked, engine="closed_form"), job).operator).max())
     run.note("furthest operator from the closed form", off)
     run.gate("within 2e-5 of the closed form", off < 2e-5)
+
+
+def neural(run: Run) -> None:
+    """Neural students of all strategies, side by side and one after another."""
+    from benchmarks.bench_neural import ONE_BY_ONE, SIDE_BY_SIDE, furthest, latents, plane, train
+
+    steps: tuple[int, ...] = (2,) if run.rehearse else (30, 100)
+    num_steps, few = run.small(16, 4), (run.small(10, 1),)
+    width, depth = run.small(384, 16), run.small(3, 1)
+    cases = {
+        "plane": plane(
+            run.work, run.device, num_steps=num_steps, steps_per_merge=steps, width=run.small(64, 8)
+        ),
+        "latents": latents(
+            run.work,
+            run.device,
+            width,
+            depth,
+            num_steps=num_steps,
+            steps_per_merge=few,
+        ),
+    }
+    for name, setting in cases.items():
+        beside, seconds = train(setting, SIDE_BY_SIDE)
+        run.note(f"{name}, side by side, seconds", seconds)
+        one, alone = train(setting, ONE_BY_ONE)
+        run.note(f"{name}, one after another, seconds", alone)
+        run.note(f"{name}, ratio", alone / seconds)
+        off = furthest(one, beside)
+        run.note(f"{name}, largest relative difference of an error", off)
+        run.gate(f"{name}: errors within 5 %", off < 0.05)
+        run.speed_gate(f"{name}: side by side is faster", alone > seconds)
 
 
 def vae_variants(run: Run) -> None:
@@ -667,6 +700,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
         tests,
         vae_speed,
         students,
+        neural,
         vae_variants,
         compiled_tests,
         resume,

@@ -63,8 +63,13 @@ def noised_batches(
     sigma: float,
     batch_size: int,
     generators: Sequence[torch.Generator],
+    device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
-    """Endless batches of x_t = alpha x_0 + sigma eps, (R, B, d), row r from its own generator."""
+    """Endless batches of x_t = alpha x_0 + sigma eps, (R, B, d), row r from its own generator.
+
+    Args:
+        device: Where the batches go. They are drawn on the CPU, the same for every device.
+    """
     count = BATCHES_PER_DRAW * batch_size
     while True:
         rows = []
@@ -72,4 +77,5 @@ def noised_batches(
             x_0 = draw(generator, count)
             eps = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype)
             rows.append(alpha * x_0 + sigma * eps)
-        yield from torch.stack(rows).unflatten(1, (BATCHES_PER_DRAW, batch_size)).unbind(1)
+        drawn = torch.stack(rows).to(device)  # one copy for many gradient steps
+        yield from drawn.unflatten(1, (BATCHES_PER_DRAW, batch_size)).unbind(1)

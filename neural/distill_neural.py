@@ -17,7 +17,16 @@ from experiment.read import reading
 from experiment.tensors import checked_tensor, metadata_value, read_tensors, write_tensors
 from experiment.track import Show, open_tracker
 from neural.config import NeuralConfig
-from neural.distil import Task, apply_jumps, distil_plan, fit
+from neural.distil import (
+    Group,
+    Rounds,
+    Task,
+    Work,
+    apply_jumps,
+    distil_plans,
+    fit,
+    train_in_rounds,
+)
 from neural.jumps import Jump, teacher_step
 from neural.law import best_plans, fit_step_time, predict_errors, theory_of
 from neural.measure import MEASURES, Scores, score
@@ -40,6 +49,8 @@ CELL_KIND = "mergelab neural cell, format 1"
 PLANNED = "planned"
 """The strategy that takes the plan which theory finds best for the cell."""
 SHOWN = 512  # outputs of the first member that are kept for pictures
+# Merges that share gradient steps. A GPU fills up with them; a CPU is busy with one.
+AT_ONCE = {"cpu": 1, "cuda": 64}
 # A gradient step of a small network is too short for two threads to share; and with one, its sums
 # are the same however many cores there are.
 THREADS = 1
@@ -135,16 +146,9 @@ def distill_neural(config: NeuralConfig) -> NeuralComparison:
 
 
 def _compare(setting: Setting, show: Show) -> NeuralComparison:
-    config = setting.config
-    stages: list[Stage] = [
-        (student_steps, budget, steps_per_merge)
-        for student_steps in config.student_steps
-        for budget in config.budgets
-        for steps_per_merge in config.steps_per_merge
-    ]
-    cells = {stage: _cells(setting, stage) for stage in stages}
+    cells = cells_of_stages(setting)
     trained = _train_all(setting, cells, show)
-    theories = {stage: _theory(setting, cells[stage], trained) for stage in stages}
+    theories = {stage: _theory(setting, cells[stage], trained) for stage in cells}
     for stage, theory in theories.items():
         if theory is not None:
             cells[stage] |= _planned_cell(setting, stage, cells[stage], theory)
@@ -156,6 +160,18 @@ def _compare(setting: Setting, show: Show) -> NeuralComparison:
         rows += _rows(setting, stage, of_stage, found, theories[stage])
         shown |= {(strategy, stage): one.shown for strategy, one in found.items()}
     return NeuralComparison(setting, rows, shown)
+
+
+def cells_of_stages(setting: Setting) -> dict[Stage, dict[str, Cell]]:
+    """Stage -> strategy -> its cell, without the plans that theory finds for measured students."""
+    config = setting.config
+    stages: list[Stage] = [
+        (student_steps, budget, steps_per_merge)
+        for student_steps in config.student_steps
+        for budget in config.budgets
+        for steps_per_merge in config.steps_per_merge
+    ]
+    return {stage: _cells(setting, stage) for stage in stages}
 
 
 def _cells(setting: Setting, stage: Stage) -> dict[str, Cell]:
@@ -243,22 +259,33 @@ def _train_all(
         or (setting.config.export and not program_path(setting.config.out, name).exists())
     ]
     passes = sum(forwards(cell.plans, cell.updates) for cell in waiting)
+    device = setting.inputs.device.type
+    at_once = AT_ONCE[device]
+    # One cell after another where merges are trained one by one, so that cells finish one by one.
+    together = [[cell] for cell in waiting] if at_once == 1 else [waiting]
     if waiting:
         with tqdm(total=passes, unit="pass", unit_scale=True, desc="students") as bar:
-            for cell in waiting:
-                bar.set_description(
-                    f"{cell.strategy}, K = {cell.student_steps}, {cell.updates} steps"
-                )
-                trained = train_cell(setting, cell, bar.update)
-                if trained.diverged:
-                    bar.write(f"{cell.strategy}: {trained.diverged}; the other strategies go on")
-                _write_trained(paths[cell.name], trained)
-                _show(show, cell, trained)
+            for beside in together:
+                bar.set_description(_describe(beside))
+                for cell, trained in train_cells(setting, beside, bar.update, at_once):
+                    if trained.diverged:
+                        bar.write(
+                            f"{cell.strategy}: {trained.diverged}; the other strategies go on"
+                        )
+                    _write_trained(paths[cell.name], trained)
+                    _show(show, cell, trained)
     members = len(setting.reference.outputs)
     found = {name: _read_trained(path, members) for name, path in paths.items()}
     for name in missing.keys() - {cell.name for cell in waiting}:
         _show(show, missing[name], found[name])
     return {**known, **found}
+
+
+def _describe(cells: Sequence[Cell]) -> str:
+    """What the bar says of the cells that are trained."""
+    if len(cells) > 1:
+        return f"{len(cells)} students side by side"
+    return f"{cells[0].strategy}, K = {cells[0].student_steps}, {cells[0].updates} steps"
 
 
 def _show(show: Show, cell: Cell, trained: Trained) -> None:
@@ -286,52 +313,76 @@ class FirstStudent(nn.Module):
         return apply_jumps(list(self.jumps), noise[None])[0]
 
 
-def train_cell(setting: Setting, cell: Cell, on_passes: Callable[[int], object]) -> Trained:
-    """Distil the plans of a cell and measure the students.
+def train_cells(
+    setting: Setting, cells: Sequence[Cell], on_passes: Callable[[int], object], at_once: int
+) -> Iterator[tuple[Cell, Trained]]:
+    """Distil the plans of cells side by side, and measure the students of each as it finishes.
 
     Args:
         on_passes: Called with the forward passes of each gradient step.
+        at_once: Merges that share gradient steps, at most.
     """
     config = setting.config
+    by_name = {cell.name: cell for cell in cells}
+    seconds = dict.fromkeys(by_name, 0.0)
+
+    def train(ready: Mapping[str, list[Group]], updates: int) -> dict[str, str]:
+        named = [(name, tasks) for name, groups in ready.items() for tasks in groups]
+        diverged: dict[str, str] = {}
+        for first in range(0, len(named), at_once):
+            beside = named[first : first + at_once]
+            started = time.perf_counter()
+            reasons = fit(
+                [tasks for _, tasks in beside],
+                updates,
+                config.students_loss,
+                config.optimizer,
+                config.students_lr,
+                lambda tasks: on_passes(sum(map(passes_of, tasks))),
+            )
+            took = time.perf_counter() - started
+            passes = [sum(map(passes_of, tasks)) / len(tasks) for _, tasks in beside]
+            for (name, _), reason, own in zip(beside, reasons, passes, strict=True):
+                seconds[name] += took * own / sum(passes)
+                if reason:
+                    diverged.setdefault(name, reason)
+        return diverged
+
+    works = {name: Work(_rounds(setting, cell), cell.updates) for name, cell in by_name.items()}
+    for name, found in train_in_rounds(works, train):
+        cell = by_name[name]
+        yield cell, _measure(setting, cell, found, seconds[name])
+
+
+def passes_of(task: Task) -> int:
+    """Forward passes of a gradient step."""
+    return len(task.parts) + FORWARDS_OF_STUDENT
+
+
+def _rounds(setting: Setting, cell: Cell) -> Rounds:
+    config = setting.config
+    if config.student == "shared":
+        assert isinstance(setting.teachers, MLPs)  # the config refuses it on latents
+        return distil_shared(cell.plans, setting.teachers, setting.schedule, setting.batches)
 
     def leaf(t: int) -> Jump:
         return teacher_step(setting.teachers, setting.schedule, t, config.parametrisation)
 
-    def train(tasks: Sequence[Task]) -> None:
-        fit(
-            tasks,
-            cell.updates * len(tasks),
-            config.students_loss,
-            config.optimizer,
-            config.students_lr,
-            lambda task: on_passes(len(task.parts) + FORWARDS_OF_STUDENT),
-        )
+    return distil_plans(cell.plans, leaf, setting.batches)
 
-    def train_own(student: Jump, parts: Sequence[Jump]) -> None:
-        batches = setting.batches(student.start, student.stop)
-        train([Task(student, parts, batches.__next__)])
 
-    started, diverged = time.perf_counter(), ""
-    reference = setting.reference
-    try:
-        if config.student == "shared":
-            assert isinstance(setting.teachers, MLPs)  # the config refuses it on latents
-            students = distil_shared(
-                cell.plans, setting.teachers, setting.schedule, setting.batches, train
-            )
-        else:
-            students = [distil_plan(plan, leaf, train_own) for plan in cell.plans]
-        with torch.no_grad():
-            outputs = apply_jumps(students, reference.inputs())
-        scores = score(reference, outputs)
-        if config.export:
-            path = program_path(config.out, cell.name)
-            write_program(path, FirstStudent(students), outputs.shape[-1])
-    except FloatingPointError as error:
-        diverged, outputs = str(error), reference.outputs.new_zeros(reference.outputs.shape)
+def _measure(setting: Setting, cell: Cell, found: list[Jump] | str, seconds: float) -> Trained:
+    """The result of a cell from its students, or from why one of them diverged."""
+    reference, config = setting.reference, setting.config
+    if isinstance(found, str):
+        outputs = reference.outputs.new_zeros(reference.outputs.shape)
         scores = Scores(*(torch.full((len(outputs),), torch.inf).double() for _ in MEASURES))
-    seconds = time.perf_counter() - started
-    return Trained(scores, outputs[0, :SHOWN].float().cpu(), seconds, diverged)
+        return Trained(scores, outputs[0, :SHOWN].float().cpu(), seconds, found)
+    with torch.no_grad():
+        outputs = apply_jumps(found, reference.inputs())
+    if config.export:
+        write_program(program_path(config.out, cell.name), FirstStudent(found), outputs.shape[-1])
+    return Trained(score(reference, outputs), outputs[0, :SHOWN].float().cpu(), seconds, "")
 
 
 def _write_trained(path: Path, trained: Trained) -> None:

@@ -8,13 +8,14 @@ eq. 12); a merged student starts from the longer jump with its noisiest part's x
 the one of [OM]: a merged student starts from the very map of its noisiest part.
 """
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from diffusion.schedule import NoiseSchedule
-from neural.networks import X0Network
+from neural.networks import Level, X0Network, per_member
 from planner.parametrisation import ddim_coefficients
 
 Parametrisation = Literal["denoiser", "operator"]
@@ -27,14 +28,28 @@ class Jump(nn.Module):
     def __init__(self, schedule: NoiseSchedule, start: int, stop: int) -> None:
         super().__init__()
         self.schedule, self.start, self.stop = schedule, start, stop
-        self.alpha, self.sigma = float(schedule.alpha[start]), float(schedule.sigma[start])
+        self.alpha: Level = float(schedule.alpha[start])
+        self.sigma: Level = float(schedule.sigma[start])
+
+    @property
+    def learner(self) -> X0Network:
+        """The network that a student of this jump trains."""
+        raise NotImplementedError
+
+    @classmethod
+    def beside(cls, jumps: Sequence[Self]) -> Self:
+        """Copies of several jumps as one, (S * jumps, B, d) both, one jump after another.
+
+        Its ``start`` and ``stop`` are those of the first jump and say nothing.
+        """
+        raise NotImplementedError
 
     def merged(self, stop: int) -> Self:
         """A student for x_start -> x_stop that begins as this jump, its noisiest part, says."""
         raise NotImplementedError
 
-    def loss_weight(self, loss: Loss) -> float:
-        """What the squared error of x_stop is multiplied with."""
+    def loss_weight(self, loss: Loss) -> Level:
+        """What the squared error of x_stop is multiplied with, a number or (S,)."""
         raise NotImplementedError
 
     def first_member(self) -> Self:
@@ -49,7 +64,24 @@ class DenoiserJump(Jump):
         super().__init__(schedule, start, stop)
         self.network = network
         ratio, factor = ddim_coefficients(schedule)
-        self.ratio, self.factor = float(ratio[start, stop]), float(factor[start, stop])
+        self.ratio: Level = float(ratio[start, stop])
+        self.factor: Level = float(factor[start, stop])
+
+    @property
+    def learner(self) -> X0Network:
+        """The network."""
+        return self.network
+
+    @classmethod
+    def beside(cls, jumps: Sequence[Self]) -> Self:
+        """Copies of several jumps as one, (S * jumps, B, d) both, one jump after another."""
+        first, networks = jumps[0], [jump.network for jump in jumps]
+        network = type(first.network).beside(networks)
+        together = cls(network, first.schedule, first.start, first.stop)
+        for name in ("alpha", "sigma", "ratio", "factor"):
+            levels = [getattr(jump, name) for jump in jumps]
+            setattr(together, name, per_member(levels, networks))
+        return together
 
     def forward(self, x_start: Tensor) -> Tensor:
         """(S, B, d) -> (S, B, d)."""
@@ -60,9 +92,12 @@ class DenoiserJump(Jump):
         """The long jump with a trainable copy of this network."""
         return type(self)(self.network.trainable_copy(), self.schedule, self.start, stop)
 
-    def loss_weight(self, loss: Loss) -> float:
+    def loss_weight(self, loss: Loss) -> Level:
         """1 for z; 1 / k**2 for x_0: |xhat - (target - r x) / k|**2 = |jump - target|**2 / k**2."""
-        return 1.0 if loss == "z" else 1.0 / self.factor**2
+        if loss == "z":
+            return 1.0
+        weight = 1.0 / self.factor**2
+        return weight.flatten() if isinstance(weight, Tensor) else weight
 
     def first_member(self) -> Self:
         """A copy of the first member's jump, (1, B, d) -> (1, B, d)."""
@@ -74,7 +109,20 @@ class OperatorJump(Jump):
 
     def __init__(self, step: DenoiserJump, head: X0Network, stop: int) -> None:
         super().__init__(step.schedule, step.start, stop)
+        self.alpha, self.sigma = step.alpha, step.sigma
         self.step, self.head = step.requires_grad_(False), head
+
+    @property
+    def learner(self) -> X0Network:
+        """The head."""
+        return self.head
+
+    @classmethod
+    def beside(cls, jumps: Sequence[Self]) -> Self:
+        """Copies of several jumps as one, (S * jumps, B, d) both, one jump after another."""
+        step = DenoiserJump.beside([jump.step for jump in jumps])
+        head = type(jumps[0].head).beside([jump.head for jump in jumps])
+        return cls(step, head, jumps[0].stop)
 
     def forward(self, x_start: Tensor) -> Tensor:
         """(S, B, d) -> (S, B, d)."""
@@ -87,7 +135,7 @@ class OperatorJump(Jump):
         """The same map, with a trainable copy of the head."""
         return type(self)(self.step, self.head.trainable_copy(), stop)
 
-    def loss_weight(self, loss: Loss) -> float:
+    def loss_weight(self, loss: Loss) -> Level:
         """1: the head is added to x_stop itself, so there is no loss on an estimate of x_0."""
         return 1.0
 

@@ -48,9 +48,10 @@ def score(reference: Reference, outputs: Tensor) -> Scores:
     gap = outputs.double() - teachers
     linear, nonlinear = affine_parts(gap, reference.noise)
     directions = random_directions(NUM_DIRECTIONS, gap.shape[2], seed=0)
+    pairs = zip(outputs.cpu().float(), reference.outputs.cpu().float(), strict=True)
     distances = [
         sliced_w2_squared(student, teacher, directions).mean().double()
-        for student, teacher in zip(outputs.cpu(), reference.outputs.cpu(), strict=True)
+        for student, teacher in pairs
     ]
     return Scores(
         error=(gap.square().sum(dim=2).mean(dim=1) / spread).cpu(),

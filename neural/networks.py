@@ -6,13 +6,15 @@ mix. Inputs and outputs have shape (S, B, d): S members, B inputs of each.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
+from diffusion.denoisers import Estimate
 from sampling.noise_estimator import NoiseEstimator
 
 Prediction = Literal["x_0", "v"]
@@ -42,6 +44,33 @@ class X0Network(nn.Module):
         """A copy of the first member alone."""
         raise NotImplementedError
 
+    @property
+    def count(self) -> int:
+        """Number of members S."""
+        return len(next(self.parameters()))
+
+    @classmethod
+    def beside(cls, networks: Sequence[Self]) -> "X0Network":
+        """Copies of all members of several networks as one network, one network after another.
+
+        Its levels are tensors that broadcast against (S, 1, 1).
+        """
+        together = copy.deepcopy(networks[0])
+        for weight, *own in _same_weights([together, *networks]):
+            weight.data = torch.cat([one.data for one in own])
+        return together
+
+    def give_back(self, networks: Sequence["X0Network"]) -> None:
+        """Copy the weights to the networks that stand side by side here, in place."""
+        with torch.no_grad():
+            for weight, *own in _same_weights([self, *networks]):
+                for one, members in zip(own, weight.split([len(one) for one in own]), strict=True):
+                    one.copy_(members)
+
+    def share_weights(self, other: Self) -> None:
+        """Train the weights of ``other`` in place of these; networks of one task need it not."""
+        raise NotImplementedError
+
 
 def level_features(alpha: Level, sigma: Level, like: Tensor) -> Tensor:
     """sin and cos of 1..4 times the noise level's angle atan2(sigma, alpha), (S or 1, B or 1, 8).
@@ -55,6 +84,19 @@ def level_features(alpha: Level, sigma: Level, like: Tensor) -> Tensor:
     )
     waves = torch.atan2(sigma, alpha) * torch.arange(1, FREQUENCIES + 1, device=like.device)
     return torch.cat([waves.sin(), waves.cos()], dim=-1)
+
+
+def _same_weights(networks: Sequence[nn.Module]) -> Iterator[tuple[nn.Parameter, ...]]:
+    """Weight by weight, those of every network."""
+    return zip(*(network.parameters() for network in networks), strict=True)
+
+
+def per_member(levels: Sequence[Level], networks: Sequence[X0Network]) -> Tensor:
+    """One level per network, a number, for all members of networks side by side, (S, 1, 1)."""
+    like = next(networks[0].parameters())
+    counts = torch.tensor([network.count for network in networks], device=like.device)
+    values = torch.tensor(levels, dtype=like.dtype, device=like.device)
+    return values.repeat_interleave(counts)[:, None, None]
 
 
 class MLPs(X0Network):
@@ -144,12 +186,13 @@ class HeadedEstimator(nn.Module):
         self.from_whitened = nn.Parameter(torch.zeros(dim, dim))  # G transposed
         self.head_only = False
 
-    def forward(self, x_t: Tensor, alpha: float, sigma: float) -> Tensor:
-        """x_t (B, d) -> estimate of x_0, (B, d)."""
+    def forward(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        """x_t (B, d) -> estimate of x_0, (B, d); alpha and sigma are numbers or (1, 1)."""
         own, read = self.estimator, []
         layer = own.mlp.read_out
+        estimate: Callable[..., Estimate] = own if isinstance(alpha, Tensor) else own.denoise
         with layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0])):
-            x_0 = own.denoise(x_t, alpha, sigma).x_0
+            x_0 = estimate(x_t, alpha, sigma).x_0
         noised = alpha**2 * own.spread + sigma**2
         whitened = (x_t - alpha * own.centre) @ own.basis * noised.rsqrt()
         head = read[0] @ self.from_features + whitened @ self.from_whitened
@@ -182,3 +225,52 @@ class HeadedEstimators(X0Network):
         alone = copy.copy(self)
         alone._modules = {"members": nn.ModuleList([copy.deepcopy(self.members[0])])}
         return alone
+
+    @property
+    def count(self) -> int:
+        """Number of members S."""
+        return len(self.members)
+
+    @classmethod
+    def beside(cls, networks: Sequence[Self]) -> X0Network:
+        """Copies of all members of several networks as one network, one network after another."""
+        return EstimatorsAtOnce([one for network in networks for one in network.members])
+
+
+class EstimatorsAtOnce(X0Network):
+    """Copies of estimators with heads whose matrix products are batched over the members.
+
+    A GPU launches as many kernels for all of them as for one.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.names = [name for name, _ in members[0].named_parameters()]
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.stack([one.detach() for one in own]), own[0].requires_grad)
+            for own in _same_weights(members)
+        )
+        # In a tuple, so that its weights are none of this network's. Members share all else.
+        self.one = (copy.deepcopy(members[0]),)
+
+    def forward(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        """x_t (S, B, d) -> estimate of x_0, (S, B, d); alpha and sigma are (S, 1, 1)."""
+
+        def of_member(weights: dict[str, Tensor], *inputs: Level) -> Tensor:
+            estimate: Tensor = functional_call(self.one[0], weights, inputs)
+            return estimate
+
+        weights = dict(zip(self.names, self.weights, strict=True))
+        estimates: Tensor = vmap(of_member)(weights, x_t, alpha, sigma)
+        return estimates
+
+    def give_back(self, networks: Sequence[X0Network]) -> None:
+        """Copy the weights to the networks that stand side by side here, in place."""
+        members: list[nn.Module] = []
+        for network in networks:
+            assert isinstance(network, HeadedEstimators)  # these are copies of its members
+            members += network.members
+        with torch.no_grad():
+            for weights, own in zip(self.weights, _same_weights(members), strict=True):
+                for weight, one in zip(weights, own, strict=True):
+                    one.copy_(weight)

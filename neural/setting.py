@@ -91,9 +91,11 @@ class Setting:
             for number in range(config.seeds)
         ]
         alpha, sigma = float(self.schedule.alpha[start]), float(self.schedule.sigma[start])
-        drawn = noised_batches(self.inputs.draw, alpha, sigma, config.batch_size, generators)
-        for batch in drawn:
-            yield batch.repeat(config.num_teachers, 1, 1).to(self.inputs.device)
+        device = self.inputs.device
+        for batch in noised_batches(
+            self.inputs.draw, alpha, sigma, config.batch_size, generators, device
+        ):
+            yield batch.repeat(config.num_teachers, 1, 1)
 
 
 def read_inputs(config: NeuralConfig) -> Inputs:

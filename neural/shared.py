@@ -6,17 +6,16 @@ network as it was when the round began. What a later round does not train on may
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 from typing import Self
 
 from torch import Tensor, nn
 
 from diffusion.schedule import NoiseSchedule
-from neural.distil import Task
+from neural.distil import Batches, Rounds, Task, merges_in_rounds
 from neural.jumps import DenoiserJump, Jump
-from neural.networks import FREQUENCIES, Level, MLPs, X0Network, level_features
-from planner.plan import Plan, rounds
+from neural.networks import FREQUENCIES, Level, MLPs, X0Network, level_features, per_member
+from planner.plan import Plan
 
 
 class SharedStudent(nn.Module):
@@ -34,7 +33,7 @@ class SharedStudent(nn.Module):
 class TowardsTarget(X0Network):
     """A shared student's estimate of x_0 for jumps to one target level."""
 
-    def __init__(self, shared: SharedStudent, alpha: float, sigma: float) -> None:
+    def __init__(self, shared: SharedStudent, alpha: Level, sigma: Level) -> None:
         super().__init__()
         self.shared, self.alpha, self.sigma = shared, alpha, sigma
 
@@ -51,36 +50,39 @@ class TowardsTarget(X0Network):
         alone.shared.of_target = nn.Parameter(self.shared.of_target[:1].clone())
         return alone
 
+    @classmethod
+    def beside(cls, networks: Sequence[Self]) -> X0Network:
+        """Copies of all members of several networks as one network, one network after another."""
+        together = super().beside(networks)
+        assert isinstance(together, cls)
+        together.alpha = per_member([one.alpha for one in networks], networks)
+        together.sigma = per_member([one.sigma for one in networks], networks)
+        return together
+
+    def share_weights(self, other: Self) -> None:
+        """Train the shared student of ``other`` in place of this one."""
+        self.shared = other.shared
+
 
 def distil_shared(
-    plans: Sequence[Plan],
-    teachers: MLPs,
-    schedule: NoiseSchedule,
-    batches: Callable[[int, int], Iterator[Tensor]],
-    train: Callable[[Sequence[Task]], object],
-) -> list[Jump]:
-    """The jumps of one shared student that all ``plans``, noisiest first, have trained.
-
-    Args:
-        batches: (start, stop) -> endless inputs x_start of that merge, (S, B, d).
-        train: Called once per round with its merges; trains the shared student in place.
-    """
-    student = SharedStudent(teachers)
+    plans: Sequence[Plan], teachers: MLPs, schedule: NoiseSchedule, batches: Batches
+) -> Rounds:
+    """One shared student that all ``plans``, noisiest first, train; its jumps in the end."""
+    student, unchanged = SharedStudent(teachers), SharedStudent(teachers).requires_grad_(False)
 
     def jump(part: Plan, network: SharedStudent) -> Jump:
-        if not part.parts:
-            return DenoiserJump(teachers, schedule, part.start, part.stop)
+        network = network if part.parts else unchanged
         alpha, sigma = float(schedule.alpha[part.stop]), float(schedule.sigma[part.stop])
         towards = TowardsTarget(network, alpha, sigma)
         return DenoiserJump(towards, schedule, part.start, part.stop)
 
-    for of_plans in zip_longest(*map(rounds, plans), fillvalue=[]):
+    for ready in merges_in_rounds(plans):
         before = copy.deepcopy(student).requires_grad_(False)
         tasks = []
-        for merge in (merge for of_plan in of_plans for merge in of_plan):
+        for merge in ready:
             inputs = batches(merge.start, merge.stop)
             parts = [jump(part, before) for part in merge.parts]
             tasks.append(Task(jump(merge, student), parts, inputs.__next__))
-        train(tasks)
+        yield [tasks]
     student.requires_grad_(False)
     return [jump(plan, student) for plan in plans]

@@ -1,7 +1,9 @@
 """The executor of neural students, against closed forms that know nothing of networks."""
 
 import copy
+import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from diffusion.gaussian import ddim_operators, noised_variances
 from diffusion.schedule import cosine_schedule
 from experiment.seeds import keyed_generator
 from neural.data import gaussian, noised_batches, ring
-from neural.distil import Task, apply_jumps, distil_plan, fit
+from neural.distil import Task, Work, apply_jumps, distil_plans, fit, train_in_rounds
 from neural.jumps import DenoiserJump, teacher_step
 from neural.networks import HeadedEstimators, MLPs, X0Network, level_features
 from neural.shared import distil_shared
@@ -55,14 +57,25 @@ def exact_inputs(start):
     return torch.diag(root[start - 1])[None]
 
 
-def linear_student(plan, parametrisation, loss, updates=UPDATES):
-    def train(student, parts):
-        batch = exact_inputs(student.start)
-        lr = LR if loss == "z" else LR / 10  # 1 / k**2 is large for short jumps
-        fit([Task(student, parts, lambda: batch)], updates, loss, "sgd", lr, lambda task: None)
+def finished(rounds, updates, loss, optimizer, lr):
+    """The students of one strategy, its groups trained one after another."""
 
+    def train(ready, updates):
+        (groups,) = ready.values()
+        for tasks in groups:
+            assert fit([tasks], updates, loss, optimizer, lr, lambda tasks: None) == [""]
+        return {}
+
+    ((_, students),) = train_in_rounds({"": Work(rounds, updates)}, train)
+    return students
+
+
+def linear_student(plan, parametrisation, loss, updates=UPDATES):
     teacher = LinearNetwork().requires_grad_(False)
-    return distil_plan(plan, lambda t: teacher_step(teacher, SCHEDULE, t, parametrisation), train)
+    leaf = lambda t: teacher_step(teacher, SCHEDULE, t, parametrisation)  # noqa: E731
+    batches = lambda start, stop: itertools.repeat(exact_inputs(start))  # noqa: E731
+    lr = LR if loss == "z" else LR / 10  # 1 / k**2 is large for short jumps
+    return finished(distil_plans([plan], leaf, batches), updates, loss, "sgd", lr)[0]
 
 
 def operator_of(jump):
@@ -122,10 +135,8 @@ def mlps(members=2, prediction="x_0"):
 def untrained(plan, parametrisation, prediction="x_0"):
     teacher = mlps(prediction=prediction)
     leaf = lambda t: teacher_step(teacher, SCHEDULE, t, parametrisation)  # noqa: E731
-    train = lambda student, parts: fit(  # noqa: E731
-        [Task(student, parts, lambda: None)], 0, "z", "adam", 1e-3, lambda task: None
-    )
-    return teacher, distil_plan(plan, leaf, train)
+    rounds = distil_plans([plan], leaf, lambda start, stop: iter(()))
+    return teacher, finished(rounds, 0, "z", "adam", 1e-3)[0]
 
 
 @pytest.mark.parametrize("make", [vanilla, sequential_boot])
@@ -229,8 +240,9 @@ def test_a_merge_that_diverges_is_named_with_its_learning_rate():
     )
     student = teacher_step(teacher, SCHEDULE, T, "denoiser").merged(T - 2)
     parts = [teacher_step(teacher, SCHEDULE, t, "denoiser") for t in (T, T - 1)]
-    with pytest.raises(FloatingPointError, match=r"x_6 -> x_4 diverged at update \d+ .* 1e\+06"):
-        fit([Task(student, parts, batches.__next__)], 50, "z", "sgd", 1e6, lambda task: None)
+    task = Task(student, parts, batches.__next__)
+    (reason,) = fit([[task]], 50, "z", "sgd", 1e6, lambda tasks: None)
+    assert re.search(r"the merge x_6 -> x_4 diverged at update \d+ .* 1e\+06$", reason)
 
 
 @pytest.mark.parametrize("draw", [ring((0.2, 5.0), 6.0), gaussian((0.2, 5.0))])
@@ -256,7 +268,7 @@ def test_adam_ends_where_its_learning_rate_has_fallen_to_zero():
     far = nn.Identity()
     far.forward = lambda x: 100.0 * x
     task = Task(student, [far], lambda: exact_inputs(T))
-    fit([task], 50, "z", "adam", 1e-3, lambda task: None)
+    fit([[task]], 50, "z", "adam", 1e-3, lambda tasks: None)
     moved = student.network.delta.detach() - start
     torch.testing.assert_close(moved, torch.full((2,), 1e-3 * 51 / 2).double(), rtol=1e-3, atol=0)
 
@@ -276,7 +288,7 @@ def test_jumps_of_a_student_of_several_steps_follow_each_other():
 
 
 def shared_jumps(plans, updates):
-    """A shared student of untrained teachers, its rounds, and how many merges each had."""
+    """A shared student of untrained teachers, and how many merges each of its rounds had."""
     draw, generators = gaussian((1.0, 1.0)), [keyed_generator(3), keyed_generator(4)]
     sizes = []
 
@@ -284,12 +296,18 @@ def shared_jumps(plans, updates):
         alpha, sigma = float(SCHEDULE.alpha[start]), float(SCHEDULE.sigma[start])
         return noised_batches(draw, alpha, sigma, 16, generators)
 
-    def train(tasks):
-        sizes.append(len(tasks))
-        fit(tasks, updates * len(tasks), "x_0", "adam", 1e-2, lambda task: None)
+    def counted(rounds):
+        while True:
+            try:
+                (tasks,) = next(rounds)
+            except StopIteration as end:
+                return end.value
+            sizes.append(len(tasks))
+            yield [tasks]
 
     teacher = mlps()
-    return teacher, distil_shared(plans, teacher, SCHEDULE, batches, train), sizes
+    rounds = counted(distil_shared(plans, teacher, SCHEDULE, batches))
+    return teacher, finished(rounds, updates, "x_0", "adam", 1e-2), sizes
 
 
 def test_a_shared_student_begins_as_one_long_ddim_step_of_its_teacher():

@@ -28,7 +28,8 @@ from vae.model import LATENT_DIM
 def small(out: Path, **flags: object) -> NeuralConfig:
     same = {"num_steps": 4, "steps_per_merge": (3, 6), "student_steps": (1, 2), "seeds": 2}
     sizes = {"teacher_steps": 20, "batch_size": 8, "width": 8, "depth": 2, "noises": 64}
-    return NeuralConfig(out=out, device="cpu", **(same | sizes | flags))
+    device = {"device": "cpu"}
+    return NeuralConfig(out=out, **(same | sizes | device | flags))
 
 
 def results(rows: list[NeuralRow]) -> list[str]:
