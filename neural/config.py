@@ -70,7 +70,8 @@ class NeuralConfig(ScheduleFlags):
     """Learning rate; without it 1e-3 for adam (3e-4 on latents) and 0.02 for sgd."""
     budgets: tuple[ComputeBudget, ...] = COMPUTE_BUDGETS
     """per_merge trains every merge equally long. total gives every plan the same number of gradient
-    steps, and compute the same number of forward passes: those of T - 1 merges of pairs."""
+    steps, and compute the same number of forward passes: those of T - 1 merges of pairs. What does
+    not divide evenly among the merges of a plan is not used."""
     steps_per_merge: tuple[int, ...] = (30, 100, 300)
     """Training stages: gradient steps per merge. Under total and compute they count for a plan that
     merges pairs."""

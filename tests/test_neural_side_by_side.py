@@ -19,6 +19,7 @@ from neural.jumps import DenoiserJump, teacher_step
 from neural.measure import Reference
 from neural.networks import EstimatorsAtOnce, HeadedEstimators, MLPs, per_member
 from neural.setting import Setting, open_setting, read_inputs
+from neural.student_plans import COMPUTE_BUDGETS
 from planner.plan import from_outline, num_merges, rounds
 from planner.strategies import CANONICAL
 from sampling.estimator_file import ESTIMATOR_FILE, UNKNOWN_VAE, Trained, save_estimator
@@ -57,14 +58,14 @@ def double_setting(config: NeuralConfig) -> Setting:
     )
 
 
-def all_cells(setting: Setting) -> list[Cell]:
-    """Every strategy and a planned plan, under three budgets, for students of one and two steps."""
+def all_cells(setting: Setting, student_steps: tuple[int, ...]) -> list[Cell]:
+    """Every strategy and a planned plan, under all budgets."""
     cells = {}
-    for student_steps in (1, 2):
-        for budget in ("per_merge", "total", "compute"):
-            stage = (student_steps, budget, 4)
+    for number in student_steps:
+        for budget in COMPUTE_BUDGETS:
+            stage = (number, budget, 2)
             of_stage = command._cells(setting, stage)
-            if student_steps == 1:
+            if number == 1:
                 updates = command._updates(setting, stage, (PLANNED,))
                 of_stage["planned"] = Cell(f"planned_{budget}", 1, updates, (PLANNED,))
             cells |= {cell.name: cell for cell in of_stage.values()}
@@ -87,7 +88,7 @@ def test_side_by_side_all_strategies_are_what_they_are_one_after_another(tmp_pat
     if "distribution" in flags:
         flags = flags | request.getfixturevalue("estimator_files")
     setting = double_setting(small(tmp_path / "run", num_steps=8, **flags))
-    cells = all_cells(setting)
+    cells = all_cells(setting, (1,) if "distribution" in flags else (1, 2))
     passes = {1: 0, 64: 0}
     found = {}
     for at_once in passes:
@@ -97,7 +98,7 @@ def test_side_by_side_all_strategies_are_what_they_are_one_after_another(tmp_pat
 
         trained = train_cells(setting, cells, count, at_once)
         found[at_once] = {cell.name: one for cell, one in trained}
-    assert len(found[64]) == len(cells) > 10
+    assert len(found[64]) == len(cells) >= 9
     for name, one in found[1].items():
         other = found[64][name]
         torch.testing.assert_close(other.scores.error, one.scores.error, rtol=1e-9, atol=0)
@@ -105,7 +106,7 @@ def test_side_by_side_all_strategies_are_what_they_are_one_after_another(tmp_pat
     assert (
         passes[1] == passes[64] == sum(command.forwards(cell.plans, cell.updates) for cell in cells)
     )
-    assert len({one.scores.error[0].item() for one in found[64].values()}) > 10
+    assert len({one.scores.error[0].item() for one in found[64].values()}) > 4
 
 
 def works_of(names: dict[str, int]) -> dict[str, Work]:
