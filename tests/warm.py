@@ -1,5 +1,6 @@
 """Imported once by the server that the commands of the robustness sweep are forked from."""
 
+import contextlib
 import gc
 import importlib
 import io
@@ -12,7 +13,11 @@ os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import matplotlib
 import numpy as np
+import torch
+import torch._dynamo  # which every optimizer imports when it is made: a second and a half
+import tyro
 from matplotlib.figure import Figure
+from PIL import Image
 
 import report.faces
 import report.plot_theory
@@ -21,7 +26,7 @@ import report.style
 import report.theory_figures
 import sampling.compare_samplers
 from planner.fronts import undominated
-from scripts.commands import COMMANDS
+from scripts.commands import COMMANDS, config_of
 
 ROOT = Path(__file__).parents[1]
 # The commands import their work when they run; here all of it is imported beforehand.
@@ -41,9 +46,15 @@ report.sampler_theory.ORDER_STEPS = report.sampler_theory.ORDER_STEPS[:4]
 report.sampler_theory.MARGINAL_STEPS = report.sampler_theory.MARGINAL_STEPS[:4]
 sampling.compare_samplers.MARGIN_COUNT = 100
 
-# numba's compiler (a second for each process) and the fonts and the parser of formulas load with
-# their first use. Parallel kernels, and gradients, would start threads here: they wait.
+# numba's compiler (a second for each process), the exporter of programs, the plugins of Pillow, the
+# parser of flags, and the fonts and the parser of formulas load with their first use. Parallel
+# kernels, and gradients, would start threads here: they wait.
 undominated(np.ones(1))((1, 1), np.ones((1, 1)))
+torch.export.export(torch.nn.Identity(), (torch.ones(2),))
+Image.init()
+for command in COMMANDS:
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        tyro.cli(config_of(command), args=["--help"])
 with matplotlib.rc_context(report.style.STYLE):
     figure = Figure(layout="constrained")
     figure.subplots().set_title("$\\lambda_0^2$")
