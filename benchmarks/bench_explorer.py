@@ -32,7 +32,7 @@ from planner.plan_all import plan_every_strategy
 from report.faces import DPI, draw_faces
 from report.style import save_figure
 from scripts.cli import main
-from tests.chromium import CHROMIUM, FLAGS
+from tests.chromium import FLAGS, chromium
 from vae.checkpoint import embedded_vae, load_vae
 from vae.latents import LATENTS_FILE, load_latents
 
@@ -83,7 +83,7 @@ def run(config: BenchConfig) -> None:
     )
     time_plans(setting)
     time_faces(setting, decoder)
-    if config.browser and CHROMIUM is not None:
+    if config.browser and chromium() is not None:
         with served() as address:
             time_page(address)
 
@@ -174,7 +174,7 @@ def time_page(address: str) -> None:
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=list(FLAGS), timeout=PATIENCE * 1e3
+            executable_path=chromium(), args=list(FLAGS), timeout=PATIENCE * 1e3
         )
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(PATIENCE * 1e3)

@@ -1,8 +1,11 @@
 """Headless Chromium, for tests of pages."""
 
+import functools
 import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Containers have no user namespaces and a small /dev/shm.
@@ -18,14 +21,20 @@ def _starts(program: str) -> bool:
         return False
 
 
-CHROMIUM = next(filter(_starts, filter(None, map(shutil.which, NAMES))), None)
+@functools.cache
+def chromium() -> str | None:
+    """The browser's program; found when the first test asks for it, not by every worker."""
+    return next(filter(_starts, filter(None, map(shutil.which, NAMES))), None)
+
+
+needs_chromium = pytest.mark.usefixtures("needs_chromium")
 
 
 def run_chromium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One headless run with a profile of its own in ``folder``."""
     flags = ["--headless", *FLAGS, "--enable-logging=stderr"]
     return subprocess.run(
-        [str(CHROMIUM), *flags, f"--user-data-dir={folder / 'profile'}", *arguments],
+        [str(chromium()), *flags, f"--user-data-dir={folder / 'profile'}", *arguments],
         capture_output=True,
         text=True,
         timeout=120,

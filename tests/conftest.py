@@ -10,6 +10,7 @@ from PIL import Image
 
 from distill.config import CompareConfig
 from experiment.write import sha256
+from tests.chromium import chromium
 from vae.checkpoint import VAE_FILE, save_vae
 from vae.images import DEFAULT_IMAGE_SIZE
 from vae.latents import LATENTS_FILE, Latents, moments, save_latents
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:  # an overflow or a division by 0 in the theory is an error, not a remark
         if item.path.name.startswith(("test_planner_", "test_diffusion_")):
             item.add_marker(pytest.mark.filterwarnings("error::RuntimeWarning"))
+
+
+@pytest.fixture(scope="session")
+def needs_chromium() -> None:
+    """Skip where no browser starts."""
+    if chromium() is None:
+        pytest.skip("needs Chromium")
 
 
 def draw_image(seed: int, size: tuple[int, int] = (178, 218)) -> Image.Image:

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from benchmarks import bench_vae
-
 
 class QueuedDevice:
     """A host that queues a step in 1 ms, and a device that does it in 3 ms."""
@@ -22,6 +20,8 @@ class QueuedDevice:
 
 @pytest.mark.parametrize(("kind", "seconds"), [("cuda", 3e-3), ("cpu", 1e-3)])
 def test_steps_on_a_gpu_take_what_the_slower_of_host_and_device_takes(monkeypatch, kind, seconds):
+    from benchmarks import bench_vae  # with torchvision, for seconds
+
     queue = QueuedDevice()
     monkeypatch.setattr(bench_vae, "wait_for", queue.wait_for)
     monkeypatch.setattr(bench_vae.time, "perf_counter", lambda: queue.host)

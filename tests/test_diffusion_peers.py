@@ -8,16 +8,12 @@ half log-SNR, so ``euler_log_snr`` is held to its order and to the flow in test_
 Noise comes from one generator a sample on both sides.
 """
 
+import importlib
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-)
 
 from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import denoiser_of
@@ -53,6 +49,12 @@ GRIDS = {
 @pytest.fixture(scope="module", params=GRIDS)
 def grid(request) -> TimeGrid:
     return GRIDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def diffusers() -> ModuleType:
+    """Imported here, as every worker collects this file and one of them runs it."""
+    return importlib.import_module("diffusers")
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +108,8 @@ def eps_of(estimator):
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
-def test_ddim(estimator, grid, eta):
-    scheduler = DDIMScheduler(**table(grid), clip_sample=False)
+def test_ddim(diffusers, estimator, grid, eta):
+    scheduler = diffusers.DDIMScheduler(**table(grid), clip_sample=False)
     scheduler.set_timesteps(grid.num_steps)
     expected = theirs(scheduler, eps_of(estimator), grid, eta=eta)
 
@@ -117,18 +119,18 @@ def test_ddim(estimator, grid, eta):
     torch.testing.assert_close(ours(update, estimator.denoise, grid), expected, **TOLERANCE)
 
 
-def test_ddim_is_euler_discrete(estimator, grid):
-    scheduler = EulerDiscreteScheduler(**table(grid), timestep_spacing="leading")
+def test_ddim_is_euler_discrete(diffusers, estimator, grid):
+    scheduler = diffusers.EulerDiscreteScheduler(**table(grid), timestep_spacing="leading")
     scheduler.set_timesteps(grid.num_steps)
     expected = theirs(scheduler, eps_of(estimator), grid, scale=1 / grid.alpha[0])
     torch.testing.assert_close(ours(ddim, estimator.denoise, grid), expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x_0", "v"])
-def test_dpmpp_2m(estimator, grid, prediction):
+def test_dpmpp_2m(diffusers, estimator, grid, prediction):
     """All three kinds of prediction, converted by each side for itself."""
     names = {"eps": "epsilon", "x_0": "sample", "v": "v_prediction"}
-    scheduler = DPMSolverMultistepScheduler(
+    scheduler = diffusers.DPMSolverMultistepScheduler(
         **table(grid), lower_order_final=False, prediction_type=names[prediction]
     )
     scheduler.set_timesteps(timesteps=list(range(grid.num_steps))[::-1])
@@ -142,9 +144,9 @@ def test_dpmpp_2m(estimator, grid, prediction):
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
-def test_dpm_2m(estimator, grid):
+def test_dpm_2m(diffusers, estimator, grid):
     """diffusers takes this form to sigma > 0 only, so both stop at the last level above it."""
-    scheduler = DPMSolverMultistepScheduler(
+    scheduler = diffusers.DPMSolverMultistepScheduler(
         **table(grid),
         algorithm_type="dpmsolver",
         final_sigmas_type="sigma_min",
@@ -158,16 +160,18 @@ def test_dpm_2m(estimator, grid):
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_ddpm(estimator, grid, size):
-    scheduler = DDPMScheduler(**table(grid), clip_sample=False, variance_type=f"fixed_{size}")
+def test_ddpm(diffusers, estimator, grid, size):
+    scheduler = diffusers.DDPMScheduler(
+        **table(grid), clip_sample=False, variance_type=f"fixed_{size}"
+    )
     scheduler.set_timesteps(grid.num_steps)
     expected = theirs(scheduler, eps_of(estimator), grid)
     found = ours(SAMPLERS[f"ddpm_{size}"], estimator.denoise, grid)
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
-def test_euler_ancestral(estimator, grid):
-    scheduler = EulerAncestralDiscreteScheduler(**table(grid), timestep_spacing="leading")
+def test_euler_ancestral(diffusers, estimator, grid):
+    scheduler = diffusers.EulerAncestralDiscreteScheduler(**table(grid), timestep_spacing="leading")
     scheduler.set_timesteps(grid.num_steps)
     expected = theirs(scheduler, eps_of(estimator), grid, scale=1 / grid.alpha[0])
     found = ours(SAMPLERS["euler_ancestral"], estimator.denoise, grid)

@@ -4,7 +4,6 @@ import os
 import signal
 from dataclasses import replace
 
-import distributed
 import numpy as np
 import pytest
 
@@ -63,6 +62,8 @@ def test_local_processes_give_the_numbers_of_one(config):
 def test_a_cluster_that_loses_a_worker_midway_gives_the_numbers_of_one_process(
     config, tmp_path, monkeypatch
 ):
+    import distributed
+
     here = compare_strategies(config)
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy import integrate, stats
 
 from diffusion.gaussian import noised_variances
 from diffusion.schedule import cosine_schedule
@@ -42,7 +42,7 @@ def test_the_joint_law_of_shared_mean_squares_is_that_of_drawn_batches():
     simulated = shared_mean_squares(schedule, np.array([variance]), batch_size, runs, rng)[..., 0]
     drawn = drawn_mean_squares(schedule, variance, batch_size, runs, rng)
     for weights in ([1, 0, 0, 0], [0, 0, 0, 1], [1, 0, -1, 0], [1, -3, 1, 1], [0, 1, 1, -1]):
-        assert stats.ks_2samp(weights @ simulated, weights @ drawn).pvalue > 1e-3
+        assert scipy.stats.ks_2samp(weights @ simulated, weights @ drawn).pvalue > 1e-3
     # Cov(x_t**2, x_s**2) = 2 Cov(x_t, x_s)**2 of a centred Gaussian pair; 40,000 runs give
     # a covariance to about 3 %.
     alpha, sigma = schedule.alpha[1:], schedule.sigma[1:]
@@ -62,17 +62,17 @@ def test_every_mean_square_is_a_scaled_chi_square(batch_size):
     ):
         for t, i in np.ndindex(3, 2):
             chi_squares = squares[t, :, i] * batch_size / moments[t, i]
-            assert stats.kstest(chi_squares, stats.chi2(batch_size).cdf).pvalue > 1e-3
+            assert scipy.stats.kstest(chi_squares, scipy.stats.chi2(batch_size).cdf).pvalue > 1e-3
 
 
 def expected_shrinkage_power(second_moment, batch_size, steps, transform):
     """E[transform(g)] over the chi-square law of the batch, by quadrature."""
-    law = stats.chi2(batch_size, scale=second_moment / batch_size)
+    law = scipy.stats.chi2(batch_size, scale=second_moment / batch_size)
 
     def integrand(m):
         return transform((1 - 64 * LR * m) ** steps) * law.pdf(m)
 
-    return integrate.quad(integrand, *law.interval(1 - 1e-12))[0]
+    return scipy.integrate.quad(integrand, *law.interval(1 - 1e-12))[0]
 
 
 def test_fixed_batches_move_the_mean_by_as_much_as_quadrature_says():
@@ -161,7 +161,7 @@ def test_both_engines_draw_from_one_law(name, rule):
     trained = trained_operators(problem, plans, rule, batch_size, steps, trials)
     drawn = simulate_gaussian_operators(problem, plans, rule, batch_size, LR, steps, trials, seed=6)
     for i in range(2):
-        assert stats.ks_2samp(trained[:, i], drawn[:, i]).pvalue > 1e-3
+        assert scipy.stats.ks_2samp(trained[:, i], drawn[:, i]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_another_sharing_of_batches_is_told_apart(name, right, wrong):
     drawn = simulate_gaussian_operators(
         problem, plans, wrong, batch_size, LR, steps, trials, seed=6
     )
-    assert stats.ks_2samp(trained[:, 0], drawn[:, 0]).pvalue < 1e-6
+    assert scipy.stats.ks_2samp(trained[:, 0], drawn[:, 0]).pvalue < 1e-6
 
 
 def test_long_runs_do_not_depend_on_how_many_steps_are_drawn_at_once(monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 from distill.compare_strategies import compare_strategies
 from distill.results import ResultRow, tabulate
 from experiment.write import write_rows
-from tests.chromium import CHROMIUM, FLAGS
+from tests.chromium import FLAGS, chromium, needs_chromium
 from tests.conftest import make_model_run, small_comparison
 
 ROOT = Path(__file__).parents[1]
@@ -67,14 +67,11 @@ def test_the_page_is_served_on_this_machine_alone_and_names_no_other(served):
     assert not addresses
 
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-
-
 @pytest.fixture
 def page(served):
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = driver.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
         page.set_default_timeout(PATIENCE)
         page.complaints, page.asked = [], set()

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy
 import torch
-from scipy.stats import kendalltau
 
 from diffusion.schedule import cosine_schedule
 from neural.law import best_plans, fit_step_time, predict_errors, predicted_error, theory_of
@@ -91,7 +91,7 @@ def test_tau_is_scipys_where_all_pairs_are_apart():
     for _ in range(20):
         measured = dict(zip(names, 2.0 ** rng.permutation(6), strict=True))
         predicted = dict(zip(names, 2.0 ** rng.permutation(6), strict=True))
-        expected = kendalltau([*measured.values()], [*predicted.values()]).statistic
+        expected = scipy.stats.kendalltau([*measured.values()], [*predicted.values()]).statistic
         assert kendall_tau(measured, predicted) == pytest.approx(expected)
 
 

@@ -23,10 +23,9 @@ from report.decode_grids import decode_grids
 from report.markdown import Cell, Table
 from report.page import Page, Picture, Section, write_page
 from report.verdict import claim_sentences
-from tests.chromium import CHROMIUM, run_chromium
+from tests.chromium import needs_chromium, run_chromium
 from tests.conftest import draw_image, make_model_run, small_comparison
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 # Whether pictures are drawn at all can only a script tell.
 PROBE = """<script>addEventListener("load", () => {
   const all = [...document.images];

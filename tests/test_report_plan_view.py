@@ -17,7 +17,7 @@ from planner.problem import make_problem
 from planner.strategies import CANONICAL
 from report.page import Page, write_page
 from report.plan_view import SCRIPT, plan_data
-from tests.chromium import CHROMIUM, FLAGS
+from tests.chromium import FLAGS, chromium, needs_chromium
 
 LR = 1e-3
 
@@ -98,14 +98,14 @@ def test_the_pages_strategies_merge_the_same_blocks(run, name, num_steps):
     assert sorted(found) == sorted(own)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@needs_chromium
 def test_the_page_follows_its_controls_and_asks_nobody(tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     problem = make_problem(cosine_schedule(8), VARIANCES)
     page = Page("A page", [], {}, "again", plan_view=plan_data(problem, LR))
     write_page(tmp_path / "page.html", page)
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = driver.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         tab = browser.new_page()
         complaints, asked = [], []
         tab.on("console", lambda message: complaints.append(message.text))

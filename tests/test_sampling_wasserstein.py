@@ -1,8 +1,8 @@
 import math
 
 import pytest
+import scipy
 import torch
-from scipy.optimize import linprog
 
 from sampling.wasserstein import margin, random_directions, sliced_w2_squared
 
@@ -13,7 +13,7 @@ def transport_cost(a: torch.Tensor, b: torch.Tensor) -> float:
     cost = (a[:, None] - b[None, :]).square().numpy().astype(float)
     rows = torch.kron(torch.eye(n), torch.ones(1, m)).numpy()
     columns = torch.kron(torch.ones(1, n), torch.eye(m)).numpy()
-    found = linprog(
+    found = scipy.optimize.linprog(
         cost.ravel(),
         A_eq=[*rows, *columns],
         b_eq=[1 / n] * n + [1 / m] * m,

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
 
 from tests.conftest import draw_image
 from vae.batches import batch_source
@@ -39,7 +38,7 @@ def steps(bf16: bool, compiled: bool, lr: float = 1e-4) -> Iterator[torch.Tensor
     loss_of = loss_of_batch(config, bf16)
     if compiled:
         torch._dynamo.reset()
-        counters.clear()
+        torch._dynamo.utils.counters.clear()
         loss_of = compile_loss(loss_of, network, config, world, 32)
         assert loss_of is not None
     source = batch_source(images, torch.arange(256), world.device, config.images, world.size)
@@ -65,6 +64,6 @@ def test_compiled_steps_are_the_eager_ones_and_replayed_as_graphs():
         torch.stack(list(steps(bf16=False, compiled=how, lr=1e-7))).cpu() for how in (False, True)
     )
     torch.testing.assert_close(compiled, eager, rtol=2e-3, atol=1e-4)
-    assert counters["stats"]["unique_graphs"] == 1
-    assert not counters["graph_break"]
-    assert not counters["inductor"]["cudagraph_skips"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert not torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]

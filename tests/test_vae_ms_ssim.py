@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import pytorch_msssim
+import scipy
 import torch
-from scipy.ndimage import correlate1d
 
 from vae.ms_ssim import gaussian_taps, ms_ssim, scales_for, ssim
 
@@ -26,7 +26,9 @@ def numpy_ms_ssim(x: np.ndarray, y: np.ndarray, window: int, weights: tuple[floa
 
     def blur(image: np.ndarray) -> np.ndarray:
         inside = np.s_[reach:-reach]
-        return correlate1d(correlate1d(image, taps, axis=0), taps, axis=1)[inside, inside]
+        return scipy.ndimage.correlate1d(
+            scipy.ndimage.correlate1d(image, taps, axis=0), taps, axis=1
+        )[inside, inside]
 
     value = 1.0
     for scale, weight in enumerate(weights):
