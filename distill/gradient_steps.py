@@ -48,13 +48,12 @@ def fit_operators(
         Trained parameters, (M, 64).
     """
     theta = theta.clone().requires_grad_()
-    optimizer = torch.optim.SGD([theta], lr=lr)
     for x_start, x_stop in pairs:
         operator = (theta * embeddings).sum(dim=1)  # (M,)
         loss = mse_loss(operator * x_start, x_stop, reduction="sum") / len(x_start)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        (gradient,) = torch.autograd.grad(loss, theta)
+        with torch.no_grad():  # torch.optim.SGD, whose first use imports torch's compiler
+            theta.add_(gradient, alpha=-lr)
         on_step()
     return theta.detach()
 

@@ -104,7 +104,7 @@ Damage = Callable[[Path], None]
 ELSE = b"neither this nor that\n" * 40
 HUGE = {int: "1000000000000000000", float: "1e300"}
 SMALL_DISKS = (300, 3_000, 30_000)  # bytes that a file may have
-PATIENCE = 1.5  # seconds that a command with a huge value is given before Ctrl-C
+PATIENCE = 0.8  # seconds that a command with a huge value is given before Ctrl-C
 
 
 @dataclass(frozen=True)
