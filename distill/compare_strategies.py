@@ -6,7 +6,6 @@ stopped resumes there. Within one call, results are kept in memory and not read 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -30,15 +29,13 @@ from planner.budget import Stage
 from planner.plan_file import read_plans_for, refuse_equal_shares
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.problem import Problem, make_problem
-from vae.checkpoint import embedded_vae, load_vae, weights_path
+from vae.checkpoint import load_vae
 from vae.latents import (
-    LATENTS_FILE,
     Latents,
-    decoder_of_own_latents,
+    find_decoder,
+    find_latents,
     latents_fingerprint,
-    latents_path,
     load_latents,
-    refuse_mismatch,
 )
 
 # Strategies that the planner finds. Its log explains a missing one.
@@ -189,33 +186,6 @@ def train_jobs(
             if not by_step:
                 bar.update(job.sequential_steps)
     return found
-
-
-def find_latents(vae: Path | None, latents: Path | None) -> Path:
-    """The file of the latents, or the embedded one where None is given.
-
-    Raises:
-        ValueError: latents of another VAE would be needed.
-    """
-    if latents is not None:
-        return latents_path(latents)
-    if vae is not None:
-        raise ValueError(f"--vae {vae} needs --latents encoded by it: mergelab encode_latents")
-    return embedded_vae().with_name(LATENTS_FILE)
-
-
-def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path | None:
-    """The weights of the VAE that decodes the latents, or None if there is none, so no faces.
-
-    Latents of an unknown encoder are decoded by the VAE that is given, and by no other.
-
-    Raises:
-        ValueError: the latents were encoded by another VAE, or are of another width.
-    """
-    if latents.vae_sha256 is not None:
-        refuse_mismatch(latents, latents_file, weights_path(vae))
-        return weights_path(vae)
-    return decoder_of_own_latents(vae, latents, latents_file)
 
 
 def _engine(asked: Literal["auto"] | Engine, device: torch.device) -> Engine:

@@ -21,7 +21,6 @@ from bokeh.server.server import Server
 from bokeh.themes import Theme
 from numpy.typing import NDArray
 
-from distill.compare_strategies import find_decoder, find_latents
 from distill.coordinates import choose_coordinates
 from experiment.progress import bars_shown
 from experiment.write import write_text
@@ -36,7 +35,7 @@ from planner.plan_file import to_json
 from report.faces import DPI, draw_faces
 from report.style import save_figure
 from vae.checkpoint import load_vae
-from vae.latents import load_latents
+from vae.latents import find_decoder, find_latents, load_latents
 
 Array = NDArray[np.float64]
 

@@ -32,7 +32,7 @@ from sampling.noise_estimator import NoiseEstimator
 from vae.checkpoint import load_vae, weights_path
 from vae.latents import (
     Latents,
-    decoder_of_own_latents,
+    find_decoder,
     latents_fingerprint,
     load_latents,
     refuse_mismatch,
@@ -176,7 +176,7 @@ def _models_of_own_latents(
         )
     refuse_untrained_levels(trained, schedule)
     hashes = {"estimator": sha256(path)}
-    weights = decoder_of_own_latents(config.vae, latents, config.latents)
+    weights = find_decoder(config.vae, latents, config.latents)
     if weights is None:
         return model, None, hashes
     return model, load_vae(weights), hashes | {"vae": sha256(weights)}

@@ -30,7 +30,7 @@ from experiment.tensors import (
     write_tensors,
 )
 from experiment.write import sha256
-from vae.checkpoint import weights_path
+from vae.checkpoint import embedded_vae, weights_path
 from vae.images import DEFAULT_IMAGE_SIZE, IMAGE_SIZES, SPLITS
 from vae.model import LATENT_DIM, VAE, to_float
 
@@ -308,16 +308,34 @@ def row_chunks(codes: Tensor, refuse_non_finite: bool = False) -> Iterator[NDArr
             bar.update(len(chunk))
 
 
-def decoder_of_own_latents(vae: Path | None, latents: Latents, latents_path: Path) -> Path | None:
-    """The weights of the VAE that is given for latents of an unknown encoder; None: no faces.
+def find_latents(vae: Path | None, latents: Path | None) -> Path:
+    """The file of the latents, or the embedded one where None is given.
 
     Raises:
-        ValueError: the latents are not as wide as those of the VAE.
+        ValueError: latents of another VAE would be needed.
     """
+    if latents is not None:
+        return latents_path(latents)
+    if vae is not None:
+        raise ValueError(f"--vae {vae} needs --latents encoded by it: mergelab encode_latents")
+    return embedded_vae().with_name(LATENTS_FILE)
+
+
+def find_decoder(vae: Path | None, latents: Latents, latents_file: Path) -> Path | None:
+    """The weights of the VAE that decodes the latents, or None if there is none, so no faces.
+
+    Latents of an unknown encoder are decoded by the VAE that is given, and by no other.
+
+    Raises:
+        ValueError: the latents were encoded by another VAE, or are of another width.
+    """
+    if latents.vae_sha256 is not None:
+        refuse_mismatch(latents, latents_file, weights_path(vae))
+        return weights_path(vae)
     width = len(latents.mean)
     if vae is not None and width != LATENT_DIM:
         raise ValueError(
-            f"{latents_path}: latents of {width} coordinates, --vae {vae} decodes {LATENT_DIM}; "
+            f"{latents_file}: latents of {width} coordinates, --vae {vae} decodes {LATENT_DIM}; "
             "leave it out: everything but faces works without it"
         )
     return None if vae is None else weights_path(vae)
