@@ -130,9 +130,18 @@ def distill_neural(config: NeuralConfig) -> NeuralComparison:
 
     Raises:
         FileNotFoundError, OSError, ValueError: an input or the run folder cannot be used.
-        FloatingPointError: a teacher diverged. Students that diverge are recorded in their cell.
+        FloatingPointError: a teacher diverged, or all students did. Students that diverge are
+            recorded in their cell, and the others go on.
     """
     inputs = read_inputs(config)
+    problem = theory_of(  # it refuses variances that no theory covers before anything is trained
+        inputs.schedule,
+        inputs.variances,
+        config.parametrisation,
+        config.students_loss,
+        config.prediction,
+        config.optimizer,
+    )
     open_run(config.out, "distill_neural", config, inputs.hashes, str(inputs.device))
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -140,15 +149,15 @@ def distill_neural(config: NeuralConfig) -> NeuralComparison:
         setting = open_setting(config, inputs)
         # Cells that an earlier run finished are shown again, so nothing that it showed stays.
         with open_tracker(config.track, config.out, config, 0, "updates") as show:
-            return _compare(setting, show)
+            return _compare(setting, problem, show)
     finally:
         torch.set_num_threads(threads)
 
 
-def _compare(setting: Setting, show: Show) -> NeuralComparison:
+def _compare(setting: Setting, problem: Problem | None, show: Show) -> NeuralComparison:
     cells = cells_of_stages(setting)
     trained = _train_all(setting, cells, show)
-    theories = {stage: _theory(setting, cells[stage], trained) for stage in cells}
+    theories = {stage: _theory(problem, own, trained) for stage, own in cells.items()}
     for stage, theory in theories.items():
         if theory is not None:
             cells[stage] |= _planned_cell(setting, stage, cells[stage], theory)
@@ -159,6 +168,10 @@ def _compare(setting: Setting, show: Show) -> NeuralComparison:
         found = {strategy: trained[cell.name] for strategy, cell in of_stage.items()}
         rows += _rows(setting, stage, of_stage, found, theories[stage])
         shown |= {(strategy, stage): one.shown for strategy, one in found.items()}
+    if all(row.diverged for row in rows):
+        raise FloatingPointError(
+            f"every strategy diverged ({rows[0].strategy}: {rows[0].diverged}); give a smaller --lr"
+        )
     return NeuralComparison(setting, rows, shown)
 
 
@@ -199,18 +212,9 @@ class _Theory:
 
 
 def _theory(
-    setting: Setting, cells: Mapping[str, Cell], trained: Mapping[str, Trained]
+    problem: Problem | None, cells: Mapping[str, Cell], trained: Mapping[str, Trained]
 ) -> _Theory | None:
     """The theory of one stage; None where there is no law, or vanilla diverged or has no merge."""
-    config = setting.config
-    problem = theory_of(
-        setting.schedule,
-        setting.inputs.variances,
-        config.parametrisation,
-        config.students_loss,
-        config.prediction,
-        config.optimizer,
-    )
     if problem is None:
         return None
     vanilla = cells["vanilla"]

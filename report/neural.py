@@ -118,6 +118,8 @@ def advice(rows: Sequence[NeuralRow]) -> str:
             text += f"{label(second)} within 10 %)"
         sentences.setdefault(BUDGET_NAMES[budget], []).append(text)
     if not sentences:
+        if any(row.diverged for row in rows):
+            return "Too many strategies diverged to recommend one; give a smaller --lr."
         return "A student of as many steps as its teacher merges nothing: all strategies are one."
     parts = [f"With training {name}, take {', '.join(of)}." for name, of in sentences.items()]
     return " ".join(parts)
@@ -207,6 +209,8 @@ def score_sentence(rows: Sequence[NeuralRow]) -> str:
             law_names.append(named_by(predicted))
             guesses.append([CONSTANT_GUESS[budget]])
     if not cells:
+        if any(row.diverged for row in rows):
+            return "Too many strategies diverged to judge the law."
         return "There is no law for this optimizer and parametrisation."
     law, guess = tally(cells, law_names), tally(cells, guesses)
     return (

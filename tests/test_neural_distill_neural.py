@@ -1,5 +1,6 @@
 """The command distill_neural in small: resumed, diverging, with a plan file, on latents."""
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from planner.budget import Budget
 from planner.plan_all import plan_every_strategy
 from planner.plan_file import to_json
 from planner.problem import make_problem
-from report.neural import report_neural
+from report.neural import advice, report_neural, score_sentence
 from sampling.estimator_file import ESTIMATOR_FILE, UNKNOWN_VAE, Trained, save_estimator
 from sampling.noise_estimator import NoiseEstimator
 from vae.checkpoint import VAE_FILE
@@ -85,6 +86,32 @@ def test_what_diverges_is_told_in_a_line_and_the_others_go_on(tmp_path, capsys):
     assert "diverged" in (tmp_path / "summary.md").read_text()
     again = distill_neural(config)
     assert results(again.rows) == results(found.rows)
+
+
+def test_where_every_strategy_diverges_one_line_says_so_and_nothing_is_recommended(tmp_path):
+    config = small(tmp_path, optimizer="sgd", lr=1e30, budgets=("per_merge",))
+    for _ in range(2):  # what is recorded is not trained again
+        with pytest.raises(
+            FloatingPointError, match=r"^every strategy diverged \(vanilla: the merge"
+        ):
+            distill_neural(config)
+    assert len(list((tmp_path / "cells").iterdir())) > 4
+
+
+def test_where_one_strategy_is_left_nothing_is_recommended(tmp_path):
+    rows = distill_neural(small(tmp_path, student_steps=(1,), budgets=("per_merge",))).rows
+    left = [
+        row if row.strategy == "vanilla" else replace(row, error=math.inf, diverged="it did")
+        for row in rows
+    ]
+    assert advice(left) == "Too many strategies diverged to recommend one; give a smaller --lr."
+    assert score_sentence(left) == "Too many strategies diverged to judge the law."
+
+
+def test_variances_that_no_theory_covers_are_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(ValueError, match=r"variance of coordinate 0 is 1e\+38, more than 1e\+30"):
+        distill_neural(small(tmp_path / "run", variances=(1e38, 1.0)))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_shared_student_runs_under_the_same_plans(tmp_path):
