@@ -31,11 +31,24 @@ def writable_home() -> Path | None:
 
 def cache_root() -> Path:
     """The folder of all caches: ``$XDG_CACHE_HOME``, ``~/.cache``, or a temporary folder."""
-    told = os.environ.get("XDG_CACHE_HOME")
-    if told:
-        return Path(told)
-    home = writable_home()
+    told = _told()
+    if told is not None and _can_be_made(told):
+        return told
+    home = None if told else writable_home()
     return _temporary() if home is None else home / ".cache"
+
+
+def _told() -> Path | None:
+    told = os.environ.get("XDG_CACHE_HOME")
+    return Path(told) if told else None
+
+
+def _can_be_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _temporary() -> Path:
@@ -62,7 +75,8 @@ def fall_back() -> str:
         pwd.getpwuid(os.getuid())
     except KeyError:
         os.environ.setdefault("USER", f"uid{os.getuid()}")
-    if os.environ.get("XDG_CACHE_HOME") or writable_home() is not None:
+    told = _told()
+    if writable_home() is not None if told is None else _can_be_made(told):
         return ""
     root = cache_root()
     for variable, name in _LIBRARIES.items():
@@ -73,10 +87,8 @@ def fall_back() -> str:
             except OSError:  # then the library says what it lacks, if it needs it
                 continue
             os.environ[variable] = str(folder)
-    return (
-        f"no home folder can be written, so caches are in {root}; "
-        "set HOME or XDG_CACHE_HOME to keep them"
-    )
+    lacking = "no home folder can be written" if told is None else f"{told} cannot be written"
+    return f"{lacking}, so caches are in {root}; set HOME or XDG_CACHE_HOME to keep them"
 
 
 def can_start_processes() -> bool:

@@ -44,9 +44,13 @@ from sampling.train import (
     noise_levels,
     train_updates,
 )
-from vae.latents import MOST_FULL, latents_fingerprint, load_latents, moments
+from vae.latents import MOST_FULL, Latents, latents_fingerprint, load_latents, moments
 
 UPDATES_PER_SAVE = 250
+LARGEST_VARIANCE = 1e6
+"""Of latents that the estimator takes: beyond, no noise that it is trained on hides them."""
+LEAST_RESOLVED = 0.01
+"""Rounding of latents, relative to their deviation, that a training bears."""
 
 
 def train_noise_estimator(config: TrainConfig) -> None:
@@ -66,12 +70,7 @@ def train_noise_estimator(config: TrainConfig) -> None:
             f"the eigenbasis of their covariance, which is computed for at most {MOST_FULL:,}"
         )
     training, held_out = (part.to(device) for part in split(latents, config.latents))
-    if latents.variances.max() < SMALLEST_VARIANCE:
-        raise ValueError(
-            f"{config.latents}: the largest variance is {latents.variances.max():.3g}, and the "
-            f"noise estimator takes none below {SMALLEST_VARIANCE:g}; multiply the latents by a "
-            "number, so that variances are near 1"
-        )
+    _refuse_scale(latents, config.latents)
     schedule = choose_schedule(config, config.num_levels, "--num-levels")
     levels = noise_levels(schedule, device)
     fingerprints = {"latents": latents_fingerprint(latents, config.latents)}
@@ -129,6 +128,27 @@ def train_noise_estimator(config: TrainConfig) -> None:
     )
     # Written only at the end: uncalibrated weights sample worse and look the same.
     save_estimator(config.out / ESTIMATOR_FILE, averaged, trained)
+
+
+def _refuse_scale(latents: Latents, path: Path) -> None:
+    """Refuse latents that are far from variance 1, or too far from 0 for float32 to resolve.
+
+    Raises:
+        ValueError: with the mend.
+    """
+    largest = float(latents.variances.max())
+    if not SMALLEST_VARIANCE <= largest <= LARGEST_VARIANCE:
+        raise ValueError(
+            f"{path}: the largest variance is {largest:.3g}, and the noise estimator takes from "
+            f"{SMALLEST_VARIANCE:g} to {LARGEST_VARIANCE:g}; multiply the latents by a number, so "
+            "that variances are near 1"
+        )
+    mean, deviation = float(latents.mean.abs().max()), largest**0.5
+    if mean * torch.finfo(torch.float32).eps > LEAST_RESOLVED * deviation:
+        raise ValueError(
+            f"{path}: the largest mean is {mean:.3g} and the largest deviation {deviation:.3g}, "
+            "which float32 does not resolve; subtract the mean from the latents"
+        )
 
 
 def _refuse_non_finite(losses: Tensor, row: dict[str, float]) -> None:

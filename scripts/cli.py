@@ -101,7 +101,7 @@ def _refuse_mistake(error: BaseException, asked: object) -> None:
 
 
 def _refuse(message: str, error: BaseException) -> NoReturn:
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # nobody reads it, or there is no room for it
         print(f"error: {message.removeprefix('error: ')}", file=sys.stderr)
     raise SystemExit(2) from error
 

@@ -117,9 +117,38 @@ def test_a_home_that_cannot_be_written_is_as_none(monkeypatch, tmp_path, home):
     assert str(cache_root()) in fall_back()
     assert os.environ["MPLCONFIGDIR"] == str(cache_root() / "matplotlib")
     assert Path(os.environ["NUMBA_CACHE_DIR"]).is_dir()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/told")
-    assert cache_root() == Path("/told")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "told"))
+    assert cache_root() == tmp_path / "told"
     assert fall_back() == ""
+
+
+@pytest.mark.parametrize("told", ["/proc/none", "/dev/null"])
+def test_a_cache_folder_that_cannot_be_made_is_told_once_and_not_by_every_library(
+    monkeypatch, tmp_path, told
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", told)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(name, "told")  # so that they are put back after the test
+        monkeypatch.delenv(name)
+    assert cache_root() == tmp_path / f"mergelab-{os.getuid()}"
+    assert fall_back() == (
+        f"{told} cannot be written, so caches are in {cache_root()}; "
+        "set HOME or XDG_CACHE_HOME to keep them"
+    )
+    assert os.environ["MPLCONFIGDIR"] == str(cache_root() / "matplotlib")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+def test_a_refusal_that_nothing_has_room_for_keeps_its_status():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts", "check_data", "--sample", "many"],
+            cwd=ROOT,
+            stderr=full,
+            check=False,
+        )
+    assert done.returncode == 2
 
 
 def test_a_temporary_cache_of_another_user_is_not_trusted(monkeypatch, tmp_path):
