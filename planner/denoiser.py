@@ -136,6 +136,70 @@ def _best_chains(
     return values, cuts
 
 
+def counted_chains(problem: DenoiserProblem, most: int) -> tuple[Array, NDArray[np.int32]]:
+    """The best chains of exactly n merges, for n = 0..``most``; O(T**2) for each n.
+
+    Returns:
+        Their operators, (d, most + 1), -inf where there is no such chain; and where their merges
+        begin, (d, T, most + 1), for ``chain_of_cuts``.
+    """
+    start = problem.num_steps
+    stops = slice(start)
+    ratio, factor = problem.coefficients
+    values, cuts = _counted_chains(
+        np.ascontiguousarray(problem.operators.T),
+        ratio[start, :start].copy(),
+        factor[start, :start].copy(),
+        np.ascontiguousarray(problem.shrinkage(start, stops).T),
+        problem.travel(start, stops),
+        most,
+    )
+    return values, cuts
+
+
+def chain_of_cuts(cuts: NDArray[np.int32], count: int) -> Plan:
+    """The chain of ``count`` merges of one coordinate.
+
+    Args:
+        cuts: Where merges begin, (T, n + 1), from ``counted_chains``.
+    """
+    stops = []
+    stop = 0
+    for number in range(count, 0, -1):
+        stops.append(stop)
+        stop = int(cuts[stop, number])
+    return chain(len(cuts), stops[::-1])
+
+
+@compiled(parallel=True)
+def _counted_chains(
+    operators: Array, ratio: Array, factor: Array, shrinkage: Array, travel: Array, most: int
+) -> tuple[Array, NDArray[np.int32]]:
+    """E[0] of every coordinate by the number of merges; ``_best_chains`` explains the arguments."""
+    width, num_steps = operators.shape
+    values = np.empty((width, most + 1))
+    cuts = np.zeros((width, num_steps, most + 1), np.int32)
+    for i in prange(width):
+        best = np.full((num_steps, most + 1), -np.inf)
+        best[num_steps - 1, 0] = operators[i, num_steps - 1]
+        for u in range(num_steps - 2, -1, -1):
+            product = 1.0
+            for m in range(u + 1, num_steps):
+                product *= operators[i, m - 1]
+                for n in range(1, most + 1):
+                    first = best[m, n - 1]
+                    if first == -np.inf:
+                        continue
+                    initial = ratio[u] + factor[u] * (first - ratio[m]) / factor[m]
+                    target = first * product
+                    g = shrinkage[i, u]
+                    value = min(target, (1.0 - g) * target + g * initial + travel[u])
+                    if value >= best[u, n]:
+                        best[u, n], cuts[i, u, n] = value, m
+        values[i] = best[0]
+    return values, cuts
+
+
 def joint_chain(
     problem: DenoiserProblem,
     solver: str,

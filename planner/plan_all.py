@@ -19,7 +19,7 @@ from planner.plan_set import PER_DIMENSION, PlanSet, StrategyPlans, plan_set_of,
 from planner.plan_split import plan_best_split
 from planner.problem import DenoiserProblem, Problem
 from planner.strategies import CANONICAL
-from planner.total_bounds import ROUNDING, bounded_plans, takes_bounds
+from planner.total_bounds import bounded_plans, proven_text, takes_bounds
 from planner.total_bounds import expected_seconds as bounds_seconds
 from planner.total_budget import MOST_STEPS, plans_under_total
 from planner.watch import Watch
@@ -109,11 +109,11 @@ def plan_one_step(
         return so_far()
     if PER_DIMENSION not in found:
         own, limits = _own_plans(problem, budget, full_search, log)
-        found[PER_DIMENSION] = valued(own)
-        bound = found[PER_DIMENSION].w2_squared
+        best = found[PER_DIMENSION] = valued(own)
+        bound = best.w2_squared
         if limits is not None:
             bound = min(bound, float(problem.distance(limits, target)))
-            log(_unproven(found[PER_DIMENSION], limits, bound))
+            log(proven_text(best.operator, limits, best.w2_squared - bound))
         save(so_far())
     for solver in effort.solvers:
         if solver in found and found[solver].finished:
@@ -148,16 +148,6 @@ def _unknown(problem: Problem, budget: Budget) -> str:
         f"plans for a total budget would take about {seconds:.0f} s for {problem.num_steps} steps "
         f"and {len(problem.variances)} coordinates, more than {MOST_SECONDS:.0f} s"
     )
-
-
-def _unproven(own: StrategyPlans, limits: Array, bound: float) -> str:
-    """How many coordinates have plans that are not proven optimal, for ``log``."""
-    open_ones = np.abs(own.operator - limits) > 2 * ROUNDING * np.abs(limits)
-    proven = int(open_ones.size - open_ones.sum())
-    line = f"the plans of {proven} of {open_ones.size} coordinates are proven optimal"
-    if proven == open_ones.size:
-        return line
-    return f"{line}; W2² of the others is at most {own.w2_squared - bound:.1e} above the optimum"
 
 
 def _joint_plan(

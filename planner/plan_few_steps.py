@@ -15,9 +15,11 @@ if their merges train equally long whatever the other shares do. Three consequen
     per merge   A joint plan is made share by share. Where d > 1, plans that are best for their
                 shares need not be best together, so a joint plan, ``pareto`` included, is called
                 optimal only where it meets the bound.
-    in total    A merge of one share takes time from those of the others. This module then chooses
-                the best of the canonical plans and of plans for several numbers of merges, and
-                proves nothing.
+    in total    A merge of one share takes time from those of the others, so the shares are planned
+                together (``planner.total_few_steps``): ``per_dimension`` is exact where bounds and
+                the program over numbers of merges settle it, and a lower bound says how good it is
+                elsewhere. Joint plans are the best of the canonical ones and of those for several
+                numbers of merges, and are called optimal only where they meet the bound.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,6 +43,8 @@ from planner.plan_set import (
 )
 from planner.problem import Problem
 from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
+from planner.total_bounds import proven_text
+from planner.total_few_steps import plans_in_total
 
 Log = Callable[[str], object]
 
@@ -89,12 +93,13 @@ def plan_few_steps(
     """
     num_steps, width = problem.operators.shape
     found = dict(known.strategies) if known else {}
+    in_total = known.lower_bound if known and budget.kind == "total" else None
 
     valued = valued_by(problem, budget)
 
     def so_far() -> PlanSet:
         own = found.get(PER_DIMENSION)
-        bound = own.w2_squared if own and budget.kind == "per_merge" else None
+        bound = own.w2_squared if own and budget.kind == "per_merge" else in_total
         return plan_set_of(problem, budget, found, bound, bound, student_steps)
 
     def is_known(names: Sequence[str]) -> bool:
@@ -108,11 +113,22 @@ def plan_few_steps(
     save(so_far())
     shares: Sequence[PlanSet | None] = [None] * student_steps
     if budget.kind == "total":
-        log(
-            f"K = {student_steps} steps share a total budget: plans are the best of the canonical "
-            "ones and of those for several numbers of merges; none is proven optimal, and no lower "
-            "bound is known"
-        )
+        if in_total is None:
+            planned_in_total = plans_in_total(problem, budget, student_steps)
+            if planned_in_total is None:
+                log(
+                    f"K = {student_steps} steps share a total budget, and bounds would take too "
+                    "long: plans are the best of the canonical ones and of those for several "
+                    "numbers of merges; none is proven optimal, and no lower bound is known"
+                )
+            else:
+                own_plans, limits = planned_in_total
+                own = found[PER_DIMENSION] = valued(own_plans)
+                of_limits = float(problem.distance(limits, problem.target))
+                in_total = min(own.w2_squared, of_limits)
+                said = proven_text(own.operator, limits, own.w2_squared - in_total)
+                log(f"K = {student_steps} steps share a total budget: {said}")
+                save(so_far())
         solvers = [solver for solver in SOLVERS_IN_TOTAL if solver in effort.solvers]
         if not is_known([*solvers, PER_DIMENSION]):
             counts = budget.merge_counts(num_steps - student_steps + 1)
@@ -122,7 +138,7 @@ def plan_few_steps(
                 one = Budget(budget.time_of_one(count), decay=budget.decay)
                 planned = _plan_shares(problem, one, shares, plan_share, each, lambda line: None)
                 rivals.append(_of_student(planned, problem.num_steps, valued))
-            found |= _best_in_total(problem, canonical, rivals, valued)
+            found |= _best_in_total(problem, canonical, rivals, valued, found.get(PER_DIMENSION))
             save(so_far())
         return so_far()
 
@@ -201,6 +217,7 @@ def _best_in_total(
     canonical: dict[str, StrategyPlans],
     rivals: list[dict[str, StrategyPlans]],
     valued: Callable[[Plans], StrategyPlans],
+    own: StrategyPlans | None,
 ) -> dict[str, StrategyPlans]:
     """The joint strategies and ``per_dimension`` under a total budget.
 
@@ -208,17 +225,20 @@ def _best_in_total(
 
     Args:
         rivals: For each number of merges, strategy -> plans, valued under the total budget.
+        own: The plans of single coordinates by ``planner.total_few_steps``.
     """
     known = list(canonical.values())
     joint = [p for planned in rivals for name, p in planned.items() if name != PER_DIMENSION]
     found = {}
     for solver in SOLVERS_IN_TOTAL:
-        own = [planned[solver] for planned in rivals if solver in planned]
-        if own:
-            best = min(known + (joint if solver == "beam" else own), key=attrgetter("w2_squared"))
-            finished = len(own) == len(rivals) and all(plans.finished for plans in own)
+        solved = [planned[solver] for planned in rivals if solver in planned]
+        if solved:
+            others = joint if solver == "beam" else solved
+            best = min(known + others, key=attrgetter("w2_squared"))
+            finished = len(solved) == len(rivals) and all(plans.finished for plans in solved)
             found[solver] = replace(best, finished=finished)
-    per_dimension = known + [planned[PER_DIMENSION] for planned in rivals]
+    per_dimension = [own] if own else []
+    per_dimension += known + [planned[PER_DIMENSION] for planned in rivals]
     gaps = np.abs(np.stack([each.operator for each in per_dimension]) - problem.target)
     nearest = gaps.argmin(axis=0)  # (d,)
     width = len(nearest)

@@ -4,14 +4,17 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
-from planner.budget import Budget
+from planner.budget import Budget, operator_under
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import num_merges
 from planner.plan_all import plan_every_strategy
 from planner.problem import make_problem
 from planner.strategies import CANONICAL, equal_shares, plans_by_share, shifted
+from planner.total_few_steps import plans_in_total
 from planner.value import plan_operator
 from tests.brute_force import every_algorithm_1_plan, every_plan
 from tests.denoiser_oracle import random_schedule, value
@@ -98,7 +101,7 @@ def test_plans_tile_the_shares_step_by_step_and_respect_the_bound(kind, chosen, 
             assert each.plans[:: len(variances)] == plans_by_share(
                 CANONICAL[name], 8, student_steps
             )
-    assert (found.lower_bound is None) == (kind == "total")
+    assert found.lower_bound is not None
     assert ("pareto" in found.strategies) == (kind == "per_merge")
     assert found.student_steps == student_steps
 
@@ -113,15 +116,101 @@ def test_merges_of_all_steps_share_a_total_budget():
     np.testing.assert_allclose(found.strategies["progressive"].operator, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "student_steps"), [(2, 2), (4, 2), (5, 2), (5, 3), (6, 2), (6, 3), (7, 2), (9, 2)]
+)
+@pytest.mark.parametrize("total_time", [0.05, 0.8, 6.4])
+def test_no_plans_of_operators_beat_those_found_for_a_total(num_steps, student_steps, total_time):
+    """All plans of all shares, whatever the numbers of their merges."""
+    variances = [*VARIANCES, 1.02, 1.2]
+    budget = Budget(total_time, "total")
+    schedule = cosine_schedule(num_steps)
+    problem, found = planned(schedule, OPERATOR, budget, student_steps, variances)
+    shares = equal_shares(num_steps, student_steps)
+    of_shares = [list(every_algorithm_1_plan(stop + 1, start)) for start, stop in shares]
+    rivals = []
+    for plans in product(*of_shares):
+        everyone = [plan for plan in plans for _ in variances]
+        rivals.append(operator_under(budget, everyone, problem))
+    best = found.strategies["per_dimension"]
+    for i, operator in enumerate(best.operator):
+        assert_nearest(operator, np.array(rivals)[:, i], problem.surrogate[i])
+    np.testing.assert_array_equal(best.operator, operator_under(budget, best.plans, problem))
+    assert best.optimal
+
+
+@pytest.mark.parametrize(("loss", "law"), [("z", "gradient_flow"), ("x_0", "constant_speed")])
+@pytest.mark.parametrize(("num_steps", "student_steps"), [(4, 2), (5, 2), (6, 2), (6, 3), (7, 3)])
+@pytest.mark.parametrize("total_time", [0.1, 1.5])
+def test_no_plans_of_denoisers_beat_those_found_for_a_total(
+    loss, law, num_steps, student_steps, total_time
+):
+    schedule = random_schedule(num_steps, np.random.default_rng(num_steps))
+    chosen = Parametrisation("denoiser", loss, law=law)
+    budget = Budget(total_time, "total")
+    problem, found = planned(schedule, chosen, budget, student_steps)
+    shares = equal_shares(num_steps, student_steps)
+    of_shares = [list(every_plan(stop + 1, start)) for start, stop in shares]
+    best = found.strategies["per_dimension"]
+    assert best.optimal
+    for i, variance in enumerate(VARIANCES):
+        rivals = []
+        for plans in product(*of_shares):
+            time = total_time / max(1, sum(map(num_merges, plans)))
+            values = [
+                value(plan, schedule, variance, loss, "x_0", law, lambda merge, time=time: time)
+                for plan in plans
+            ]
+            rivals.append(np.prod(values))
+        assert_nearest(best.operator[i], np.array(rivals), problem.composite[i])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.integers(4, 14), st.integers(2, 4), st.floats(0.9, 1.25), st.floats(0.02, 50), st.booleans()
+)
+def test_without_the_program_the_bounds_of_a_total_still_hold(
+    num_steps, student_steps, variance, total_time, is_denoiser
+):
+    chosen = Parametrisation("denoiser", "z") if is_denoiser else OPERATOR
+    problem = make_problem(cosine_schedule(num_steps), np.array([variance]), chosen)
+    budget = Budget(total_time, "total")
+    plans, limit = plans_in_total(problem, budget, student_steps)
+    optimum = operator_under(budget, plans, problem)
+    np.testing.assert_allclose(limit, optimum, rtol=1e-11, atol=1e-15)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("planner.total_few_steps.MOST_EXACT", 0)
+        fewer, limit = plans_in_total(problem, budget, student_steps)
+    direction = 1.0 if is_denoiser else problem.direction
+    assert direction * operator_under(budget, fewer, problem) <= direction * optimum + 1e-12
+    assert direction * limit >= direction * optimum - 1e-12
+    assert direction * limit <= direction * problem.target + 1e-12
+
+
+def test_bounds_that_would_take_too_long_are_left_out_in_words():
+    lines = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("planner.total_few_steps.MOST_SECONDS", 0.0)
+        _, found = planned(
+            cosine_schedule(6), OPERATOR, Budget(1.6, "total"), 2, [0.2, 1.06], lines
+        )
+    assert len(lines) == 1
+    assert "none is proven optimal, and no lower bound is known" in lines[0]
+    assert found.lower_bound is None
+    assert not any(each.optimal for each in found.strategies.values())
+
+
 @pytest.mark.parametrize("chosen", [OPERATOR, Parametrisation("denoiser", "z")])
-def test_in_total_nothing_is_proven_and_no_canonical_plan_is_better(chosen):
+def test_in_total_single_coordinates_are_proven_and_no_canonical_plan_is_better(chosen):
     lines = []
     problem, found = planned(
         cosine_schedule(8), chosen, Budget(1.6, "total"), 2, [0.2, 1.06, 3.0], lines
     )
-    assert len(lines) == 1
-    assert "none is proven optimal" in lines[0]
-    assert not any(each.optimal for each in found.strategies.values())
+    assert lines == [
+        "K = 2 steps share a total budget: the plans of 3 of 3 coordinates are proven optimal"
+    ]
+    assert found.strategies["per_dimension"].optimal
+    assert found.lower_bound == found.strategies["per_dimension"].w2_squared
     gaps = {n: np.abs(s.operator - problem.target) for n, s in found.strategies.items()}
     for name in CANONICAL:
         assert (gaps["per_dimension"] <= gaps[name] + 1e-15).all()
