@@ -160,7 +160,6 @@ def draw_runs(runs: Sequence[Run], kind: Kind) -> Figure:
             return _draw_dots(runs, kind, keys)
     names = list(dict.fromkeys(panel for panel, _ in keys))
     lines = list(dict.fromkeys(line for _, line in keys))
-    ticks = sorted({x for run in runs for values in run.points.values() for x in values if x})
     down = -(-len(names) // MOST_COLUMNS)
     across = -(-len(names) // down)
     with matplotlib.rc_context(STYLE):
@@ -177,7 +176,8 @@ def draw_runs(runs: Sequence[Run], kind: Kind) -> Figure:
                 panel.plot(x, y, color=colour, linestyle=dash, marker=marker, **THIN)
                 clipped = [x for x, value in values if kind.log and abs(value) < SMALLEST_DRAWN]
                 panel.plot(clipped, [SMALLEST_DRAWN] * len(clipped), "v", color=colour, ms=5)
-            _finish(panel, name, kind, ticks)
+            places = {x for run in runs for line in lines for x in run.points.get((name, line), ())}
+            _finish(panel, name, kind, sorted(places - {0.0}))
         for panel in list(grid.flat)[len(names) :]:
             panel.set_axis_off()
         figure.supxlabel(kind.x_label, fontsize=9)

@@ -132,9 +132,10 @@ def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64])
     rows = _rows_of(groups)
     across = max(sum(len(panels) for _, panels in row) for row in rows)
     with matplotlib.rc_context(STYLE):
-        size = (max(3.6, 1.8 * across), 0.2 + 1.75 * len(rows))
+        heights = [1.3 + 0.16 * _title_lines(row) for row in rows]
+        size = (max(3.6, 1.8 * across), 0.2 + sum(heights))
         figure = NotebookFigure(figsize=size, layout="constrained")
-        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
         for part, row in zip(parts, rows, strict=True):
             widths = [len(panels) for _, panels in row]
             left = across - sum(widths)
@@ -142,7 +143,7 @@ def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64])
                 1, len(row) + (left > 0), width_ratios=widths + [left] * (left > 0), squeeze=False
             )[0]
             for column, (title, panels) in zip(columns, row, strict=False):
-                lines = "\n".join(wrap(title, LETTERS_OF_COLUMN * len(panels)))
+                lines = _lines_of(title, panels)
                 column.suptitle(lines, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
                 axes = column.subplots(1, len(panels), squeeze=False)[0]
                 for panel, (name, plan) in zip(axes, panels, strict=True):
@@ -150,6 +151,17 @@ def draw_plan_arcs(plans: Mapping[str, PlanSet], variances: NDArray[np.float64])
                     panel.set_title(f"{name}\n{_count(plan)}", fontsize=8)
         parts[-1].supxlabel(_time_axis(num_steps), fontsize=8)
     return figure
+
+
+def _lines_of(title: str, panels: Sequence[Panel]) -> str:
+    """The title of some panels side by side, in lines as wide as they are."""
+    return "\n".join(wrap(title, LETTERS_OF_COLUMN * len(panels)))
+
+
+def _title_lines(row: Sequence[tuple[str, Sequence[Panel]]]) -> int:
+    """Lines of letters above the arcs of a row."""
+    of_groups = max(_lines_of(title, panels).count("\n") + bool(title) for title, panels in row)
+    return of_groups + max(name.count("\n") + 2 for _, panels in row for name, _ in panels)
 
 
 def draw_few_step_arcs(plan_set: PlanSet, title: str) -> Figure:

@@ -202,7 +202,8 @@ def _add_phases_legend(figure: Figure, shown: set[int], title: str, columns: int
 
 def _name(panel: Axes, text: str, variance: float) -> None:
     place = (variance, TRAIN_TIMES[0])
-    panel.annotate(text, place, xytext=(3, 4), textcoords="offset points")
+    paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+    panel.annotate(text, place, xytext=(4, 5), textcoords="offset points", bbox=paper)
 
 
 def phases_at(
