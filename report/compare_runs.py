@@ -152,10 +152,11 @@ def value_table(runs: Sequence[Run], kind: Kind) -> str:
 def draw_runs(runs: Sequence[Run], kind: Kind) -> Figure:
     """Draw the numbers of all runs: a colour per run, a panel per part of the results.
 
-    Where every line has a single x, the values are dots in one panel, one row per part.
+    Where one quantity has a single x, the values are dots in one panel, one row per part.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.points))
-    if all(len(values) == 1 for run in runs for values in run.points.values()):
+    shared = len(kind.measures) == 1
+    if shared and all(len(values) == 1 for run in runs for values in run.points.values()):
         with matplotlib.rc_context(STYLE):
             return _draw_dots(runs, kind, keys)
     names = list(dict.fromkeys(panel for panel, _ in keys))
@@ -165,7 +166,6 @@ def draw_runs(runs: Sequence[Run], kind: Kind) -> Figure:
     with matplotlib.rc_context(STYLE):
         size = (max(4.5, 0.4 + 2.2 * across), 0.3 + 2.1 * down)
         figure = Figure(figsize=size, layout="constrained")
-        shared = len(kind.measures) == 1
         grid = figure.subplots(down, across, squeeze=False, sharey=shared)
         for panel, name in zip(grid.flat, names, strict=False):
             for (place, run), (number, line) in product(enumerate(runs), enumerate(lines)):
@@ -202,7 +202,10 @@ def _measured(kind: Kind) -> str:
 
 
 def _finish(panel: Axes, name: str, kind: Kind, ticks: Sequence[float]) -> None:
-    panel.set_title(name)
+    if len(kind.measures) > 1:
+        panel.set_ylabel(name)  # the name of a quantity
+    else:
+        panel.set_title(name)
     if kind.log:
         panel.set_xscale("log")
         panel.set_yscale("log")

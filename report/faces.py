@@ -292,7 +292,7 @@ def _face_figure(
     cell = (PAGE - names_width) / (columns * (1 + GAP_X) - GAP_X)
     cell = float(np.clip(cell, SMALLEST_CELL, LARGEST_CELL))
     lines = max((name.count("\n") + 1 for name in names), default=0)
-    gap_y = max(GAP_X, LINE * (lines + 0.5) / cell - 1)  # names of many lines stay apart
+    gap_y = max(GAP_X, LINE * (lines + 1.2) / cell - 1)  # names of many lines stay apart
     grid = mosaic(faces, 0, GAP_X, gap_y)
     height, width = (cell * length / side for length in grid.shape[:2])
     left = names_width / (names_width + width)

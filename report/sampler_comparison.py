@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 from torch import Tensor
 
 from experiment.folder import FIGURES, RESULTS
@@ -63,7 +64,9 @@ def draw_sampler_comparison(rows: Sequence[CompareRow]) -> Figure:
             panel.set_xticks(ticks, [str(steps) for steps in ticks])
             panel.minorticks_off()
         _draw_orders(distance, [row for row in rows if row.to_flow])
-        quality.set_yticks([0.1, 0.2, 0.3, 0.5], ["0.1", "0.2", "0.3", "0.5"])
+        # Ticks that lie outside do not stretch the axis, as those of set_yticks would.
+        quality.yaxis.set_major_locator(FixedLocator((0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)))
+        quality.yaxis.set_major_formatter("{x:g}")
         for panel in (quality, distance):
             panel.set_xlabel("steps")
         legend_above(figure, quality)

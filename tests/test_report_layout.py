@@ -440,6 +440,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "runs": lambda: runs("compare_strategies", (10.0, 100.0), long=False),
     "runs, long names": lambda: runs("compare_strategies", (10.0, 100.0), long=True),
     "runs, one x": lambda: runs("plan_merges", (1.0,), long=True),
+    "runs, one x of two quantities": lambda: runs("train_noise_estimator", (1.0,), long=True),
     "neural errors": lambda: neural_figures.draw_errors(
         neural_rows(("per_merge", "total", "compute"), (1, 2), equal=False)
     ),
