@@ -197,6 +197,104 @@ def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
     (log / "status").write_text(str(status), encoding="utf-8")
 
 
+def run_on_small_disk(
+    name: str, args: list[str], disk: Path, pages: int, logs: tuple[Path, Path], kept: Path
+) -> tuple[Outcome, Outcome]:
+    """Run a command twice on a file system of its own: a full one, and then with room.
+
+    Args:
+        disk: Folder that becomes the file system, for this command alone.
+        pages: Its size while it is full.
+        logs: Folders for what both runs print.
+        kept: Folder into which the files are copied, as the two runs left them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm", __name__])
+    process = context.Process(
+        target=_enter_on_small_disk, args=(name, args, disk, pages, logs, kept)
+    )
+    process.start()
+    process.join(300)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    outcomes = []
+    for log in logs:
+        status = _said(log, "status")
+        said = (_said(log, part) for part in ("out", "err"))
+        outcomes.append(Outcome(int(status) if status else None, *said))
+    return outcomes[0], outcomes[1]
+
+
+def _enter_on_small_disk(
+    name: str, args: list[str], disk: Path, pages: int, logs: tuple[Path, Path], kept: Path
+) -> None:
+    disk.mkdir()
+    mount_small(disk, pages)
+    for number, log in enumerate(logs):
+        if number:
+            _mount(disk, MS_REMOUNT, "size=1g")
+        log.mkdir(parents=True)
+        child = os.fork()
+        if not child:
+            try:
+                _enter(name, args, log, Limits())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        shutil.copytree(disk, kept / str(number))
+
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+MS_REMOUNT, MS_REC, MS_PRIVATE = 1 << 5, 1 << 14, 1 << 18
+
+
+def mount_small(folder: Path, pages: int) -> None:
+    """Mount a file system in memory that nobody but this process and its children see.
+
+    Raises:
+        OSError: the system does not let this process mount anything.
+    """
+    user, group = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):  # not root: as the root of a user namespace
+        if libc.unshare(CLONE_NEWNS | CLONE_NEWUSER):
+            raise OSError(ctypes.get_errno(), "unshare")
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+        Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    _mount(Path("/"), MS_REC | MS_PRIVATE, "")
+    _mount(folder, 0, f"size={pages * resource.getpagesize()}")
+
+
+def _mount(folder: Path, flags: int, options: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options.encode()):
+        raise OSError(ctypes.get_errno(), f"mount {folder}")
+
+
+def why_nothing_can_be_mounted(room: Path) -> str:
+    """Why ``run_on_small_disk`` cannot work here; empty where it can.
+
+    Args:
+        room: An empty folder.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm", __name__])
+    process = context.Process(target=_try_to_mount, args=(room,))
+    process.start()
+    process.join()
+    return _said(room, "reason")
+
+
+def _try_to_mount(room: Path) -> None:
+    (room / "disk").mkdir()
+    try:
+        mount_small(room / "disk", 1)
+    except OSError as error:
+        (room / "reason").write_text(f"no file system can be mounted here ({error})")
+
+
 class _NobodyReads(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

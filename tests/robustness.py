@@ -9,10 +9,13 @@ compare. What a fault must come to:
   one that was left in peace.
 """
 
+import errno
 import itertools
+import json
 import os
 import random
 import re
+import resource
 import shutil
 import tempfile
 import threading
@@ -24,8 +27,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save_file
 
 from experiment.flags import flag as spell
 from experiment.folder import only_writer
@@ -40,7 +45,9 @@ from tests.commands import (
     numbers,
     read_by,
     run,
+    run_on_small_disk,
     start,
+    why_nothing_can_be_mounted,
 )
 from tests.conftest import draw_image
 
@@ -65,11 +72,12 @@ Written by `python -m tests.robustness`, which runs every command in small under
 - **–**: the fault does not apply to the command.
 
 Each file that a command reads is damaged by itself, and each flag that takes a number is tried by
-itself. A table that is cut off between two rows, or within its last number, is still a valid table,
-and passes. After a finished run an input is replaced by another valid one. Foreign settings are an
-ASCII terminal and a matplotlibrc that asks for LaTeX. A full disk is a limit on the size of files,
-which is reached early, midway and late. Ctrl-C comes at random moments. While a run is at work, a
-second run in its folder is refused.
+itself. A user's own table that is cut off between two rows, or within its last number, is still a
+valid table, and passes; those that mergelab wrote are known to lack rows. After a finished run an
+input is replaced by another valid one. Foreign settings are an ASCII terminal and a matplotlibrc
+that asks for LaTeX. A full disk is a file system in memory that is full early, midway and late, or,
+where none can be mounted, a limit on the size of files; all files on it are whole. Ctrl-C comes at
+random moments. While a run is at work, a second run in its folder is refused.
 """
 GROUPS = {
     "What it reads": (
@@ -78,6 +86,7 @@ GROUPS = {
         "unreadable",
         "empty",
         "truncated",
+        "cut between rows",
         "wrong type",
     ),
     "What changes before it resumes": ("changed input",),
@@ -103,7 +112,8 @@ GROUPS = {
 Damage = Callable[[Path], None]
 ELSE = b"neither this nor that\n" * 40
 HUGE = {int: "1000000000000000000", float: "1e300"}
-SMALL_DISKS = (300, 3_000, 30_000)  # bytes that a file may have
+SMALL_FILES = (3_000, 300, 30_000)  # bytes that a file may have, where no disk can be mounted
+PAGE = resource.getpagesize()
 PATIENCE = 0.8  # seconds that a command with a huge value is given before Ctrl-C
 
 
@@ -126,6 +136,7 @@ class Sweep:
         self.seconds = make_everything(self.made)
         self._numbers = itertools.count()
         self._hungry = threading.Semaphore(2)
+        self.no_mount = why_nothing_can_be_mounted(self._room())
 
     def kinds(self) -> tuple[Callable[[str], Iterator[Trial]], ...]:
         """All kinds of faults; each gives the trials of a command."""
@@ -148,6 +159,9 @@ class Sweep:
             for inside in read_by(command, flag):
                 path = Path(value.format(made=self.made))
                 for fault, damage in DAMAGES.items():
+                    yield self._with_damage(command, flag, path, inside, fault, damage)
+                if (path / inside if inside else path).suffix in TABLES:
+                    fault, damage = "cut between rows", _cut_between_rows
                     yield self._with_damage(command, flag, path, inside, fault, damage)
             if read_by(command, flag):
                 yield self._not_there(command, flag, Path(value.format(made=self.made)))
@@ -207,6 +221,8 @@ class Sweep:
         if came_to == "goes on":
             if command == "check_data" and "damaged" in outcome.out:
                 came_to = "told"
+            elif (flag, fault) == ("--compare", "cut between rows"):
+                came_to = "runs"
             else:
                 wrong = "a damaged file is taken for a whole one"
         if outcome.status != 0 and _holds_files(room / "out"):
@@ -296,13 +312,35 @@ class Sweep:
                 wrong = wrong or "what was there before is changed"
             (room / "out").parent.chmod(0o755)
             yield self._done(room, command, fault, came_to, wrong)
-        for most in SMALL_DISKS[: self._patience(command)]:
-            room = self._room()
-            args = self._args(command, room)
-            outcome = run(command, args, room / "logs", Limits(file_bytes=most))
-            came_to, wrong = judge(outcome, ["out", "cache"])
-            wrong = wrong or self._differs(command, room)
+        for place in range(self._patience(command)):
+            full = self._on_small_files if self.no_mount else self._on_small_disk
+            room, wrong = full(command, place)
             yield self._done(room, command, "output: full disk", "refused, resumes", wrong)
+
+    def _on_small_disk(self, command: str, place: int) -> tuple[Path, str]:
+        room = self._room()
+        disk = room / "disk"
+        args = arguments(command, self.made, disk / "out")
+        if (command, place) == ("pretrain_vae", 0):  # others write their caches by the same code
+            args[args.index("--cache") + 1] = str(disk / "cache")
+        whole = sum(-(-path.stat().st_size // PAGE) for path in _files(self.made / command))
+        pages = max(1, (whole // 2, 1, whole - 2)[place])
+        logs = (room / "logs", room / "again")
+        full, again = run_on_small_disk(command, args, disk, pages, logs, room / "kept")
+        _, wrong = judge(full, [os.strerror(errno.ENOSPC)])
+        wrong = wrong or ("" if full.status else f"all fits into {pages} pages")
+        torn = [path.name for path in _files(room / "kept" / "0") if not _is_whole(path)]
+        wrong = wrong or (f"parts of files: {torn}" if torn else "")
+        if again.status != 0:
+            wrong = wrong or f"with room it ends with {again.status}: {again.err[-500:]}"
+        return room, wrong or self._unlike_the_first(command, room / "kept" / "1")
+
+    def _on_small_files(self, command: str, place: int) -> tuple[Path, str]:
+        room = self._room()
+        limits = Limits(file_bytes=SMALL_FILES[place])
+        outcome = run(command, self._args(command, room), room / "logs", limits)
+        _, wrong = judge(outcome, ["out", "cache"])
+        return room, wrong or self._differs(command, room)
 
     # While it runs.
 
@@ -430,6 +468,13 @@ def _cut(path: Path) -> None:
         file.write_bytes(data[: len(data) // 2 + 7])  # half of two equal rows would be a whole one
 
 
+TABLES = (".csv", ".jsonl", ".txt")
+
+
+def _cut_between_rows(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
 def _replace(path: Path) -> None:
     for file in [path] if path.is_file() else path.iterdir():
         file.write_bytes(ELSE)
@@ -552,6 +597,32 @@ def _snapshot(room: Path) -> dict[str, bytes]:
         for path in room.rglob("*")
         if path.is_file() and path.name != ".lock" and "logs" not in path.parts
     }
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is no part of one; a record that is appended to may end within a line."""
+    data = path.read_bytes()
+    try:
+        match path.suffix:
+            case ".json":
+                json.loads(data)
+            case ".png":
+                Image.open(path).load()
+            case ".safetensors":
+                load(data)
+            case ".csv" | ".html" | ".md" | ".svg" | ".txt":
+                return data.endswith(b"\n")
+            case ".pt":
+                torch.load(path, map_location="cpu", weights_only=True)
+            case ".tmp":
+                return False
+    except (OSError, ValueError, RuntimeError, SafetensorError):
+        return False
+    return True
 
 
 def _holds_files(out: Path) -> bool:

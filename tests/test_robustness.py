@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import commands
-from tests.commands import COMMANDS
+from tests.commands import COMMANDS, arguments, run_on_small_disk
 from tests.robustness import DOCUMENT, Sweep, Trial, document, sweep
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +54,25 @@ def test_no_fault_ends_in_a_traceback_a_lost_result_or_silence(trials, command):
 def test_the_table_in_docs_is_what_the_sweep_found(trials):
     written = DOCUMENT.read_text(encoding="utf-8")
     assert written == document(trials), "run python -m tests.robustness"
+
+
+@on_linux
+def test_a_full_disk_is_told_with_the_file_and_the_same_command_ends_once_there_is_room(
+    swept, tmp_path
+):
+    if swept.no_mount:
+        pytest.skip(f"{swept.no_mount}; the sweep limits the size of files instead")
+    args = arguments("plan_merges", swept.made, tmp_path / "disk" / "out")
+    logs = (tmp_path / "full", tmp_path / "again")
+    full, again = run_on_small_disk(
+        "plan_merges", args, tmp_path / "disk", 1, logs, tmp_path / "kept"
+    )
+    assert full.status == 2
+    (line,) = full.error_lines
+    assert line.startswith(f"error: {tmp_path / 'disk' / 'out'}/")
+    assert "cannot be written (No space left on device); earlier files are complete" in line
+    assert again.status == 0
+    assert (tmp_path / "kept" / "1" / "out" / "plans.json").is_file()
 
 
 def test_an_interruption_that_falls_into_a_destructor_is_not_lost():
