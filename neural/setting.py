@@ -195,6 +195,12 @@ def _read_planned(
             f"{config.num_steps}"
         )
     refuse_other_schedule(config.plan, plan_set, schedule)
+    if plan_set.budget == "best_split":
+        raise ValueError(
+            f"{config.plan}: plans for the budget best_split, whose merges train unequally long, "
+            "but here all merges of a plan train equally long; plan again with plan_merges "
+            "--budget total"
+        )
     joint = [name for name in JOINT_SOLVERS if name in plan_set.strategies]
     if not joint:
         raise ValueError(f"{config.plan}: has no joint plan ({', '.join(JOINT_SOLVERS)})")

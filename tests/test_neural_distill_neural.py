@@ -15,6 +15,7 @@ from experiment.read import read_table
 from experiment.write import sha256, write_json
 from neural.config import NeuralConfig
 from neural.distill_neural import NeuralRow, distill_neural, program_path
+from neural.student_plans import COMPUTE_BUDGETS
 from planner.budget import Budget
 from planner.plan_all import plan_every_strategy
 from planner.plan_file import to_json
@@ -137,6 +138,12 @@ def test_the_joint_plan_of_a_file_is_one_more_strategy(tmp_path):
     write_json(path, to_json(plan_every_strategy(problem, Budget(1.6), student_steps=2)))
     with pytest.raises(ValueError, match=r"students of K = 2, .* plan again with plan_merges"):
         distill_neural(small(tmp_path / "few", plan=path))
+    write_json(path, to_json(plan_every_strategy(problem, Budget(1.6, "total"))))
+    found = distill_neural(small(tmp_path / "total", plan=path, student_steps=(1, 2)))
+    assert {row.budget for row in found.rows if row.student_steps == 2} == set(COMPUTE_BUDGETS)
+    write_json(path, to_json(plan_every_strategy(problem, Budget(1.6, "best_split"))))
+    with pytest.raises(ValueError, match=r"best_split, .* train equally long; .* --budget total"):
+        distill_neural(small(tmp_path / "split", plan=path))
 
 
 def test_the_report_leaves_its_files(tmp_path, capsys):
