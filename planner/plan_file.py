@@ -123,6 +123,8 @@ def from_json(value: object) -> PlanSet:
     bound = field(value, "lower_bound", object)
     kind: Any = field(value, "budget", str)  # checked by Budget
     budget = Budget(number(value, "train_time"), kind)
+    if budget.kind == "best_split" and student_steps > 1:
+        raise ValueError(f"the budget best_split is for students of one step, not {student_steps}")
     return PlanSet(
         num_steps=num_steps,
         train_time=budget.train_time,

@@ -143,7 +143,10 @@ def _bound(plan_set: PlanSet) -> str:
         return f" No joint plan has an error below {plan_set.lower_bound:.6e}.{_gap(plan_set)}"
     inexact = "pareto" in plan_set.strategies and not plan_set.strategies["pareto"].optimal
     exact = " The plan called exact is exact for each share alone." if inexact else ""
-    return f" With equal shares no joint plan has an error below {plan_set.lower_bound:.6e}.{exact}"
+    return (
+        f" With equal shares no joint plan has an error below {plan_set.lower_bound:.6e}.{exact}"
+        f"{_gap(plan_set)}"
+    )
 
 
 def _gap(plan_set: PlanSet) -> str:

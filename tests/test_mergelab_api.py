@@ -240,6 +240,21 @@ def test_students_are_those_that_a_comparison_trains(engine, budget):
         np.testing.assert_array_equal(found.w2_squared_runs, students.w2_squared_runs)
 
 
+def test_the_best_split_is_planned_saved_read_and_trained(tmp_path):
+    plans = ml.plan(VARIANCES, num_steps=4, train_time=1.92, budget="best_split")
+    read = ml.load(plans.save(tmp_path))
+    equal = ml.plan(VARIANCES, num_steps=4, train_time=1.92, budget="total")
+    assert "training time 1.92 in total, best split" in repr(read)
+    trained = read.train(batch_size=64, engine="sgd", progress=False)
+    closed = read.train(batch_size=64, engine="closed_form", progress=False)
+    for name, found in trained.students.items():
+        assert plans.strategies[name].shares == read.strategies[name].shares
+        assert found.gradient_steps == 60  # none is left over
+        np.testing.assert_allclose(found.operator, closed.students[name].operator, atol=2e-5)
+    for name in ("progressive", "sequential_boot", "sequential_consistency"):
+        assert plans.strategies[name].w2_squared < equal.strategies[name].w2_squared
+
+
 @pytest.mark.parametrize("student_steps", [1, 2])
 def test_students_on_latents_are_those_of_the_command(tmp_path, student_steps):
     """compare_strategies, told to train under the plans that were saved."""

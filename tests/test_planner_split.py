@@ -214,6 +214,12 @@ def test_damaged_shares_are_refused():
         made["strategies"]["vanilla"]["shares"] = shares
         with pytest.raises(ValueError, match=message):
             from_json(made)
+    made = to_json(found)
+    del made["strategies"]["beam"]["shares"]
+    with pytest.raises(ValueError, match="shares"):
+        from_json(made)
+    with pytest.raises(ValueError, match="for students of one step, not 2"):
+        from_json(to_json(found) | {"student_steps": 2})
 
 
 @pytest.mark.parametrize("students", [Parametrisation("denoiser", "x_0", law="constant_speed")])
