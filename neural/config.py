@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from diffusion.gaussian import LARGEST_VARIANCE
 from diffusion.schedule_choice import ScheduleFlags
 from experiment.flags import (
     MOST_STEPS,
@@ -116,8 +117,10 @@ class NeuralConfig(ScheduleFlags):
         refuse_missing_package(self.track)
         if len(self.variances) != 2:
             raise ValueError(f"--variances must be two, one per coordinate, got {self.variances}")
-        if not all(0 < variance < float("inf") for variance in self.variances):
-            raise ValueError(f"--variances must be positive, got {self.variances}")
+        if not all(0 < variance <= LARGEST_VARIANCE for variance in self.variances):
+            raise ValueError(
+                f"--variances must be positive, at most {LARGEST_VARIANCE:g}, got {self.variances}"
+            )
         if max(self.student_steps) > self.num_steps:
             raise ValueError(
                 f"--student-steps {max(self.student_steps)} are more than the teacher's "

@@ -214,7 +214,8 @@ def study_mixture(config: MixtureConfig) -> list[FloorRow]:
     open_run(config.out, "plot_mixture", config, {}, "cpu")
     whole = config.num_steps
     powers = [2**power for power in range(1, whole.bit_length()) if 2**power < whole]
-    lengths = sorted({*powers, *(whole - power for power in powers), whole})
+    # The halves are what the summary is about. Where T is a power of 2 they are among the powers.
+    lengths = sorted({*powers, *(whole - power for power in powers), whole // 2, whole})
     finest = max(config.separations)
     cells: dict[tuple[int, float, Side, int, int], None] = {}  # each once, in this order
     for separation in config.separations:

@@ -25,7 +25,8 @@ NOTE = (
     "the composite. It is an upper estimate; below 1e-20 it is rounding. x_T → x_0 is the whole "
     "composite. The last two columns are about the teacher's steps after the first half. The "
     "amplification is the factor by which they change the squared error of the first half's "
-    "student. The mean square slope is that factor for an error of equal size at all points."
+    "student, where that error is more than rounding. The mean square slope is that factor for an "
+    "error of equal size at all points."
 )
 
 
@@ -69,7 +70,7 @@ def summary(rows: Sequence[FloorRow]) -> str:
                 f"{separation:g}",
                 *(f"{row.floor:.1e}" for row in (noisy, by_side["to_data"])),
                 *(f"{full[count].floor:.1e}" if count in full else "–" for count in gates),
-                f"{noisy.amplification:.2f}",
+                "–" if isnan(noisy.amplification) else f"{noisy.amplification:.2f}",
                 f"{noisy.rms_gain**2:.2f}",
             ]
         )

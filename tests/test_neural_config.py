@@ -25,6 +25,7 @@ LATENTS = {"distribution": "latents", "latents": Path("latents")}
         ({"variances": (1.0, 1.0, 1.0)}, "--variances must be two"),
         ({"variances": (0.0, 1.0)}, "--variances must be positive"),
         ({"variances": (1.0, float("nan"))}, "--variances must be positive"),
+        ({"variances": (1.0, 1e31)}, "--variances must be positive, at most 1e.30, got"),
         ({"lr": -1.0}, "--lr must be positive"),
         ({"steps_per_merge": (0,)}, "--steps-per-merge must be at least 1"),
         ({"batch_size": 10**10}, "--batch-size must be at most"),

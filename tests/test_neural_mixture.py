@@ -7,7 +7,9 @@ import torch
 from diffusion.covariance import Eigenbasis
 from diffusion.denoisers import mixture_denoiser
 from diffusion.schedule import cosine_schedule
-from neural.mixture import TwoModes, composite, fit_gated, measure_floor
+from neural.config import MixtureConfig
+from neural.mixture import TwoModes, composite, fit_gated, measure_floor, study_mixture
+from report.mixture import summary
 
 
 @pytest.mark.parametrize("separation", [0.5, 3.0])
@@ -68,3 +70,14 @@ def test_a_floor_error_is_damped_although_the_worst_error_is_amplified():
     row = measure_floor(32, 3.0, "from_noise", 16, 2)
     assert row.amplification < 1.0 < row.rms_gain < row.max_gain
     assert np.isnan(measure_floor(32, 3.0, "to_data", 16, 2).amplification)
+
+
+@pytest.mark.parametrize("num_steps", [2, 3])
+def test_any_number_of_steps_is_summed_up_and_modes_that_are_one_leave_no_nan(tmp_path, num_steps):
+    """The halves are measured where T is no power of 2, and errors that are rounding are named."""
+    config = MixtureConfig(tmp_path / "run", num_steps, separations=(1e-3,), gates=(1,))
+    text = summary(study_mixture(config))
+    line = text.splitlines()[-1]
+    assert line.startswith("| 0.001 |")
+    assert "nan" not in line
+    assert line.split("|")[-3].strip() == "–"
