@@ -94,14 +94,8 @@ def compare_strategies(config: CompareConfig) -> Comparison:
 
     store = Store(config.out)
     plans = plan_stages(store, config.stages, problem, config.lr, given)
-    strategies = {stage: plan_set.plans for stage, plan_set in plans.items()}
-    shares = {
-        (stage, name): found.shares
-        for stage, plan_set in plans.items()
-        for name, found in plan_set.strategies.items()
-        if found.shares is not None
-    }
-    cases = list_jobs(strategies, config.seeds, shares)
+    strategies = {stage: plan_set.strategies for stage, plan_set in plans.items()}
+    cases = list_jobs(strategies, config.seeds)
     jobs = list(dict.fromkeys(cases.values()))
     students = train_jobs(store, training, jobs, config.workers, config.scheduler)
     covariance_stays = latents.vae_sha256 is not None and not is_rotated

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -52,7 +51,7 @@ from planner.budget import (
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import Plan, Plans, map_distinct, num_merges, outline, rounds
 from planner.plan_all import plan_every_strategy
-from planner.plan_set import PlanSet
+from planner.plan_set import PlanSet, StrategyPlans
 from planner.problem import Problem, make_problem
 from vae.latents import latents_fingerprint, load_latents
 
@@ -195,25 +194,22 @@ class Job:
 
 
 def list_jobs(
-    plans: Mapping[Stage, Mapping[str, Plans]],
-    seeds: Iterable[int],
-    shares: Mapping[tuple[Stage, str], Sequence[Shares]] = MappingProxyType({}),
+    plans: Mapping[Stage, Mapping[str, StrategyPlans]], seeds: Iterable[int]
 ) -> dict[Case, Job]:
     """Every case with the job that it needs, by seed, then in the order of ``plans``.
 
     Args:
-        plans: Stage -> strategy -> its plans; see ``StrategyPlans``.
-        shares: The split of each plan, for stages of ``best_split``.
+        plans: Stage -> strategy -> its plans.
     """
     jobs: dict[tuple, Job] = {}
     cases = {}
     for seed in seeds:
         for stage, strategies in plans.items():
-            for strategy, own in strategies.items():
+            for strategy, found in strategies.items():
                 case = Case(strategy, stage, seed)
-                steps = steps_per_merge(own, stage, shares.get((stage, strategy)))
+                steps = steps_per_merge(found.plans, stage, found.shares)
                 name = case.name + _suffix(steps, stage.student_steps)
-                job = Job(name, own, steps, seed)
+                job = Job(name, found.plans, steps, seed)
                 cases[case] = jobs.setdefault(job.work, job)
     return cases
 

@@ -15,6 +15,7 @@ from experiment.write import sha256
 from planner.budget import Stage, equal_parts
 from planner.parametrisation import Parametrisation
 from planner.plan import from_outline, merge, merges, outline, step
+from planner.plan_set import StrategyPlans
 from planner.problem import make_problem
 from planner.strategies import CANONICAL, progressive, sequential_boot, shifted, vanilla
 from vae.latents import load_latents
@@ -71,14 +72,18 @@ def test_one_step_leaves_nothing_to_merge():
     assert steps_per_merge([step(1)], Stage("total", 10)) == ((),)
 
 
+def strategy(*plans):
+    """A strategy of these plans, one per coordinate; jobs do not depend on its value."""
+    return StrategyPlans(plans, np.zeros(len(plans)), 0.0, optimal=False)
+
+
 def test_cases_of_equal_work_share_a_job_and_others_do_not():
+    boots = strategy(sequential_boot(5), sequential_boot(5))
+    mixed = strategy(vanilla(5), sequential_boot(5))
     plans = {
-        Stage("per_merge", 10): {"a": (sequential_boot(5),) * 2, "b": (sequential_boot(5),) * 2},
-        Stage("total", 10): {"a": (sequential_boot(5),) * 2, "c": (vanilla(5), sequential_boot(5))},
-        Stage("per_merge", 40): {
-            "a": (vanilla(5), vanilla(5)),
-            "c": (vanilla(5), sequential_boot(5)),
-        },
+        Stage("per_merge", 10): {"a": boots, "b": boots},
+        Stage("total", 10): {"a": boots, "c": mixed},
+        Stage("per_merge", 40): {"a": strategy(vanilla(5), vanilla(5)), "c": mixed},
     }
     jobs = list_jobs(plans, seeds=[0, 1])
     assert len(jobs) == 12
@@ -99,7 +104,7 @@ def test_cases_of_equal_work_share_a_job_and_others_do_not():
 def test_students_of_versions_that_left_the_remainder_unused_are_not_taken():
     three = merge(step(5), merge(step(4), vanilla(3)))
     stage = Stage("total", 10)
-    jobs = list_jobs({stage: {"even": (vanilla(5),), "uneven": (three,)}}, seeds=[0])
+    jobs = list_jobs({stage: {"even": strategy(vanilla(5)), "uneven": strategy(three)}}, [0])
     names = {case.strategy: own.name for case, own in jobs.items()}
     assert names == {
         "even": "total_00010_even_seed0",
