@@ -311,7 +311,7 @@ def test_inputs_are_read_and_hashed_once_and_nothing_that_was_just_written(confi
 
     for reader in ("distill.comparison", "vae.checkpoint", "vae.latents"):
         monkeypatch.setattr(f"{reader}.read_tensors", counting)
-    monkeypatch.setattr("planner.plan_set.read_json", lambda path: read.append(path.name))
+    monkeypatch.setattr("planner.plan_file.read_json", lambda path: read.append(path.name))
     hashed = []
 
     def noting(path):
