@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from distill.law import decay_rates
 from explorer.face_view import STRATEGIES, table
@@ -27,8 +29,10 @@ from explorer.faces import Decoder, Noise, decode_rows, load_decoder
 from explorer.plan_view import arc_curves, arc_rows, kind_points
 from explorer.settings import LR, ScheduleChoice, Setting, phases, students_of
 from planner.budget import BUDGETS, Budget
+from planner.merge_counts import best_merge_counts
 from planner.parametrisation import OPERATOR
 from planner.plan_all import plan_every_strategy
+from planner.total_budget import fill_counts
 from report.faces import DPI, draw_faces
 from report.style import save_figure
 from scripts.cli import main
@@ -36,6 +40,7 @@ from tests.chromium import FLAGS, chromium
 from vae.checkpoint import embedded_vae, load_vae
 from vae.latents import LATENTS_FILE, load_latents
 
+Array = NDArray[np.float64]
 MOVES = 15
 PATIENCE = 30.0
 """Seconds after which a page that does not answer is given up."""
@@ -82,6 +87,7 @@ def run(config: BenchConfig) -> None:
         of_latents=True,
     )
     time_plans(setting)
+    time_counts(setting)
     time_faces(setting, decoder)
     if config.browser and chromium() is not None:
         with served() as address:
@@ -110,6 +116,49 @@ def time_plans(setting: Setting) -> None:
         )
     diagram = timed(lambda asked: phases(asked.num_steps, COSINE, OPERATOR), [setting])
     print(f"phase diagram, drawn after the plans: {diagram * 1e3:.0f} ms")
+
+
+def time_counts(setting: Setting) -> None:
+    """The numbers of merges under a total budget, beside the program that tries every one."""
+    for steps in (10, 100, 1_000):
+        asked = replace(setting, budget="total", steps_per_merge=steps)
+        problem = asked.problem()
+        operators = np.ascontiguousarray(problem.operators.T)
+        rates = np.ascontiguousarray(decay_rates(problem.second_moments, LR).T)
+
+        def try_all(
+            asked: Setting = asked, operators: Array = operators, rates: Array = rates,
+            direction: Array = problem.direction,
+        ) -> list[int]:  # fmt: skip
+            size = asked.num_steps
+            table, cuts = np.empty((size,) * 3), np.empty((size, size, size, 2), np.int16)
+            found = []
+            for own, own_rates, side in zip(operators, rates, direction, strict=True):
+                values = []
+                for count in range(1, size):
+                    shrinkage = np.exp(-2.0 * asked.train_time / count * own_rates)
+                    fill_counts(table, cuts, own, shrinkage, side, count)
+                    values.append(table[0, -1, count])
+                found.append(1 + int(np.argmax(values)))
+            return found
+
+        best = partial(best_merge_counts, operators, rates, problem.direction, asked.train_time)
+        best(), try_all()  # loads the compiled code
+        own, every = cpu_seconds(best), cpu_seconds(try_all)
+        print(
+            f"numbers of merges, {steps} steps: {own * 1e3:.0f} ms of CPU time; each one tried: "
+            f"{every * 1e3:.0f} ms, {every / own:.0f} times as long"
+        )
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Least CPU seconds of three calls, over all threads."""
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        work()
+        seconds.append(time.process_time() - started)
+    return min(seconds)
 
 
 def time_faces(setting: Setting, decoder: Decoder) -> None:

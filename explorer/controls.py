@@ -51,7 +51,7 @@ VARIANCES_HINT = (
 )
 STEPS_TITLES = {
     "per_merge": "gradient steps per merge",
-    "total": "gradient steps per merge of plans with T \N{MINUS SIGN} 1 merges",
+    "total": "gradient steps, times T \N{MINUS SIGN} 1",
 }
 WIDTH = 290
 # Sliders move along log10 and show the number itself.
@@ -193,7 +193,7 @@ def make_controls(latents: Array, name: str) -> Controls:
             **wide,
         ),
         schedule_file=TextInput(
-            title="file of a schedule (JSON, CSV, .npy, .npz, .safetensors)", name="schedule_file",
+            title="file (JSON, CSV, .npy, .npz, .safetensors)", name="schedule_file",
             **wide,
         ),
         schedule_error=Div(text="", visible=False, name="schedule_error", **wide),

@@ -148,7 +148,6 @@ def make_page(
 
     def answer() -> None:
         """Show what the controls ask in the open view."""
-        nonlocal answers
         saved.text, copy.label = "", COPY
         controls.show_fields()
         try:
@@ -158,16 +157,27 @@ def make_page(
             note.text = f"<small>{command_note(setting, face_view.noise.share > 0)}</small>"
             if view.active == 0:
                 plan_view.update(setting)
-                document.add_next_tick_callback(partial(plan_view.update_phases, setting))
+                if not plan_view.has_phases(setting):
+                    # The plans are seen before the phases are there.
+                    document.add_next_tick_callback(partial(finish, setting))
+                    return
             elif view.active == 1:
                 face_view.update(setting)
-            is_shown = True
+            tell("shown")
         except (ValueError, OSError) as error:
             controls.show_error(error)
             command.value = note.text = ""
-            is_shown = False
+            tell(STALE)
+
+    def finish(setting: Setting) -> None:
+        plan_view.update_phases(setting)
+        tell("shown")
+
+    def tell(word: str) -> None:
+        nonlocal answers
         answers += 1
-        state.text = f"{answers} {'shown' if is_shown else STALE}"
+        state.text = f"{answers} {word}"
+        copy.disabled = save.disabled = word == STALE
 
     is_asked = False
 
@@ -230,7 +240,8 @@ def save_picture(out: Path, setting: Setting, face_view: FaceView) -> Path:
 def command_note(setting: Setting, is_interpolated: bool) -> str:
     """How the results of the command compare with what the page shows."""
     if not setting.takes_steps:
-        because = f"Gradient steps of {LR:g} would diverge. " if setting.diverges else ""
+        diverges = setting.of_latents and setting.students.law == "gradient_flow"
+        because = f"Gradient steps of {LR:g} would diverge. " if diverges else ""
         return f"{because}Its table has the errors of this page. It trains nothing."
     sentences = ["Its column w2_squared_predicted has the errors of this page."]
     if is_interpolated:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from bokeh.events import Tap
 from bokeh.models import (
+    BasicTicker,
     CategoricalColorMapper,
     ColumnDataSource,
+    CustomJSTickFormatter,
     Div,
     FixedTicker,
     HoverTool,
     LinearColorMapper,
+    LogTicker,
     Range1d,
     UIElement,
 )
@@ -20,11 +23,14 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from explorer.settings import LR, PHASE_STEPS, PHASE_VARIANCES, Setting, phases, students_of
+from planner.budget import Stage
 from planner.plan import Plan, map_distinct, merges, num_merges, outline
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.regimes import HYBRID, TIE, plan_kinds
 from planner.strategies import CANONICAL
-from report.style import COLOURS, YELLOW, label
+from planner.value import OPERATOR_ROUNDING
+from report.equals import EQUAL
+from report.style import COLOURS, YELLOW, label, stage_label
 
 TEXT = "#7a8490"
 """A grey that reads on white and on black."""
@@ -32,6 +38,11 @@ SHADES = {name: COLOURS[name] for name in CANONICAL} | {HYBRID: YELLOW, TIE: "#b
 KIND_NAMES = {name: label(name) for name in CANONICAL} | {HYBRID: "hybrid", TIE: "several equal"}
 LEAST = 1e-26
 """Where W2 squared of nearly 0 stands on the logarithmic axis; below, all is rounding."""
+# A number of an axis in a few letters.
+SHORT = """
+const plain = tick >= 0.001 && tick < 1000
+return plain ? String(Number(tick.toPrecision(3))) : tick.toExponential(0)
+"""
 NAMES_WIDTH = 165
 """Pixels for the names of strategies, so that the arcs stay where they are as names change."""
 ROW = 1.25
@@ -69,8 +80,13 @@ def arc_rows(found: PlanSet) -> list[ArcRow]:
         return joined
     own = found.strategies[PER_DIMENSION]
     columns = [own.plans[i::width] for i in range(width)]
-    outlines = map_distinct(outline, own.plans)
-    shapes = [tuple(outlines[i::width]) for i in range(width)]
+    for name in reversed(CANONICAL):  # of equally good plans, the first of these is shown
+        gaps = np.abs(found.strategies[name].operator - own.operator)
+        for i in np.flatnonzero(gaps <= OPERATOR_ROUNDING * np.abs(own.operator)).tolist():
+            columns[i] = found.strategies[name].plans[::width]
+    outlines = map_distinct(outline, [plan for plans in columns for plan in plans])
+    size = len(columns[0])
+    shapes = [tuple(outlines[i * size : (i + 1) * size]) for i in range(width)]
     for place, (shape, count) in enumerate(Counter(shapes).most_common(2)):
         plans = columns[shapes.index(shape)]
         where = f"{label(PER_DIMENSION)}, {count} of {width}"
@@ -149,6 +165,9 @@ class PlanView:
             line_color="colour", line_width=1.4, source=self._arcs,
         )  # fmt: skip
         self.plans.yaxis.axis_label = None
+        self._names = FixedTicker()
+        self.plans.yaxis.ticker = self._names
+        self.plans.xaxis.ticker = BasicTicker(min_interval=1)
         self.plans.x_range, self.plans.y_range = Range1d(0, 1), Range1d(0, 1)
         self.plans.min_border_left = NAMES_WIDTH
         self.errors = _figure("W2² to the target", height=520, x_axis_type="log")
@@ -163,7 +182,9 @@ class PlanView:
             source=self._errors,
             text_font_size="11px",
         )
-        self.errors.x_range.range_padding = 0.4
+        self.errors.x_range = Range1d(0.1, 1)
+        self.errors.xaxis.ticker = LogTicker(desired_num_ticks=5)
+        self.errors.xaxis.formatter = CustomJSTickFormatter(code=SHORT)
         self.errors.yaxis.visible = False
         self.errors.y_range = self.plans.y_range
         self.errors.add_tools(
@@ -171,6 +192,7 @@ class PlanView:
         )
         names, shades = list(KIND_NAMES.values()), [SHADES[name] for name in KIND_NAMES]
         self.kinds = _figure("dimension, the largest variance first", height=400, y_axis_type="log")
+        self.kinds.xaxis.ticker = BasicTicker(min_interval=1)
         self.kinds.title.text = "Optimal plan of each dimension"
         self.kinds.yaxis.axis_label = "variance λ"
         self.kinds.scatter(
@@ -229,7 +251,7 @@ class PlanView:
         self.plans.y_range.update(start=-0.15, end=len(rows) * ROW)
         # One tick per row, so that names stand beside their arcs.
         middles = [place + 0.35 for place in places]
-        self.plans.yaxis.ticker = FixedTicker(ticks=middles)
+        self._names.ticks = middles
         self.plans.yaxis.major_label_overrides = {
             middle: f"{row.name}\n{_facts(row)}" for middle, row in zip(middles, rows, strict=True)
         }
@@ -239,10 +261,11 @@ class PlanView:
         self._errors.data = {
             "y": [middle for middle, _ in valued],
             "w2": [max(row.w2_squared or 0.0, LEAST) for _, row in valued],
-            "w2_text": [f"{row.w2_squared:.3g}" for _, row in valued],
+            "w2_text": [_number(row.w2_squared or 0.0, 3) for _, row in valued],
             "name": [_one_line(row.name) for _, row in valued],
             "merges": [row.merges for _, row in valued],
         }
+        self.errors.x_range.update(**_room(self._errors.data["w2"]))
         self.errors.xaxis.axis_label = f"W2² to the {found.parametrisation.target}"
         self._kinds.data = kind_points(setting, found)
         self.verdict.text = verdict(found, rows)
@@ -252,6 +275,10 @@ class PlanView:
             "y": [setting.steps_per_merge] * (len(setting.variances) if has_place else 0),
         }
 
+    def has_phases(self, setting: Setting) -> bool:
+        """Whether the phase diagram is that of a setting."""
+        return self._drawn == (setting.num_steps, setting.schedule, setting.students)
+
     def update_phases(self, setting: Setting) -> None:
         """Draw the phase diagram of the setting's teacher and students.
 
@@ -259,8 +286,6 @@ class PlanView:
             FileNotFoundError, ValueError: schedule or students cannot be used.
         """
         asked = (setting.num_steps, setting.schedule, setting.students)
-        if asked == self._drawn:
-            return
         order = np.array(list(KIND_NAMES))
         numbers = (phases(*asked)[..., None] == order).argmax(axis=-1).astype(np.uint8)
         self._phases.data = {"kinds": [numbers]}
@@ -290,18 +315,38 @@ def _edges(centres: NDArray[np.float64]) -> tuple[float, float]:
 def verdict(found: PlanSet, rows: Sequence[ArcRow]) -> str:
     """The lowest error of a plan for all dimensions, in a sentence."""
     joint = [row for row in rows if row.is_joint]
-    best = min(joint, key=lambda row: (row.w2_squared or 0.0, row.merges))
+    least = min(row.w2_squared or 0.0 for row in joint)
+    equal = [row for row in joint if (row.w2_squared or 0.0) <= least * (1 + EQUAL) + LEAST]
+    best = min(equal, key=lambda row: row.merges)
     own = found.strategies.get(PER_DIMENSION)
-    alone = "" if own is None else f" One plan per dimension: {own.w2_squared:.4g}."
+    alone = "" if own is None else f" One plan per dimension: {_number(own.w2_squared, 4)}."
     return (
-        f"<b>Lowest W2² of one plan for all dimensions: {best.w2_squared:.4g} by "
-        f"{_one_line(best.name)}</b> ({best.merges} merges).{alone}"
+        f"<b>Lowest W2² of one plan for all dimensions: {_number(least, 4)} by "
+        f"{_one_line(best.name)}</b> ({_merges_text(best)}).{alone}"
     )
 
 
+def _room(values: Sequence[float]) -> dict[str, float]:
+    """Ends of a logarithmic axis with room for the numbers beside the points.
+
+    They are far enough apart that rounding does not look like a difference.
+    """
+    least, most = min(values), max(values)
+    span = max(most / least, 3.0)
+    return {"start": least / span**0.15, "end": least * span**1.4}
+
+
 def _facts(row: ArcRow) -> str:
-    merges_text = f"{row.merges} merge{'s' if row.merges != 1 else ''}"
-    return merges_text if row.w2_squared is None else f"{merges_text}, W2² {row.w2_squared:.3g}"
+    error = "" if row.w2_squared is None else f", W2² {_number(row.w2_squared, 3)}"
+    return _merges_text(row) + error
+
+
+def _merges_text(row: ArcRow) -> str:
+    return f"{row.merges} merge{'s' if row.merges != 1 else ''}"
+
+
+def _number(w2_squared: float, digits: int) -> str:
+    return "0" if w2_squared <= LEAST else f"{w2_squared:.{digits}g}"
 
 
 def _one_line(name: str) -> str:
@@ -310,11 +355,9 @@ def _one_line(name: str) -> str:
 
 def steps_text(setting: Setting) -> str:
     """The training length in words."""
-    per = f"{setting.steps_per_merge:,} gradient steps per merge (learning rate {LR:g})"
-    if setting.budget == "total":
-        total = setting.steps_per_merge * max(1, setting.num_steps - 1)
-        per = f"{total:,} gradient steps in total (learning rate {LR:g})"
-    return f"{per}, s = {setting.train_time:.3g}"
+    stage = Stage(setting.budget, setting.steps_per_merge)
+    length = stage_label(stage, setting.num_steps)
+    return f"{length} (learning rate {LR:g}), s = {setting.train_time:.3g}"
 
 
 def _figure(x_label: str, height: int, **options: object) -> figure:

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
 from distill.decode import decode_operator, noise_bank, pixel_l2
 from experiment.folder import CONFIG, FIGURES, RESULTS, read_run
-from explorer.controls import said
+from explorer.controls import said, tell
 from explorer.face_view import WRAPPED, table
 from explorer.faces import FaceRow, file_uri
 from planner.budget import Stage
@@ -63,7 +63,7 @@ class RunView:
         self.first = Slider(
             title="first face", start=0, end=1_000, value=0, step=8, visible=False, name="first"
         )
-        self.error = Div(text="", name="run_error")
+        self.error = Div(text="", visible=False, name="run_error")
         self.faces = Div(text="", name="run_faces", sizing_mode="stretch_width")
         self.contents = Div(text="", name="run_contents", sizing_mode="stretch_width")
         self.run.on_change("value", lambda name, old, new: self._open())
@@ -79,7 +79,8 @@ class RunView:
 
     def _open(self) -> None:
         self._comparison = None
-        self.error.text = self.faces.text = self.contents.text = ""
+        self.faces.text = self.contents.text = ""
+        tell(self.error, "")
         run = self._runs.get(self.run.value)
         if run is not None:
             try:
@@ -87,7 +88,7 @@ class RunView:
                 if (run / INDEX_NAME).exists():
                     self._open_comparison(run)
             except (ValueError, OSError) as error:
-                self.error.text = said(error)
+                tell(self.error, said(error))
         has_faces = self._comparison is not None and self._comparison.model is not None
         for widget in (self.stage, self.strategies, self.first):
             widget.visible = has_faces

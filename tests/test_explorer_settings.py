@@ -18,7 +18,7 @@ from explorer.controls import KINDS, gradient_steps, own_variances
 from explorer.explore import open_latents
 from explorer.face_view import FaceView
 from explorer.faces import Noise, decode_rows
-from explorer.plan_view import arc_curves, arc_rows, kind_points
+from explorer.plan_view import arc_curves, arc_rows, kind_points, verdict
 from explorer.settings import ScheduleChoice, Setting, phases, plans_of, students_of
 from planner.parametrisation import OPERATOR, Parametrisation
 from planner.plan import merges
@@ -110,6 +110,14 @@ def test_arcs_end_where_their_merges_do_and_equal_plans_are_one_row():
     kinds = kind_points(setting(), plans_of(setting()))
     assert kinds["variance"] == [1.08, 0.5]
     assert kinds["kind"][1] == "sequential BOOT"  # [OM] Theorem 4.3
+
+
+def test_of_equally_good_plans_the_one_with_fewest_merges_is_shown():
+    """After long training all plans reach the target, and rounding alone tells them apart."""
+    found = plans_of(setting(steps_per_merge=10_000, budget="total", num_steps=9))
+    rows = arc_rows(found)
+    assert (rows[-1].name, rows[-1].merges) == ("per-dimension plan, 2 of 2", 1)
+    assert "by vanilla</b> (1 merge)" in verdict(found, rows)
 
 
 def test_phases_are_those_of_the_theorems():

@@ -61,7 +61,7 @@ def test_the_pages_errors_are_the_planners(run, students, schedule, steps, budge
     problem = make_problem(schedule, VARIANCES, students)
     total = steps * max(1, problem.num_steps - 1) if budget == "total" else steps
     found = plan_every_strategy(
-        problem, Budget(LR * 32 * total, budget), lambda moments: decay_rates(moments, LR)
+        problem, Budget(LR * 32 * total, budget, lambda moments: decay_rates(moments, LR))
     )
     errors = run(
         'return planner.errors(given.problem, given.problem.variances, given.steps, given.inTotal)',
@@ -121,7 +121,7 @@ def test_the_page_follows_its_controls_and_asks_nobody(tmp_path):
         browser.close()
     assert len(set(shown)) == 4
     found = plan_every_strategy(
-        problem, Budget(LR * 32 * 700, "total"), lambda moments: decay_rates(moments, LR)
+        problem, Budget(LR * 32 * 700, "total", lambda moments: decay_rates(moments, LR))
     )
     error = found.strategies["vanilla"].w2_squared
     mantissa, exponent = f"{error:.3e}".split("e")
