@@ -212,7 +212,11 @@ def _one_task(tasks: Sequence[Task]) -> Task:
     parts: list[nn.Module] = []
     for place in range(max(len(task.parts) for task in tasks)):
         have = [number for number, task in enumerate(tasks) if place < len(task.parts)]
-        jumps = [jump for one in have if isinstance(jump := tasks[one].parts[place], Jump)]
+        jumps: list[Jump] = []
+        for number in have:
+            part = tasks[number].parts[place]
+            assert isinstance(part, Jump)  # only the parts of what is built here are none
+            jumps.append(part)
         jump = type(jumps[0]).beside(jumps)
         own = members.unflatten(0, (len(tasks), count))[have].flatten()
         parts.append(jump if len(have) == len(tasks) else _OnMembers(jump, own))
