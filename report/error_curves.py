@@ -164,7 +164,6 @@ def _name_below(panel: Axes, height: float, text: str, side: Literal["left", "ri
 
 def _finish(panel: Axes) -> None:
     panel.set_xscale("log")
-    panel.set_yscale("log")
     low, high = panel.get_xlim()
     steps = (1.0, 3.0) if high / low < 3e3 else (1.0,)  # a tick per half or per whole decade
     panel.xaxis.set_major_locator(LogLocator(subs=steps))
