@@ -144,14 +144,14 @@ def _mark_rounding(panel: Axes, row: ResultRow, width: int, low: float) -> None:
 def _mark_composite(panel: Axes, floor: float) -> None:
     """Mark the error that every strategy tends to: the composite's distance to the surrogate."""
     panel.axhline(floor, color="0.6", linewidth=0.8, zorder=0)
-    # The curves end on the line; what lies below it lies at the left.
+    # The curves end on the line, with a mark; what lies below the line lies at the left.
     _name_below(panel, floor, "composite", "right")
 
 
 def _name_below(panel: Axes, height: float, text: str, side: Literal["left", "right"]) -> None:
     panel.annotate(
         text,
-        (0.02 if side == "left" else 0.98, height),
+        (0.02 if side == "left" else 0.92, height),
         xycoords=("axes fraction", "data"),
         xytext=(0, -3),
         textcoords="offset points",
