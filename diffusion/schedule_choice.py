@@ -241,7 +241,7 @@ def _read_json(path: Path) -> dict[str, Array]:
 
 def _read_csv(path: Path) -> dict[str, Array]:
     with path.open(encoding=TEXT) as file:
-        header = file.readline().strip().split(",")
+        header = [name.strip() for name in file.readline().split(",")]
     columns = _kind(header)
     rows = [row for _, row in read_table(path, header)]
     return {

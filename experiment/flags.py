@@ -57,4 +57,5 @@ def refuse_repeats(config: object, *names: str) -> None:
     for name in names:
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"{flag(name)} must be one or more different values, got {values}")
+            given = " ".join(map(str, values or ["none"]))
+            raise ValueError(f"{flag(name)} must be one or more different values, got {given}")

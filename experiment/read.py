@@ -60,7 +60,8 @@ def reading(
     try:
         yield
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file; {hint}") from error
+        mend = hint.removeprefix("remove it and ")  # nothing is there to remove
+        raise FileNotFoundError(f"{path}: no such file; {mend}") from error
     except OSError as error:
         raise OSError(f"{path}: cannot be read ({error_text(error)}); {hint}") from error
     except damage as error:
@@ -129,16 +130,19 @@ def read_json_lines(path: Path, drop_cut_off: bool) -> list[dict[str, Any]]:
 def read_table(
     path: Path, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with exactly these columns, or any, each with its line number."""
+    """The rows of a CSV file with exactly these columns, or any, each with its line number.
+
+    Blank lines are no rows, and spaces beside the commas no part of a value: people leave both.
+    """
     with path.open(newline="", encoding=TEXT) as file:
-        rows = csv.reader(file, strict=True)
-        header = next(rows, [])
+        rows = csv.reader(file, strict=True, skipinitialspace=True)
+        header = [name.strip() for name in next(rows, [])]
         columns = header if columns is None else columns
         if header != list(columns):
             raise ValueError(
                 f"the first line must be {','.join(columns)}, got {short_repr(','.join(header))}"
             )
-        for row in rows:
+        for row in filter(None, rows):
             if len(row) != len(columns):
                 raise ValueError(f"line {rows.line_num} has {len(row)} fields of {len(columns)}")
             yield rows.line_num, dict(zip(columns, row, strict=True))

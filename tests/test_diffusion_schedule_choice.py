@@ -57,6 +57,15 @@ def test_every_kind_of_file_and_numbers_gives_the_same_schedule(tmp_path, suffix
     assert found.name.startswith("file ")
 
 
+@pytest.mark.parametrize("form", ["\ufeffalpha,sigma\r\n{}\r\n", " alpha, sigma\n{}\n\n\n"])
+def test_a_table_as_people_and_spreadsheets_leave_it_gives_the_same_schedule(tmp_path, form):
+    pair = numbers_of(BETAS)["pair"]
+    end, comma = ("\r\n", ",") if "\r" in form else ("\n", " , ")
+    rows = [f"{a!r}{comma}{s!r}" for a, s in zip(*(pair[n].tolist() for n in pair), strict=True)]
+    (tmp_path / "pair.csv").write_bytes(form.format(end.join(rows)).encode())
+    assert read_schedule(tmp_path / "pair.csv") == TeacherSchedule(pair["alpha"], pair["sigma"])
+
+
 @given(st.lists(st.floats(1e-4, 0.9), min_size=1, max_size=40))
 def test_numbers_come_back_from_the_schedule_that_they_make(betas):
     """betas -> alpha, sigma -> betas, and the same for the other kinds."""

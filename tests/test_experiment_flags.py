@@ -54,7 +54,8 @@ def test_a_seed_that_no_generator_takes_is_refused(seed):
         refuse_bad_seeds(Config(batch_size=seed), "batch_size")
 
 
-@pytest.mark.parametrize("epochs", [(), (2, 5, 2)])
-def test_an_empty_or_repetitive_list_is_refused(epochs):
-    with pytest.raises(ValueError, match=r"--epochs must be one or more different values"):
+@pytest.mark.parametrize(("epochs", "given"), [((), "none"), ((2, 5, 2), "2 5 2")])
+def test_an_empty_or_repetitive_list_is_refused(epochs, given):
+    message = f"--epochs must be one or more different values, got {given}$"
+    with pytest.raises(ValueError, match=message):
         refuse_repeats(Config(epochs=epochs), "epochs")
