@@ -12,6 +12,7 @@ from explorer.settings import Setting
 from planner.plan_set import PER_DIMENSION
 from planner.strategies import CANONICAL
 from report.style import label
+from vae.model import LATENT_DIM
 
 STRATEGIES = (*CANONICAL, "greedy", PER_DIMENSION)
 FACES = 8
@@ -73,8 +74,8 @@ class FaceView:
         """Why there are no faces, or "" where there are."""
         if self._decoder is None:
             return (
-                "There are no faces, because nothing is known to decode these latents. A VAE with "
-                "128 latent coordinates is given by --vae."
+                "There are no faces, because no VAE is known for these latents. "
+                f"For latents of {LATENT_DIM} coordinates, --vae gives one."
             )
         if not setting.of_latents:
             return f"Faces need the variances of the latents: choose “{self._latents}”."

@@ -178,7 +178,7 @@ def test_correlated_latents_are_planned_as_the_command_plans_them(tmp_path):
     variances, decoder = open_latents(ExploreConfig(latents=latents))
     assert decoder is None
     asked = setting(num_steps=4, variances=tuple(variances.tolist()), of_latents=True)
-    assert "nothing is known to decode" in FaceView(decoder, "latents").missing(asked)
+    assert "no VAE is known" in FaceView(decoder, "latents").missing(asked)
     _, _, *words = shlex.split(asked.command(None, latents, seed=0))
     config = tyro.cli(CompareConfig, args=[*words, "--out", str(tmp_path / "run")])
     compared = compare_strategies(config)
