@@ -119,6 +119,24 @@ def uniform_t_grid(schedule: TeacherSchedule, num_steps: int) -> TimeGrid:
     return TimeGrid(alpha=np.flip(found.alpha).copy(), sigma=np.flip(found.sigma).copy())
 
 
+def fine_grid(schedule: TeacherSchedule, num_steps: int) -> TimeGrid:
+    """From x_T to clean data, with ``num_steps`` levels of equal distance in l in between.
+
+    The first and the last of these levels are the noisiest and the cleanest of the schedule with
+    finite l. So the grid has the ends of the schedule, and follows its flow closely.
+
+    Raises:
+        ValueError: the schedule has no two such levels.
+    """
+    inner = (schedule.alpha > 0) & (schedule.sigma > 0)
+    if inner.sum() < 2:
+        raise ValueError(f"a schedule of {schedule.num_steps} steps is too coarse for its flow")
+    levels = np.log(schedule.alpha[inner]) - np.log(schedule.sigma[inner])  # falling with t
+    inside = np.linspace(levels[-1], levels[0], num_steps)
+    pure_noise = [-np.inf] if schedule.alpha[-1] == 0 else []
+    return grid_at(np.array([*pure_noise, *inside, np.inf]))
+
+
 def uniform_log_snr_grid(num_steps: int, q_max: float, q_min: float) -> TimeGrid:
     """``num_steps`` levels of equal distance in l = -log q from q_max to q_min, then clean data.
 

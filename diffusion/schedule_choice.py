@@ -88,6 +88,22 @@ class ScheduleFlags:
     """Rescale the schedule so that alpha_T = 0: it then ends in pure noise."""
 
 
+def refuse_idle_schedule(flags: ScheduleFlags, spacing: str) -> None:
+    """Refuse flags of a schedule whose levels are not asked for.
+
+    Args:
+        spacing: Value of --spacing; t asks for the levels of the schedule.
+
+    Raises:
+        ValueError: the spacing is another one, so that the schedule would change nothing.
+    """
+    if spacing != "t" and (flags.schedule != "cosine" or flags.zero_snr):
+        raise ValueError(
+            f"--schedule and --zero-snr give the levels of --spacing t, not of {spacing}; "
+            "give --spacing t too"
+        )
+
+
 def find_schedule(name: str, num_steps: int) -> TeacherSchedule:
     """The training schedule called ``name``, or the one in the file ``name``.
 

@@ -4,8 +4,9 @@ Each plan and each student is kept in the run folder as soon as it is computed, 
 stopped resumes there. Within one call, results are kept in memory and not read back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -19,13 +20,14 @@ from distill.comparison import (
 from distill.config import ROTATION_FILE, CompareConfig, Engine, Rotate
 from distill.coordinates import choose_coordinates, save_rotation
 from distill.executors import default_workers, do_jobs, open_executor
-from distill.jobs import Job, Students, Training, list_jobs, plan_stage
+from distill.jobs import Case, Job, Students, Training, list_jobs, plan_stage
 from distill.law import refuse_unstable
 from experiment.device import pick_device
 from experiment.folder import open_run
 from experiment.progress import tqdm
+from experiment.track import Show, open_tracker
 from experiment.write import sha256
-from planner.budget import Stage
+from planner.budget import Stage, k_suffix
 from planner.plan_file import read_plans_for, refuse_equal_shares
 from planner.plan_set import PER_DIMENSION, PlanSet
 from planner.problem import Problem, make_problem
@@ -97,7 +99,10 @@ def compare_strategies(config: CompareConfig) -> Comparison:
     strategies = {stage: plan_set.strategies for stage, plan_set in plans.items()}
     cases = list_jobs(strategies, config.seeds)
     jobs = list(dict.fromkeys(cases.values()))
-    students = train_jobs(store, training, jobs, config.workers, config.scheduler)
+    # Jobs that an earlier run finished are shown again, so nothing that it showed stays.
+    with open_tracker(config.track, config.out, config, 0, "gradient_steps") as show:
+        show_job = partial(_show, show, problem, cases)
+        students = train_jobs(store, training, jobs, config.workers, config.scheduler, show_job)
     covariance_stays = latents.vae_sha256 is not None and not is_rotated
     variances = None if covariance_stays else torch.from_numpy(problem.variances.copy())
     names = {case: job.name for case, job in cases.items()}
@@ -146,14 +151,32 @@ def plan_stages(
     return plans
 
 
+def _show(
+    show: Show, problem: Problem, cases: Mapping[Case, Job], job: Job, students: Students
+) -> None:
+    """Show the error of a job's students for every case that needs them.
+
+    A point per training length is all that is known without making a GPU wait: no loss is read
+    while a student trains.
+    """
+    for case in (case for case, own in cases.items() if own is job):
+        where = f"{case.strategy}_{case.stage.budget}{k_suffix(case.stage.student_steps)}"
+        error = float(problem.distance(students.operator, problem.target))
+        show({f"{where}/w2_squared_seed{case.seed}": error}, students.gradient_steps, None)
+
+
 def train_jobs(
     store: Store,
     training: Training,
     jobs: Sequence[Job],
     workers: int | None,
     scheduler: str | None,
+    show: Callable[[Job, Students], object] = lambda job, students: None,
 ) -> dict[Job, Students]:
     """The students of every job, each kept in the run folder as soon as it is trained.
+
+    Args:
+        show: Called with every job and its students, those of an earlier run first.
 
     Raises:
         FloatingPointError: a student diverged.
@@ -163,6 +186,8 @@ def train_jobs(
     width = len(training.variances)
     kept = {job: store.kept_students(job.name, width) for job in jobs}
     found = {job: students for job, students in kept.items() if students is not None}
+    for job, students in found.items():
+        show(job, students)
     missing = [job for job in jobs if job not in found]
     if not missing:
         return found
@@ -176,6 +201,7 @@ def train_jobs(
         for job, students in do_jobs(training, missing, executor, bar.update):
             store.keep_students(job.name, students)
             found[job] = students
+            show(job, students)
             bar.set_postfix_str(f"{job.name} done")
             if not by_step:
                 bar.update(job.sequential_steps)

@@ -29,6 +29,7 @@ from experiment.flags import (
     refuse_repeats,
 )
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
+from experiment.track import Track, refuse_missing_package
 from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind, Stage
 from planner.parametrisation import OPERATOR, Kind, Law, Loss, Parametrisation
@@ -159,6 +160,10 @@ class CompareConfig(ScheduleFlags, StudentConfig):
     scheduler: str | None = field(default=None, metadata=CHANGES_NO_NUMBER)
     """Address of a Dask scheduler, tcp://host:port: its workers train. They need this package
     and, to train on latents, the same file at the same path."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the errors of finished students in TensorBoard, or in Weights & Biases, which stays
+    offline unless WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
     """auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
@@ -172,6 +177,7 @@ class CompareConfig(ScheduleFlags, StudentConfig):
         refuse_above(self, self.num_steps, "student_steps")
         refuse_bad_seeds(self, "seed")
         refuse_below(self, 1, "workers")
+        refuse_missing_package(self.track)
         if self.plan is not None and len(self.student_steps) > 1:
             raise ValueError(
                 f"--plan is for one number of student steps, not for {self.student_steps}"
@@ -313,6 +319,10 @@ class SyntheticConfig(ScheduleFlags, StudentConfig):
     """Seed of every draw."""
     recompute: bool = field(default=False, metadata=CHANGES_NO_NUMBER)
     """Compute the finished cells of the run folder again."""
+    track: Track = field(default="none", metadata=CHANGES_NO_NUMBER)
+    """Also show the errors of finished students in TensorBoard, or in Weights & Biases, which stays
+    offline unless WANDB_MODE says otherwise. Each needs its
+    extra: pip install '.[tensorboard]' or '.[wandb]'."""
     device: str = "auto"
     """Device of the engine sgd: auto (CUDA if available, else CPU), cpu, cuda or cuda:N."""
     threads: int | None = field(default=None, metadata=CHANGES_NO_NUMBER)
@@ -321,6 +331,7 @@ class SyntheticConfig(ScheduleFlags, StudentConfig):
     def __post_init__(self) -> None:
         refuse_bad_variances(self.variances)
         refuse_repeats(self, "variances", "strategies")
+        refuse_missing_package(self.track)
         _ = self.students  # refuses flags that do not go together
         if self.trials < 2:
             raise ValueError(f"--trials must be at least 2, to have a spread, got {self.trials}")

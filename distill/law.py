@@ -28,7 +28,8 @@ batch is drawn and no step is taken. For x_t ~ N(0, n_t) and B rows the batch ru
                E[bracket**steps] > (E bracket)**steps where the brackets are positive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ from diffusion.schedule import NoiseLevels
 from distill.inputs import BatchRule, Inputs
 from distill.train import SQUARED_NORM, same_steps
 from planner.budget import MergeSteps
-from planner.plan import Plan, by_merge, distinct
+from planner.plan import Plan, by_merge
 from planner.problem import Problem
 
 Array = NDArray[np.float64]
@@ -145,17 +146,29 @@ def _operators_of_share(
         steps: Gradient steps of every merge of each plan.
     """
     operators = np.empty(mean_squares.shape[1:])
-    for plan in distinct(plans):
-        own = np.flatnonzero([other is plan for other in plans])
-        of_merges = by_merge(plan, np.array([steps[i] for i in own]).T)  # (own,) each
+    weights = problem.weights
+    columns: dict[int, list[int]] = {}  # plan object -> the coordinates that have it
+    for i, plan in enumerate(plans):
+        columns.setdefault(id(plan), []).append(i)
+    for shared in columns.values():
+        plan, own = plans[shared[0]], np.array(shared)
+        of_merges = by_merge(plan, np.array([steps[i] for i in shared]).T)  # (own,) each
+
+        # BOOT's merges all start at T, so most have the same shrinkage. It is the costly part.
+        @lru_cache(maxsize=1)
+        def shrinkage(
+            start: int, weight: float, counts: tuple[int, ...], own: NDArray[np.intp] = own
+        ) -> Array:
+            squares = (weight * mean_squares[start - 1])[..., own]
+            return sgd_shrinkage(squares, lr, np.array(counts))
 
         def shrinkage_of(
             jump: Plan,
-            own: NDArray[np.intp] = own,
+            shrinkage: Callable[[int, float, tuple[int, ...]], Array] = shrinkage,
             of_merges: dict[tuple[int, int], NDArray[np.int64]] = of_merges,
         ) -> Array:
-            squares = problem.weights[jump.start, jump.stop] * mean_squares[jump.start - 1]
-            return sgd_shrinkage(squares[..., own], lr, of_merges[jump.start, jump.stop])
+            counts = tuple(of_merges[jump.start, jump.stop].tolist())
+            return shrinkage(jump.start, float(weights[jump.start, jump.stop]), counts)
 
         operators[..., own] = problem.select(own).operator_of(plan, shrinkage_of)
     return operators
@@ -177,10 +190,16 @@ def simulate_operators(
         inputs: Gaussian inputs or noised latents; only their moments are used.
         steps_per_merge: Gradient steps of every merge, the same for all or one by one.
     """
+    mean_squares = _simulated_mean_squares(inputs, num_runs, seed)
+    return operators_after(problem, plans, mean_squares, lr, steps_per_merge)
+
+
+@lru_cache(maxsize=1)
+def _simulated_mean_squares(inputs: Inputs, num_runs: int, seed: int) -> Array:
+    """Mean squares m_t of simulated runs, (T, num_runs, d); all jobs of a seed have the same."""
     shapes = inputs.batch_size / inputs.relative_spreads
     generator = np.random.default_rng(seed)
-    mean_squares = independent_mean_squares(inputs.second_moments, shapes, num_runs, generator)
-    return operators_after(problem, plans, mean_squares, lr, steps_per_merge)
+    return independent_mean_squares(inputs.second_moments, shapes, num_runs, generator)
 
 
 def simulate_gaussian_operators(
@@ -244,8 +263,11 @@ def independent_mean_squares(
     """
     num_steps, width = second_moments.shape
     shapes = shapes[:, None, :]
-    draws = generator.standard_gamma(shapes, (num_steps, num_runs, width)) / shapes
-    return second_moments[:, None, :] * draws
+    # In place, because these are gigabytes for ten thousands of coordinates.
+    draws: Array = generator.standard_gamma(shapes, (num_steps, num_runs, width))
+    draws /= shapes
+    draws *= second_moments[:, None, :]
+    return draws
 
 
 def shared_mean_squares(

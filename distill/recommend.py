@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.config import RECORDED_STEPS
-from distill.results import STUDENT_ROUNDING, ResultRow
+from distill.results import ResultRow, operator_rounding
 from experiment.write import as_recorded, write_json
 from planner.budget import BudgetKind, Stage
 from planner.strategies import CANONICAL
-from planner.value import OPERATOR_ROUNDING
+from planner.value import tied_with_lowest
 
 # Expected W2 this close to the best is as good: no image shows it, and fewer merges are less work.
 AS_GOOD = 1e-3
@@ -154,14 +154,9 @@ def lowest_of(rows: Sequence[ResultRow], measure: str) -> tuple[str, ...]:
     Args:
         measure: A field of ``ResultRow`` that is a W2**2, or ``pixel_l2``.
     """
-    best = min(rows, key=lambda row: float(getattr(row, measure)))
-    least = float(getattr(best, measure))
-    slack = PIXEL_ROUNDING if measure == "pixel_l2" else _w2_slack(least, best)
-    return tuple(row.strategy for row in rows if getattr(row, measure) <= least + slack)
-
-
-def _w2_slack(w2_squared: float, row: ResultRow) -> float:
-    """How far the rounding e of d operators near 1 may move W2**2: by 2 W2 |e| + |e|**2."""
-    rounding = STUDENT_ROUNDING if row.engine == "sgd" else OPERATOR_ROUNDING
-    error = rounding * row.dimensions**0.5
-    return 2.0 * w2_squared**0.5 * error + error**2
+    values = {row.strategy: float(getattr(row, measure)) for row in rows}
+    if measure == "pixel_l2":
+        most = min(values.values()) + PIXEL_ROUNDING
+        return tuple(name for name, value in values.items() if value <= most)
+    best = min(rows, key=lambda row: values[row.strategy])
+    return tied_with_lowest(values, best.dimensions, operator_rounding(best.engine))

@@ -12,10 +12,15 @@ from distill.config import RECORDED_ENGINE, RECORDED_STEPS, Engine
 from distill.decode import Likeness, decode_operator, likeness, noise_bank
 from distill.jobs import Case, Students
 from planner.budget import BudgetKind, Stage
-from planner.value import w2_squared
+from planner.value import OPERATOR_ROUNDING, w2_squared
 
 # Students are float32. Where a simulated spread is below this, deviations measure the rounding.
 STUDENT_ROUNDING = 1e-6
+
+
+def operator_rounding(engine: Engine) -> float:
+    """Relative rounding of the operators that an engine gives."""
+    return STUDENT_ROUNDING if engine == "sgd" else OPERATOR_ROUNDING
 
 
 @dataclass(frozen=True)

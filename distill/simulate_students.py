@@ -7,6 +7,7 @@ import numpy as np
 from distill.config import RECORDED_SYNTHETIC_ENGINE, SimulateConfig, SyntheticEngine
 from distill.synthetic import load_or_compute_cells, open_synthetic_run, problem_of
 from experiment.progress import tqdm
+from experiment.track import open_tracker
 from experiment.write import sha256
 from planner.plan_file import read_plans_for
 
@@ -57,7 +58,11 @@ def simulate_students(config: SimulateConfig) -> list[SyntheticRow]:
     device = open_synthetic_run(config, "simulate_students", config.num_steps, fingerprints)
     rows = []
     asked = [(steps, name) for steps in config.num_steps for name in given or config.strategies]
-    with tqdm(asked, unit="cell") as bar:
+    with (
+        # Cells that an earlier run finished are shown again, so nothing that it showed stays.
+        open_tracker(config.track, config.out, config, 0, "num_steps") as show,
+        tqdm(asked, unit="cell") as bar,
+    ):
         for num_steps, strategy in bar:
             bar.set_description(f"T = {num_steps}, {strategy}")
             cells = load_or_compute_cells(
@@ -77,4 +82,5 @@ def simulate_students(config: SimulateConfig) -> list[SyntheticRow]:
                         predicted=float(cells.predicted[i]),
                     )
                 )
+                show({f"{strategy}/error_of_{variance:g}": rows[-1].mean}, num_steps, None)
     return sorted(rows, key=place)

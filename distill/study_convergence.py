@@ -7,6 +7,7 @@ import numpy as np
 from distill.config import RECORDED_SYNTHETIC_ENGINE, ConvergenceConfig, SyntheticEngine
 from distill.synthetic import load_or_compute_cells, open_synthetic_run
 from experiment.progress import tqdm
+from experiment.track import open_tracker
 from experiment.write import recorded_as
 from planner.budget import BUDGETS, BudgetKind
 from planner.plan import num_merges
@@ -52,7 +53,11 @@ def study_convergence(config: ConvergenceConfig) -> list[ConvergenceRow]:
         for strategy in config.strategies
     ]
     rows = []
-    with tqdm(points, unit="point") as bar:
+    with (
+        # Points that an earlier run finished are shown again, so nothing that it showed stays.
+        open_tracker(config.track, config.out, config, 0, "gradient_steps") as show,
+        tqdm(points, unit="point") as bar,
+    ):
         for budget, strategy, gradient_steps in bar:
             per_merge = merge_steps(budget, strategy, gradient_steps, config.num_steps)
             bar.set_description(f"{strategy}, {per_merge} gradient steps per merge")
@@ -73,6 +78,8 @@ def study_convergence(config: ConvergenceConfig) -> list[ConvergenceRow]:
                         predicted=float(cells.predicted[i]),
                     )
                 )
+                where = f"{strategy}_{budget}/error_of_{variance:g}"
+                show({where: rows[-1].mean}, gradient_steps, None)
     return rows
 
 

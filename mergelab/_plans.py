@@ -32,11 +32,12 @@ from planner.budget import WHERE, Budget, BudgetKind
 from planner.effort import Effort
 from planner.joint import SOLVERS
 from planner.parametrisation import Kind, Law, Loss
-from planner.plan import distinct, num_merges
+from planner.plan import distinct, merges_of_coordinates, num_merges
 from planner.plan_all import plan_every_strategy
 from planner.plan_file import read_plans, to_json
 from planner.plan_set import PlanSet, StrategyPlans
 from planner.problem import Problem, make_problem
+from planner.value import tied_with_lowest
 
 if TYPE_CHECKING:
     import pandas
@@ -88,8 +89,14 @@ class MergePlans:
 
     @property
     def best(self) -> str:
-        """The strategy with the lowest error."""
-        return next(iter(self.strategies))
+        """The strategy with the lowest error; of those equal within rounding, the simplest one.
+
+        That is the one whose coordinates make the fewest merges.
+        """
+        found, steps = self.plan_set.strategies, self.plan_set.student_steps
+        errors = {name: own.w2_squared for name, own in found.items()}
+        tied = tied_with_lowest(errors, len(self.plan_set.variances))
+        return min(tied, key=lambda name: merges_of_coordinates(found[name].plans, steps).max())
 
     def table(self) -> "pandas.DataFrame | Table":
         """Every strategy, from the lowest error to the highest.
@@ -201,9 +208,13 @@ class MergePlans:
         latents in every planned coordinate.
 
         Args:
-            noise: Standard normal, (n, ...) with the shape of the latents; default: ``count``
-                noises of the bank ``seed``, as the commands draw them.
+            noise: x_T as the teacher takes it, in the latents' own coordinates: standard normal,
+                (n, ...) with the shape of the latents.
             strategy: A strategy's name, or "teacher" for the teacher itself; default: the best.
+            count: Samples if no noise is given.
+            seed: Number of the bank of noise if none is given. Like compare_strategies and exported
+                students, the bank holds Q^T x_T, noise in the planned coordinates. So the same seed
+                gives the same samples here and there.
 
         Returns:
             (n, ...), with the shape of the latents. Without latents the mean is 0.
@@ -212,7 +223,7 @@ class MergePlans:
             ValueError: there is no such strategy, or the noise has another shape.
         """
         operators = {name: found.operator for name, found in self.strategies.items()}
-        return samples(self, operators, noise, strategy, count, seed)
+        return samples(self, operators, noise, strategy or self.best, count, seed)
 
     def save(self, path: str | Path) -> Path:
         """Write plans.json, which ``mergelab.load`` and the commands read.
@@ -403,32 +414,33 @@ def samples(
     plans: MergePlans,
     operators: dict[str, Array],
     noise: "ArrayLike | Tensor | None",
-    strategy: str | None,
+    strategy: str,
     count: int,
     seed: int,
 ) -> Array:
     """Samples of the student, or of the teacher; see ``MergePlans.sample``.
 
     Args:
-        operators: Strategy -> operator of its student, (d,), from best to worst.
+        operators: Strategy -> operator of its student, (d,).
     """
     known = operators | {TEACHER: plans.problem.composite}
-    chosen = next(iter(operators)) if strategy is None else strategy
-    if chosen not in known:
-        raise ValueError(f"strategy {chosen!r} is none of {', '.join(known)}")
+    if strategy not in known:
+        raise ValueError(f"strategy {strategy!r} is none of {', '.join(known)}")
     width, data = len(plans.plan_set.variances), plans.data
     shape = (width,) if data is None else data.shape
+    rotation = None if data is None else data.coordinates.rotation
     if noise is None:
         from distill.decode import noise_bank
 
-        noise = noise_bank(seed, 0, count, width).numpy()
-    rows = np.asarray(noise, dtype=np.float64)
-    if rows.ndim < 2 or rows[0].size != width:
-        raise ValueError(f"noise has shape {rows.shape}, must be (n, ...) of {shape} each")
-    rows = rows.reshape(len(rows), width)
-    rotation = None if data is None else data.coordinates.rotation
-    operator = plans.problem.on_unit_noise(known[chosen])
-    made = operator * rows if rotation is None else rotation.back(operator * rotation.into(rows))
+        rows = noise_bank(seed, 0, count, width).double().numpy()
+    else:
+        rows = np.asarray(noise, dtype=np.float64)
+        if rows.ndim < 2 or rows[0].size != width:
+            raise ValueError(f"noise has shape {rows.shape}, must be (n, ...) of {shape} each")
+        rows = rows.reshape(len(rows), width)
+        rows = rows if rotation is None else rotation.into(rows)
+    made = plans.problem.on_unit_noise(known[strategy]) * rows
+    made = made if rotation is None else rotation.back(made)
     mean = 0.0 if data is None else data.coordinates.mean
     found: Array = (mean + made).reshape(len(rows), *shape)
     return found

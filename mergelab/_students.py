@@ -16,11 +16,13 @@ from distill.executors import one_thread
 from distill.inputs import Inputs, gaussian_inputs, latent_inputs, mean_squares
 from distill.jobs import Job, Students, shared_steps, train_by_steps, train_in_closed_form
 from distill.law import refuse_unstable, train_time
+from distill.results import operator_rounding
 from experiment.device import pick_device
 from experiment.progress import tqdm
 from mergelab._plans import Data, MergePlans, samples, short
 from mergelab._table import Table, frame, html_table, one_line
 from planner.budget import WHERE
+from planner.value import tied_with_lowest
 
 if TYPE_CHECKING:
     import pandas
@@ -46,8 +48,17 @@ class TrainedStudents:
 
     @property
     def best(self) -> str:
-        """The strategy with the lowest measured error."""
-        return next(iter(self.students))
+        """The strategy with the lowest measured error; of those that tie, the simplest one.
+
+        Errors tie if they differ by no more than rounding explains. The simplest strategy is the
+        one whose coordinates make the fewest merges.
+        """
+        distance, target = self.plans.problem.distance, self.plans.plan_set.target
+        errors = {
+            name: float(distance(own.operator, target)) for name, own in self.students.items()
+        }
+        tied = tied_with_lowest(errors, len(target), operator_rounding(self.engine))
+        return min(tied, key=lambda name: self.students[name].merges)
 
     def errors(self, strategy: str) -> Array:
         """The student's operator minus the target, signed, (d,)."""
@@ -123,10 +134,10 @@ class TrainedStudents:
         """Samples of a trained student, as ``MergePlans.sample`` makes them of planned ones.
 
         Args:
-            strategy: A strategy's name, or "teacher"; default: that with the lowest measured error.
+            strategy: A strategy's name, or "teacher"; default: the best.
         """
         operators = {name: found.operator for name, found in self.students.items()}
-        return samples(self.plans, operators, noise, strategy, count, seed)
+        return samples(self.plans, operators, noise, strategy or self.best, count, seed)
 
 
 def train(

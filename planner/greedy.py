@@ -27,8 +27,8 @@ from numba import prange, uintp
 from numpy.typing import NDArray
 
 from planner.compiled import compiled
-from planner.fronts import Front, Fronts
-from planner.plan import DIRECT, Plan, plan_of_cuts
+from planner.fronts import Front, Fronts, best_blocks, nearest_to
+from planner.plan import DIRECT, Plan, Plans, plan_of_cuts
 from planner.problem import MergeProblem
 from planner.watch import Watch
 
@@ -50,6 +50,18 @@ def greedy_plan(problem: MergeProblem, watch: Watch) -> Plan:
     """
     _, cuts = _fill(problem, watch)
     return plan_of_cuts(cuts)
+
+
+def greedy_blocks(problem: MergeProblem, num_operators: int, watch: Watch) -> Plans:
+    """The plans of Algorithm 1 for K = ``num_operators`` blocks, noisiest first.
+
+    Raises:
+        TimeoutError: the time of ``watch`` is up.
+    """
+    if num_operators == 1:
+        return (greedy_plan(problem, watch),)
+    fronts = greedy_fronts(problem, watch)
+    return best_blocks(fronts, num_operators, problem.surrogate, nearest_to(problem.surrogate))
 
 
 def greedy_fronts(problem: MergeProblem, watch: Watch) -> Fronts:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.beam import beam_blocks
-from planner.fronts import best_blocks, interval_fronts, nearest_to, undominated
-from planner.greedy import greedy_fronts, greedy_plan
+from planner.fronts import best_blocks, interval_fronts, undominated
+from planner.greedy import greedy_blocks
 from planner.per_dimension import check_num_operators, few_step_plans, optimal_values
 from planner.plan import Plans
 from planner.problem import MergeProblem, on_unit_noise
@@ -60,12 +60,9 @@ def joint_blocks(
     if solver == "beam":
         return beam_blocks(problem, num_operators, watch)
     if solver == "greedy":
-        if num_operators == 1:
-            return (greedy_plan(problem, watch),)
-        fronts, keep = greedy_fronts(problem, watch), nearest_to(problem.surrogate)
-    else:
-        keep = undominated(problem.direction)
-        fronts = interval_fronts(problem, keep, memory_limit, watch)
+        return greedy_blocks(problem, num_operators, watch)
+    keep = undominated(problem.direction)
+    fronts = interval_fronts(problem, keep, memory_limit, watch)
     return best_blocks(fronts, num_operators, problem.surrogate, keep)
 
 

@@ -158,6 +158,17 @@ def num_merges(plan: Plan) -> int:
     return sum(1 for _ in merges(plan))
 
 
+def merges_of_coordinates(plans: Sequence[Plan], student_steps: int) -> NDArray[np.int64]:
+    """Merges that each coordinate makes over the K steps of its student, (d,).
+
+    Args:
+        plans: One plan per step and coordinate, K d of them, step by step.
+    """
+    counts = np.array(map_distinct(num_merges, plans)).reshape(student_steps, -1)
+    found: NDArray[np.int64] = counts.sum(axis=0)
+    return found
+
+
 def rounds(plan: Plan) -> list[list[Plan]]:
     """The merges of ``plan`` in rounds; the merges of one round do not need each other's result."""
     grouped: list[list[Plan]] = []

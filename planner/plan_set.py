@@ -11,7 +11,7 @@ from diffusion.schedule import NoiseLevels
 from planner.budget import Budget, BudgetKind, Shares, operator_under
 from planner.joint import SOLVERS, meets
 from planner.parametrisation import OPERATOR, Parametrisation
-from planner.plan import Plans
+from planner.plan import Plans, distinct
 from planner.problem import Problem, check_train_time
 from planner.strategies import CANONICAL
 
@@ -21,9 +21,11 @@ PER_DIMENSION = "per_dimension"
 """The only strategy whose file entry has one list of merges per coordinate and step."""
 STRATEGIES = (*CANONICAL, *SOLVERS, PER_DIMENSION)
 """All strategies, in the order of tables and files."""
+MOST_SHOWN = 9
+"""Strategies in the text of a set of plans, below its first line."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StrategyPlans:
     """One strategy's plans, and the student that they end with, in closed form."""
 
@@ -42,8 +44,16 @@ class StrategyPlans:
     shares: tuple[Shares, ...] | None = None
     """For each plan the shares of its merges, under the budget best_split; else None."""
 
+    def __repr__(self) -> str:
+        return f"<StrategyPlans: {self._text}>"
 
-@dataclass(frozen=True, eq=False)
+    @property
+    def _text(self) -> str:
+        shown = f"W2² {self.w2_squared:.6e}, {len(distinct(self.plans)):,} different plans"
+        return shown + (", proven optimal" if self.optimal else "")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PlanSet:
     """The plans of all strategies for one problem."""
 
@@ -73,6 +83,18 @@ class PlanSet:
     def plans(self) -> dict[str, Plans]:
         """Strategy -> one plan per step and coordinate; see ``StrategyPlans``."""
         return {name: found.plans for name, found in self.strategies.items()}
+
+    def __repr__(self) -> str:
+        """At most ten lines, whatever the sizes are."""
+        steps = "" if self.student_steps == 1 else f", students of {self.student_steps} steps"
+        head = (
+            f"<PlanSet: T = {self.num_steps}, {len(self.variances):,} coordinates{steps}, "
+            f"{self.parametrisation.text}, training time {self.train_time:g} ({self.budget})"
+        )
+        lines = [f"  {name}: {found._text}" for name, found in self.strategies.items()]
+        if len(lines) > MOST_SHOWN:
+            lines[MOST_SHOWN - 1 :] = [f"  ... and {len(lines) - MOST_SHOWN + 1} more strategies"]
+        return "\n".join([head, *lines]) + ">"
 
 
 def valued_by(problem: Problem, budget: Budget) -> Callable[[Plans], StrategyPlans]:

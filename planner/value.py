@@ -1,6 +1,6 @@
 """The value of a plan: the operator of the student that it ends with, in closed form."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,3 +117,21 @@ def w2_rounding(w2: float, surrogate: Array) -> float:
     """
     error = OPERATOR_ROUNDING * float(np.linalg.norm(surrogate))
     return 2.0 * float(np.sqrt(w2)) * error + error**2
+
+
+def tied_with_lowest(
+    errors: Mapping[str, float], width: int, rounding: float = OPERATOR_ROUNDING
+) -> tuple[str, ...]:
+    """The names whose W2**2 exceeds the lowest by no more than rounding explains.
+
+    The rounding e of d operators near 1 moves W2**2 by at most 2 W2 |e| + |e|**2.
+
+    Args:
+        errors: Name -> W2**2, of one problem.
+        width: d.
+        rounding: Of one operator, relative.
+    """
+    least = min(errors.values())
+    error = rounding * width**0.5
+    slack = 2.0 * least**0.5 * error + error**2
+    return tuple(name for name, found in errors.items() if found <= least + slack)

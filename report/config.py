@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from diffusion.schedule_choice import ScheduleFlags, refuse_idle_schedule
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_repeats
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 
@@ -16,11 +18,17 @@ class TheoryConfig:
 
 
 @dataclass(frozen=True)
-class SamplerTheoryConfig:
+class SamplerTheoryConfig(ScheduleFlags):
     """Draw the samplers' theory as PNG and SVG, and measure the lecture's claims."""
 
     out: Path
     """Run folder for the figures and tables."""
+    spacing: Literal["t", "log_snr"] = field(default="log_snr", metadata=ADDED_LATER)
+    """Noise levels in the figures: uniform in t of the schedule, or uniform in the half log-SNR.
+    The claims are measured on the lecture's levels in either case."""
+
+    def __post_init__(self) -> None:
+        refuse_idle_schedule(self, self.spacing)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ def draw_sampler_comparison(rows: Sequence[CompareRow]) -> Figure:
         quality, distance = figure.subplots(1, 2)
         for name in SAMPLER_LABELS:
             here = [row for row in rows if row.name == name]
+            if not here:  # the schedule does not allow it
+                continue
             draw_sampler(quality, name, [row.steps for row in here], [row.w2 for row in here])
             if here[0].to_flow is not None:
                 draw_sampler(
@@ -116,7 +118,7 @@ def report_sampler_comparison(
         f"{found.reference - found.samples:.1e} with standard error {found.standard_error:.1e}"
         for name, found in comparison.margins.items()
     )
-    text = f"{FRECHET}\n\n{table}\n\n{verdict}"
+    text = "\n\n".join([FRECHET, *comparison.left_out, table, verdict])
     pictures = [
         Picture(
             figure,

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from diffusion.grid import uniform_log_snr_grid
+from diffusion.grid import TimeGrid, fine_grid, uniform_log_snr_grid
 from diffusion.samplers import DETERMINISTIC, SAMPLERS, dpmpp_2m
+from diffusion.schedule_choice import schedule_fingerprint
 from experiment.folder import RESULTS
 from experiment.progress import tqdm
 from experiment.read import TEXT, finite_text, read_table, reading, short_repr
@@ -21,15 +22,17 @@ from sampling.frechet import frechet_distance
 from sampling.inputs import Models, open_with_latents
 from sampling.sample_faces import (
     decode,
+    fine_schedule,
     make_time_grid,
     make_update,
     refuse_former_comparison,
     sample_latents,
+    walk_start,
 )
 from sampling.wasserstein import Margin, margins, random_directions, sliced_w2_squared
 
 STEPS = (5, 10, 20, 50, 100)
-FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR
+FLOW_STEPS = 300  # of DPM-Solver++ (2M), uniform in the half log-SNR between its ends
 FLOW_KIND, FLOW_NAME = "mergelab exact flow, format 1", "flow.safetensors"
 NUM_DIRECTIONS = 1_000
 FACE_STEPS, FACE_COLUMNS = 10, 10
@@ -62,6 +65,8 @@ class SamplerComparison:
     rows: list[CompareRow]
     margins: dict[str, Margin]
     models: Models
+    left_out: tuple[str, ...] = ()
+    """One line per sampler or number of steps that the schedule does not allow, and why."""
 
 
 def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
@@ -73,8 +78,10 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
         FileNotFoundError, ValueError: models, latents or run folder are not usable.
     """
     refuse_former_comparison(config.out)
+    make_time_grid(config, config.steps)  # refuses what --sampler and --steps cannot walk
+    jobs, left_out = planned_rows(config)
     models, training, held_out = open_with_latents(
-        "compare_samplers", config, make_time_grid(config, 2), {}
+        "compare_samplers", config, flow_grid(config), schedule_fingerprint(config)
     )
 
     table = config.out / RESULTS
@@ -95,12 +102,13 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
             w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
             rows.append(CompareRow(name, 0, w2, None, 0.0, to_held_out(found)))
     done = {(row.name, row.steps) for row in rows}
-    jobs = [(name, steps) for steps in STEPS for name in SAMPLERS if (name, steps) not in done]
+    jobs = [job for job in jobs if job not in done]
     with tqdm(total=sum(steps for _, steps in jobs), unit="step", desc="compare") as bar:
         for name, steps in jobs:
             grid = make_time_grid(config, steps)
             started = time.perf_counter()
-            found = sample_latents(SAMPLERS[name], models, grid, seeds)
+            start = walk_start(config, models.estimator, grid)
+            found = sample_latents(SAMPLERS[name], models, grid, seeds, start)
             seconds = time.perf_counter() - started
             w2 = sliced_w2_squared(found, held_out, directions).mean().sqrt().item()
             to_flow = relative_distance(found, flow) if name in DETERMINISTIC else None
@@ -109,24 +117,60 @@ def compare_samplers(config: CompareSamplersConfig) -> SamplerComparison:
             rows.append(row)
             write_rows(table, rows, CompareRow)
             bar.update(steps)
-    many = bank_seeds(config.seed, MARGIN_COUNT)
-    found = sample_latents(make_update(config), models, make_time_grid(config, config.steps), many)
+    many, grid = bank_seeds(config.seed, MARGIN_COUNT), make_time_grid(config, config.steps)
+    start = walk_start(config, models.estimator, grid)
+    found = sample_latents(make_update(config), models, grid, many, start)
     gaussian = gaussian_latents(models, many)
     beaten = margins(models.estimator, found, gaussian, held_out, config.seed)
-    return SamplerComparison(rows, beaten, models)
+    return SamplerComparison(rows, beaten, models, left_out)
+
+
+def planned_rows(config: CompareSamplersConfig) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
+    """Samplers and numbers of steps to measure, and one line on each that is left out.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such schedule, or it has too few steps.
+    """
+    names, steps = list(SAMPLERS), list(STEPS)
+    left_out = []
+    if config.spacing == "t":
+        schedule = fine_schedule(config)
+        most = schedule.num_steps
+        if most < FACE_STEPS:
+            raise ValueError(
+                f"{config.schedule} has {most} steps; this command needs {FACE_STEPS} or more"
+            )
+        if most < STEPS[-1]:
+            steps = [count for count in STEPS if count <= most]
+            more = ", ".join(str(count) for count in STEPS if count > most)
+            left_out.append(f"{more} steps are left out, because {config.schedule} has {most}.")
+        if schedule.alpha[-1] == 0:
+            names.remove("euler_log_snr")
+            left_out.append(
+                "euler_log_snr is left out, because it is not defined at alpha = 0, where this "
+                "schedule starts."
+            )
+    return [(name, count) for count in steps for name in names], tuple(left_out)
+
+
+def flow_grid(config: CompareSamplersConfig) -> TimeGrid:
+    """The grid on which the exact flow is solved: it has the ends of the samplers' grids."""
+    if config.spacing == "t":
+        return fine_grid(fine_schedule(config), FLOW_STEPS)
+    return uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
 
 
 def faces_by_sampler(config: CompareSamplersConfig, models: Models) -> dict[str, Tensor]:
     """Faces of the first noises with ``FACE_STEPS`` steps: name -> (B, 3, 64, 64)."""
     seeds = bank_seeds(config.seed, FACE_COLUMNS)
-    fine = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
+    fine, grid = flow_grid(config), make_time_grid(config, FACE_STEPS)
+    start = walk_start(config, models.estimator, fine)  # that of the coarse grid too
     latents = {
         "gaussian": gaussian_latents(models, seeds),
-        "flow": sample_latents(dpmpp_2m, models, fine, seeds),
+        "flow": sample_latents(dpmpp_2m, models, fine, seeds, start),
     }
-    for name, update in SAMPLERS.items():
-        grid = make_time_grid(config, FACE_STEPS)
-        latents[name] = sample_latents(update, models, grid, seeds)
+    for name in dict.fromkeys(name for name, _ in planned_rows(config)[0]):
+        latents[name] = sample_latents(SAMPLERS[name], models, grid, seeds, start)
     return {name: decode(models.vae, found) for name, found in latents.items()}
 
 
@@ -161,8 +205,8 @@ def exact_flow(models: Models, config: CompareSamplersConfig, seeds: Sequence[in
             return checked_tensor(
                 tensors, "latents", torch.float32, (len(seeds), len(models.estimator.mean))
             )
-    grid = uniform_log_snr_grid(FLOW_STEPS, config.q_max, config.q_min)
-    flow = sample_latents(dpmpp_2m, models, grid, seeds)
+    grid = flow_grid(config)
+    flow = sample_latents(dpmpp_2m, models, grid, seeds, walk_start(config, models.estimator, grid))
     write_tensors(path, {"latents": flow}, {"kind": FLOW_KIND})
     return flow
 

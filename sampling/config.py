@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from diffusion.schedule_choice import ScheduleFlags
+from diffusion.schedule_choice import ScheduleFlags, refuse_idle_schedule
 from experiment.flags import refuse_bad_seeds, refuse_below, refuse_not_positive
 from experiment.folder import ADDED_LATER, CHANGES_NO_NUMBER
 from experiment.track import Track, refuse_missing_package
@@ -108,11 +108,6 @@ class WalkConfig:
                 f"need --q-max <= {LARGEST_Q:g} and --q-min >= {1 / LARGEST_Q:g}, got {self.q_max} "
                 f"and {self.q_min}"
             )
-        if self.spacing == "t" and self.sampler == "euler_log_snr":
-            raise ValueError(
-                "--spacing t starts at alpha = 0, where euler_log_snr is not defined; give "
-                "--spacing log_snr or karras"
-            )
         if not 0 <= self.eta <= 1:
             raise ValueError(f"--eta must be from 0 to 1, got {self.eta}")
         if self.eta and self.sampler != "ddim":
@@ -156,11 +151,7 @@ class SampleConfig(ScheduleFlags, WalkConfig):
             raise ValueError(f"--interpolate needs two different noises, got {self.interpolate}")
         if self.interpolate is not None and self.count < 2:
             raise ValueError("--interpolate needs a --count of at least 2, the two ends")
-        if self.spacing != "t" and (self.schedule != "cosine" or self.zero_snr):
-            raise ValueError(
-                f"--schedule and --zero-snr give the levels of --spacing t, not of {self.spacing}; "
-                "give --spacing t too"
-            )
+        refuse_idle_schedule(self, self.spacing)
         if (self.attribute is None) != (self.attributes is None):
             raise ValueError(
                 "--attribute and --attributes (a folder of encode_latents --attributes) go "
@@ -175,15 +166,16 @@ class SampleConfig(ScheduleFlags, WalkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareSamplersConfig(WalkConfig):
+class CompareSamplersConfig(ScheduleFlags, WalkConfig):
     """Compare all samplers at 5 to 100 steps."""
 
     out: Path
     """Run folder for the table and the pictures."""
     latents: Path
     """Folder of encode_latents; samples are compared with its held-out latents."""
-    spacing: Literal["log_snr", "karras"] = "log_snr"
-    """Noise levels of all samplers: uniform in the half log-SNR, or Karras'."""
+    spacing: Literal["t", "log_snr", "karras"] = "log_snr"
+    """Noise levels of all samplers: uniform in t of the schedule, uniform in the half log-SNR, or
+    Karras'."""
     sampler: Sampler = "dpmpp_2m"
     """Sampler that is tested against draws from the fitted Gaussian, with --steps and --eta."""
     count: int = 2_000
@@ -192,6 +184,7 @@ class CompareSamplersConfig(WalkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_below(self, 1, "count")
+        refuse_idle_schedule(self, self.spacing)
 
 
 @dataclass(frozen=True)

@@ -167,10 +167,13 @@ def wide_grid(num_steps: int) -> TimeGrid:
 
 
 def relative_excess(
-    variance_at_end: Callable[[TimeGrid, float], float], num_steps: int, variance: float
+    variance_at_end: Callable[[TimeGrid, float], float],
+    num_steps: int,
+    variance: float,
+    spacing: Callable[[int], TimeGrid] = wide_grid,
 ) -> float:
-    """Relative error of the variance at the end of ``wide_grid``, on N(0, V) data."""
-    grid = wide_grid(num_steps)
+    """Relative error of the variance at the end of a grid, on N(0, V) data."""
+    grid = spacing(num_steps)
     return variance_at_end(grid, variance) / marginal_variance(grid, variance)[-1] - 1
 
 

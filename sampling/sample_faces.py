@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffusion.grid import TimeGrid, karras_grid, uniform_log_snr_grid, uniform_t_grid
 from diffusion.samplers import SAMPLERS, Update, ddim, sample
+from diffusion.schedule import TeacherSchedule
 from diffusion.schedule_choice import (
     SCHEDULES,
     ScheduleFlags,
@@ -21,7 +22,7 @@ from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
 from experiment.write import sha256, write_atomically, write_json
-from sampling.config import SampleConfig, WalkConfig
+from sampling.config import CompareSamplersConfig, SampleConfig, WalkConfig
 from sampling.estimator_file import refuse_untrained_levels
 from sampling.fid import FID_FILE, fid
 from sampling.inputs import Models, load_models
@@ -34,37 +35,59 @@ from vae.model import VAE, to_uint8
 SAMPLES_KIND = "mergelab samples, format 1"
 SAMPLES_FILE = "samples.safetensors"
 SCHEDULE_STEPS = 1_000  # T of the schedules from which --spacing t takes its levels
-COSINE = ScheduleFlags()
+Config = SampleConfig | CompareSamplersConfig
 Start = Callable[[Tensor], Tensor]
 """Unit noise (B, d) -> where a walk starts."""
 STRENGTHS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # of an attribute's direction
 BATCH = 1_024  # samples computed together; it changes no result
 
 
-def make_time_grid(config: WalkConfig, steps: int, flags: ScheduleFlags = COSINE) -> TimeGrid:
+def make_time_grid(config: Config, steps: int) -> TimeGrid:
     """The grid of ``steps`` steps that the flags describe.
 
-    Args:
-        flags: The schedule of ``--spacing t``.
-
     Raises:
-        FileNotFoundError, ValueError: there is no such schedule, or it has fewer steps.
+        FileNotFoundError, ValueError: there is no such schedule, it has fewer steps, or the sampler
+            is not defined on it.
     """
     match config.spacing:
         case "t":
             # Karras' levels depend on their number; of the others those of a fine schedule are
             # taken, as they always were.
-            fine = SCHEDULE_STEPS if flags.schedule in SCHEDULES else None
-            num_steps = steps if flags.schedule == "edm" else fine
-            found = choose_schedule(flags, num_steps)
+            found = fine_schedule(config, steps)
             if steps > found.num_steps:
                 raise ValueError(
-                    f"--steps {steps}, but {flags.schedule} has {found.num_steps}; give no more"
+                    f"--steps {steps}, but {config.schedule} has {found.num_steps}; give no more"
+                )
+            if config.sampler == "euler_log_snr" and found.alpha[-1] == 0:
+                raise ValueError(
+                    "--spacing t starts at alpha = 0, where euler_log_snr is not defined; give "
+                    "--spacing log_snr or karras, or a --schedule that keeps a signal"
                 )
             return uniform_t_grid(found, steps)
         case "log_snr":
             return uniform_log_snr_grid(steps, config.q_max, config.q_min)
     return karras_grid(steps, config.q_max, config.q_min)
+
+
+def fine_schedule(flags: ScheduleFlags, edm_steps: int = SCHEDULE_STEPS) -> TeacherSchedule:
+    """The schedule from which --spacing t takes its levels.
+
+    Args:
+        edm_steps: T of the schedule edm, whose levels depend on it.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such schedule.
+    """
+    fine = SCHEDULE_STEPS if flags.schedule in SCHEDULES else None
+    return choose_schedule(flags, edm_steps if flags.schedule == "edm" else fine)
+
+
+def walk_start(config: Config, model: NoiseEstimator, grid: TimeGrid) -> Start:
+    """Where the walk along a grid starts.
+
+    The spacings log_snr and karras start where the signal is small, and take unit noise for x_T.
+    """
+    return from_noised_gaussian(model, grid) if config.spacing == "t" else from_noise
 
 
 def make_update(config: WalkConfig) -> Update:
@@ -217,12 +240,10 @@ def sample_faces(config: SampleConfig) -> Tensor:
     """
     refuse_former_comparison(config.out)
     models = load_models(config.estimator, config.vae, config.device)
-    grid = make_time_grid(config, config.steps, config)
+    grid = make_time_grid(config, config.steps)
     refuse_untrained_levels(models.trained, grid)
     inputs = models.inputs | schedule_fingerprint(config)
-    # The other spacings start where the signal is small, and take unit noise for x_T.
-    of_schedule = config.spacing == "t"
-    start = from_noised_gaussian(models.estimator, grid) if of_schedule else from_noise
+    start = walk_start(config, models.estimator, grid)
     if config.fid is not None:
         others = load_images(config.fid, image_size=models.vae.image_size)
         inputs["fid"] = others.fingerprint

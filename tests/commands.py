@@ -69,7 +69,8 @@ COMMANDS = {
     ),
     "compare_samplers": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "
-        "--latents {made}/encode_latents --out {out} --count 2 --device cpu"
+        "--latents {made}/encode_latents --out {out} --count 2 --spacing t "
+        "--schedule {made}/fine_sigmas.npz --device cpu"
     ),
     "compare_operators": (
         "--estimator {made}/train_noise_estimator --vae {made}/pretrain_vae "
@@ -93,7 +94,7 @@ COMMANDS = {
     "compare_runs": "--runs {made}/simulate_students {made}/simulated_again --out {out}",
     "plot_theory": "--out {out}",
     "plot_mixture": "--out {out} --num-steps 4 --separations 1 3 --gates 1 2",
-    "plot_samplers": "--out {out}",
+    "plot_samplers": "--out {out} --spacing t --schedule {made}/betas.npy",
     "doctor": "--device cpu --cache {made}/cache",
     "write_cli_reference": "--file {made}/cli.md",
 }
@@ -369,6 +370,7 @@ def make_everything(made: Path) -> dict[str, float]:
     (made / "schedule.json").write_text(json.dumps(values))
     np.save(made / "betas.npy", np.linspace(0.1, 0.6, 40))
     np.savez(made / "sigmas.npz", sigmas=np.geomspace(0.1, 20.0, 40))
+    np.savez(made / "fine_sigmas.npz", sigmas=np.geomspace(0.2, 6.0, 100))
     lines = [f"4,{v:g},vanilla,{m},0.1" for v, m in ((0.5, 0.2), (1.5, -0.1))]
     (made / "published.csv").write_text("\n".join(["T,lambda,strategy,mean,std", *lines]) + "\n")
     scalars = ["--variances", "0.5", "1.5", "--num-steps", "4", "--out"]

@@ -1,8 +1,20 @@
 import numpy as np
 import pytest
 
-from diffusion.grid import TimeGrid, grid_at, karras_grid, uniform_log_snr_grid, uniform_t_grid
-from diffusion.schedule import cosine_schedule, linear_beta_schedule
+from diffusion.grid import (
+    TimeGrid,
+    fine_grid,
+    grid_at,
+    karras_grid,
+    uniform_log_snr_grid,
+    uniform_t_grid,
+)
+from diffusion.schedule import (
+    cosine_schedule,
+    edm_schedule,
+    linear_beta_schedule,
+    scaled_linear_schedule,
+)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 7])
@@ -28,6 +40,24 @@ def test_levels_uniform_in_the_half_log_snr_are_a_geometric_row_of_sigma_over_al
     grid = uniform_log_snr_grid(5, q_max=16.0, q_min=1 / 16)
     np.testing.assert_allclose(grid.sigma[:-1] / grid.alpha[:-1], [16, 4, 1, 1 / 4, 1 / 16])
     np.testing.assert_allclose(np.diff(grid.half_log_snr)[:-1], np.log(4))
+
+
+@pytest.mark.parametrize(
+    "schedule", [cosine_schedule(50), scaled_linear_schedule(), edm_schedule(9)]
+)
+def test_the_fine_grid_of_a_schedule_has_its_ends_and_equal_steps_in_between(schedule):
+    grid = fine_grid(schedule, 30)
+    for t, k in ((schedule.num_steps, 0), (1, -2), (0, -1)):
+        ends = (grid.alpha[k], grid.sigma[k])
+        np.testing.assert_allclose(ends, (schedule.alpha[t], schedule.sigma[t]), rtol=1e-9)
+    inner = grid.half_log_snr[np.isfinite(grid.half_log_snr)]
+    assert len(inner) == 30
+    np.testing.assert_allclose(np.diff(inner), (inner[-1] - inner[0]) / 29)
+
+
+def test_a_schedule_with_a_single_level_between_its_ends_has_no_fine_grid():
+    with pytest.raises(ValueError, match="a schedule of 2 steps is too coarse for its flow"):
+        fine_grid(cosine_schedule(2), 30)
 
 
 def test_the_seventh_roots_of_karras_levels_are_equally_far_apart():

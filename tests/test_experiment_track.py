@@ -1,16 +1,25 @@
 """What --track shows is what the run folder records, and without its package it is refused."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
 
+from distill.compare_strategies import compare_strategies, train_jobs
+from distill.comparison import Store
+from distill.config import CompareConfig, ConvergenceConfig, SimulateConfig
+from distill.jobs import Job, Students, Training, list_jobs
+from distill.results import tabulate
+from distill.simulate_students import simulate_students
+from distill.study_convergence import study_convergence
 from experiment.read import read_json_lines
 from experiment.track import open_tracker
 from neural.config import NeuralConfig
 from neural.distill_neural import distill_neural
 from sampling.config import TrainConfig
 from sampling.train_noise_estimator import train_noise_estimator
+from tests.conftest import small_comparison
 from vae.config import PretrainConfig
 from vae.latents import LATENTS_FILE, load_latents, save_latents
 
@@ -18,7 +27,14 @@ from vae.latents import LATENTS_FILE, load_latents, save_latents
 @pytest.mark.parametrize("track", ["tensorboard", "wandb"])
 @pytest.mark.parametrize(
     ("config", "flags"),
-    [(PretrainConfig, {"data": None}), (TrainConfig, {"latents": None}), (NeuralConfig, {})],
+    [
+        (PretrainConfig, {"data": None}),
+        (TrainConfig, {"latents": None}),
+        (NeuralConfig, {}),
+        (CompareConfig, {}),
+        (SimulateConfig, {}),
+        (ConvergenceConfig, {}),
+    ],
 )
 def test_a_package_that_is_not_installed_is_told_before_anything_is_done(
     tmp_path, track, config, flags
@@ -93,6 +109,58 @@ def test_tensorboard_has_the_errors_of_all_neural_students_also_after_a_second_r
         for row in comparison.rows:
             if row.strategy == "vanilla":
                 assert shown["vanilla_K1/error"] == [(2, pytest.approx(row.error))]
+
+
+def test_tensorboard_has_the_errors_of_synthetic_students(tmp_path):
+    pytest.importorskip("tensorboard")
+    small = {"variances": (0.5, 1.5), "trials": 2, "batch_size": 16, "engine": "simulated"}
+    small |= {"strategies": ("vanilla", "sequential_boot"), "track": "tensorboard"}
+    config = ConvergenceConfig(out=tmp_path / "a", num_steps=4, steps_per_merge=(1, 3), **small)
+    shown = {}
+    for row in study_convergence(config):
+        where = f"{row.strategy}_{row.budget}/error_of_{row.variance:g}"
+        shown.setdefault(where, []).append((row.gradient_steps, pytest.approx(row.mean, rel=1e-6)))
+    assert scalars(config.out / "tensorboard") == shown
+    config = SimulateConfig(out=tmp_path / "b", num_steps=(3, 5), steps_per_merge=2, **small)
+    shown = {}
+    for row in simulate_students(config):
+        where = f"{row.strategy}/error_of_{row.variance:g}"
+        shown.setdefault(where, []).append((row.num_steps, pytest.approx(row.mean, rel=1e-6)))
+    assert scalars(config.out / "tensorboard") == shown
+
+
+def test_tensorboard_has_the_errors_of_a_comparison_also_after_a_second_run(model_run, tmp_path):
+    pytest.importorskip("tensorboard")
+    config = small_comparison(tmp_path / "run", model_run, track="tensorboard")
+    for _ in range(2):  # the second time all students are read from the run folder
+        rows = tabulate(compare_strategies(config), 1, 0)
+        shown = scalars(config.out / "tensorboard")
+        for strategy in ("vanilla", "per_dimension"):
+            for budget in ("per_merge", "total"):
+                assert shown[f"{strategy}_{budget}/w2_squared_seed0"] == [
+                    (row.gradient_steps, pytest.approx(row.w2_squared, rel=1e-6))
+                    for row in rows
+                    if (row.strategy, row.budget) == (strategy, budget)
+                ]
+
+
+def test_every_finished_job_of_a_comparison_is_told_once_and_again_when_it_is_read(
+    model_run, tmp_path
+):
+    """What --track shows, without a package that shows it."""
+    config = small_comparison(tmp_path / "run", model_run, budgets=("per_merge",))
+    comparison = compare_strategies(replace(config, out=tmp_path / "other"))
+    plans = {stage: plan_set.plans for stage, plan_set in comparison.plans.items()}
+    jobs = list(dict.fromkeys(list_jobs(plans, config.seeds).values()))
+    problem = comparison.problem
+    training = Training(
+        problem.schedule, tuple(problem.variances), None, 32, 1e-3, "closed_form", "cpu"
+    )
+    for _ in range(2):
+        told: dict[Job, Students] = {}
+        found = train_jobs(Store(config.out), training, jobs, None, None, told.__setitem__)
+        assert list(told) == jobs
+        assert told == found
 
 
 def leveldb_records(log: bytes) -> list[bytes]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from diffusion.gaussian import ddim_operators
 from diffusion.schedule import cosine_schedule, from_betas, zero_terminal_snr
 from distill.compare_strategies import compare_strategies
 from distill.config import CompareConfig, PlanConfig
+from distill.decode import noise_bank
 from distill.jobs import Job, Training, do_job
 from mergelab._table import frame
 from planner.budget import Stage
@@ -211,6 +213,36 @@ def test_a_table_is_rows_of_dicts_in_rising_order_of_the_error():
     assert {row["merges"] for row in rows if row["strategy"] == "vanilla"} == {1}
 
 
+def test_of_strategies_that_are_equal_within_rounding_the_simplest_is_best():
+    """After a very long training all students equal the teacher, so fewer merges are better."""
+    for options in ({}, {"student_steps": 2}):
+        plans = ml.plan((0.2, 0.5), num_steps=6, train_time=400.0, **options)
+        assert max(found.w2_squared for found in plans.strategies.values()) < 1e-20
+        assert plans.best == "vanilla"
+        np.testing.assert_array_equal(
+            plans.sample(count=2), plans.sample(strategy="vanilla", count=2)
+        )
+    trained = ml.plan((0.2, 0.5), num_steps=4, train_time=32.0).train(progress=False)
+    assert trained.best == "vanilla"
+    early = ml.plan((0.2, 0.5), num_steps=6, train_time=0.5)
+    assert early.best == next(iter(early.strategies)) == "sequential_boot"
+
+
+@pytest.mark.parametrize("num_steps", [3, 32, 1000])
+def test_a_plan_set_prints_at_most_ten_lines_whatever_its_size(num_steps):
+    plan_set = ml.plan(np.linspace(0.3, 1.4, 50), num_steps=num_steps, solvers=[]).plan_set
+    lines = repr(plan_set).splitlines()
+    assert len(lines) <= 10
+    assert all(len(line) < 200 for line in lines)
+    assert f"T = {num_steps}, 50 coordinates" in lines[0]
+    for name, found in plan_set.strategies.items():
+        assert any(line.startswith(f"  {name}: ") for line in lines)
+        assert repr(found).count("\n") == 0
+    many = replace(plan_set, strategies=dict.fromkeys(map(str, range(30)), found))
+    assert len(repr(many).splitlines()) == 10
+    assert "22 more strategies" in repr(many)
+
+
 def test_without_pandas_a_table_stays_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert isinstance(ml.plan([0.5], num_steps=3).table(), ml.Table)
@@ -273,11 +305,17 @@ def test_students_on_latents_are_those_of_the_command(tmp_path, student_steps):
         batch_size=128,
         seed=3,
     )
-    compared = compare_strategies(config).of_stage(Stage("per_merge", 50, student_steps), 3)
+    comparison, flat = compare_strategies(config), rows.reshape(-1, 4)
+    compared = comparison.of_stage(Stage("per_merge", 50, student_steps), 3)
     trained = plans.train(batch_size=128, seed=3, engine="closed_form", progress=False)
     assert trained.students.keys() == compared.keys()
     for name, found in compared.items():
         np.testing.assert_array_equal(trained.students[name].operator, found.operator)
+    # The bank is noise in the rotated coordinates, as faces and exported students have it.
+    basis, noise = comparison.rotation.basis, noise_bank(7, 0, 4, 4).numpy()
+    expected = flat.mean(axis=0) + (compared["vanilla"].operator * noise) @ basis.T
+    samples = trained.sample(strategy="vanilla", count=4, seed=7)
+    np.testing.assert_allclose(samples.reshape(4, 4), expected, atol=1e-5)
 
 
 def test_measured_errors_lie_where_simulated_runs_do():

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion.schedule import cosine_schedule
-from planner.beam import improve
+from planner.beam import improve, representatives
 from planner.fronts import build, interval_fronts, nearest_to
 from planner.joint import SOLVERS, plan_jointly
 from planner.plan import merges
 from planner.problem import make_problem
-from planner.strategies import CANONICAL
+from planner.strategies import CANONICAL, vanilla
 from planner.value import plan_operator, product_operator, w2_squared
 from tests.brute_force import compositions, every_algorithm_1_plan
 
@@ -171,3 +171,40 @@ def test_local_improvement_ends_for_tiny_variances(least, largest, count, num_st
     problem = posed(num_steps, variances, train_time)
     greedy, beam = (plan_jointly(problem, solver) for solver in ("greedy", "beam"))
     assert beam.w2_squared <= greedy.w2_squared
+
+
+@given(
+    st.lists(st.floats(0.0, 30.0), min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.integers(1, 200),
+)
+@settings(max_examples=60, deadline=None)
+def test_representatives_stand_for_all_coordinates(variances, repeats, most):
+    """Any operator's W2**2 is theirs, where each stands for coordinates of its own variance."""
+    problem = posed(4, np.repeat(variances, repeats), 1.6)
+    few = representatives(problem, most)
+    assert 1 <= len(few.variances) <= most
+    assert set(few.variances) <= set(variances)
+    # The weights are in the surrogate, and in the steps that begin at T.
+    chosen = posed(4, few.variances, 1.6)
+    weights = few.operators[-1] / chosen.operators[-1]
+    np.testing.assert_allclose(few.surrogate, weights * chosen.surrogate, rtol=1e-12)
+    assert (weights**2).sum() == pytest.approx(len(variances) * repeats)
+    if len(set(variances)) == 1:
+        whole, part = (
+            float(
+                w2_squared(plan_operator(vanilla(4), own.operators, own.shrinkage), own.surrogate)
+            )
+            for own in (problem, few)
+        )
+        assert part == pytest.approx(whole, rel=1e-9, abs=1e-18)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.5])
+def test_a_beam_over_representatives_is_as_good_as_over_all_coordinates(monkeypatch, spread):
+    variances = np.exp(spread * np.random.default_rng(0).standard_normal(400))
+    problem = posed(12, variances, 0.8)
+    few = plan_jointly(problem, "beam").w2_squared
+    assert few <= plan_jointly(problem, "greedy").w2_squared
+    monkeypatch.setattr("planner.beam.MOST_COORDINATES", 1_000)
+    assert few <= 1.001 * plan_jointly(problem, "beam").w2_squared

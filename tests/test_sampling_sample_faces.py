@@ -9,13 +9,24 @@ import torch
 
 from diffusion.covariance import eigenbasis
 from diffusion.samplers import SAMPLERS
+from experiment.seeds import bank_seeds
 from experiment.tensors import read_tensors
 from experiment.write import sha256
 from report.faces import draw_face_grid
 from report.operators import draw_operators
 from report.style import save_figure
 from sampling.compare_operators import compare_operators
-from sampling.compare_samplers import STEPS, compare_samplers, read_rows, relative_distance
+from sampling.compare_samplers import (
+    FLOW_KIND,
+    FLOW_NAME,
+    STEPS,
+    compare_samplers,
+    faces_by_sampler,
+    gaussian_latents,
+    planned_rows,
+    read_rows,
+    relative_distance,
+)
 from sampling.config import CompareSamplersConfig, OperatorConfig, SampleConfig, Sampler
 from sampling.estimator_file import ESTIMATOR_FILE as ESTIMATOR_NAME
 from sampling.estimator_file import Trained, load_estimator, save_estimator
@@ -175,6 +186,64 @@ def test_the_comparison_nears_the_flow_and_goes_on_where_it_stopped(models, tmp_
     assert again[-1].w2 == rows[-1].w2
 
 
+def untrained(models):
+    """The same models, with an estimator that has learnt nothing: its flow is the Gaussian's."""
+    path = models["estimator"] / ESTIMATOR_NAME
+    model, trained = load_estimator(path)
+    for parameter in model.mlp.parameters():
+        torch.nn.init.zeros_(parameter)
+    save_estimator(path, model, trained)
+    return models
+
+
+@pytest.mark.parametrize(
+    ("flags", "left_out"),
+    [
+        ({"schedule": "scaled_linear"}, set()),
+        ({"schedule": "edm"}, set()),
+        ({"schedule": "scaled_linear", "zero_snr": True}, {"euler_log_snr"}),
+        ({}, {"euler_log_snr"}),
+    ],
+)
+def test_samplers_walk_the_schedules_levels_from_where_it_starts(
+    models, tmp_path, monkeypatch, flags, left_out
+):
+    """The exact flow of Gaussian latents takes z to mu + U diag(sqrt(lam)) U^T z on any schedule.
+
+    Where the schedule keeps a signal that is so only if the walk starts at the noised latents.
+    """
+    monkeypatch.setattr("sampling.compare_samplers.STEPS", (5, 20))
+    config = CompareSamplersConfig(
+        out=tmp_path / "run", spacing="t", sampler="ddim", count=20, **flags, **untrained(models)
+    )
+    found = compare_samplers(config)
+    assert {row.name for row in found.rows if row.steps} == SAMPLERS.keys() - left_out
+    assert all(name in " ".join(found.left_out) for name in left_out)
+    flow = read_tensors(config.out / FLOW_NAME, FLOW_KIND, "")[0]["latents"]
+    expected = gaussian_latents(found.models, bank_seeds(0, 20))
+    assert relative_distance(flow, expected) < 2e-3
+    distance = {(row.name, row.steps): row.to_flow for row in found.rows}
+    assert distance["dpmpp_2m", 20] < distance["ddim", 20] < distance["ddim", 5] < 0.5
+    faces = faces_by_sampler(config, found.models)
+    assert faces.keys() == {"gaussian", "flow", *(SAMPLERS.keys() - left_out)}
+    assert (faces["flow"] - faces["gaussian"]).abs().max() < 0.05
+
+
+def test_numbers_of_steps_that_a_schedule_lacks_are_left_out_in_words(models, tmp_path):
+    np.save(tmp_path / "betas.npy", np.linspace(0.01, 0.4, 40))
+    flags = {"out": tmp_path / "run", "spacing": "t", "schedule": str(tmp_path / "betas.npy")}
+    rows, left_out = planned_rows(CompareSamplersConfig(**flags, **models))
+    assert rows == [(name, steps) for steps in (5, 10, 20) for name in SAMPLERS]
+    assert left_out == (f"50, 100 steps are left out, because {flags['schedule']} has 40.",)
+    np.save(tmp_path / "betas.npy", np.linspace(0.1, 0.6, 9))
+    with pytest.raises(ValueError, match="has 9 steps; this command needs 10 or more"):
+        planned_rows(CompareSamplersConfig(**flags, **models))
+    with pytest.raises(
+        ValueError, match="--schedule and --zero-snr give the levels of --spacing t"
+    ):
+        CompareSamplersConfig(out=tmp_path / "run", schedule="edm", **models)
+
+
 def test_the_margins_are_those_of_the_asked_sampler(models, tmp_path):
     found = [
         compare_samplers(
@@ -193,11 +262,7 @@ def test_relative_distance_is_1_between_unrelated_samples():
 
 
 def test_an_untrained_estimators_steps_are_the_linear_ones(models, tmp_path, monkeypatch, capsys):
-    path = models["estimator"] / ESTIMATOR_NAME
-    model, trained = load_estimator(path)
-    for parameter in model.mlp.parameters():
-        torch.nn.init.zeros_(parameter)
-    save_estimator(path, model, trained)
+    untrained(models)
     found = compare_operators(OperatorConfig(out=tmp_path / "run", num_steps=8, **models))
     np.testing.assert_allclose(found.fitted, found.closed_form, atol=1e-5)
     assert [row.t for row in found.rows] == list(range(1, 9))

@@ -192,7 +192,7 @@ def test_faces_start_from_the_noised_gaussian_where_the_schedule_keeps_a_signal(
     data = Eigenbasis(rng.standard_normal(3), np.array([0.2, 1.0, 3.0]), basis)
     model = NoiseEstimator(data, 4, 1).double().requires_grad_(False)
     config = SampleConfig(out="unused", spacing="t", schedule="scaled_linear", steps=6)
-    grid = make_time_grid(config, 6, config)
+    grid = make_time_grid(config, 6)
     models = Models(model, None, {}, torch.device("cpu"), Trained(4, 1, 0, 3, "", ""))
     started = []
 
