@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill.comparison import INDEX_NAME, Comparison, open_comparison
 from distill.decode import decode_operator, noise_bank, pixel_l2
-from experiment.folder import CONFIG, FIGURES, RESULTS, read_run
+from experiment.folder import CONFIG, FIGURES, RESULTS, read_run, refuse_cut_off
 from explorer.controls import said, tell
 from explorer.face_view import WRAPPED, table
 from explorer.faces import FaceRow, file_uri
@@ -152,6 +152,10 @@ def _contents(run: Path) -> str:
             if len(lines) > MOST_ROWS + 1
             else ""
         )
+        try:
+            refuse_cut_off(results)
+        except (OSError, ValueError) as error:
+            more += f"<p>{RESULTS}: {html.escape(str(error))}</p>"
         parts.append(
             "<details><summary>numbers</summary><div style='overflow-x:auto;font-size:11px'>"
             f"<table>{''.join(cells)}</table>{more}</div></details>"
