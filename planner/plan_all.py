@@ -69,7 +69,10 @@ def plan_every_strategy(
         equal = replace(budget, kind="total")
 
         def plan_equal(effort: Effort) -> PlanSet:
-            return plan_share(problem, equal, log=log, effort=effort, known=None, save=_keep_none)
+            def tell(line: str) -> None:
+                log(f"with equal shares: {line}")
+
+            return plan_share(problem, equal, log=tell, effort=effort, known=None, save=_keep_none)
 
         return plan_best_split(problem, budget, plan_equal, log, effort, known, save)
     if student_steps == 1:

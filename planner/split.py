@@ -138,8 +138,6 @@ class _Node:
     """The other parts that are merges."""
     steps: Array
     """Product of the other parts that are teacher steps, (d,)."""
-    exponent: Array
-    """-2 s r, (d,): the logarithm of g for the share 1."""
     offset: float
     """The student begins with offset + slope * (operator of the noisiest part)."""
     slope: float
@@ -151,6 +149,8 @@ class _Tree:
 
     nodes: list[_Node]
     """In execution order."""
+    exponents: Array
+    """-2 s r, (M, d): the logarithm of g for the share 1."""
     target: Array
     """S, (d,)."""
     weights: Array
@@ -172,17 +172,18 @@ class _Tree:
                     first_step=problem.operators[first.start - 1],
                     others=[number[part.start, part.stop] for part in others if part.parts],
                     steps=problem.operators[steps].prod(axis=0),
-                    exponent=-2.0 * budget.train_time * _rate(problem, jump, budget),
                     offset=float(at_0[0]),
                     slope=float(at_1[0] - at_0[0]),
                 )
             )
             number[jump.start, jump.stop] = len(nodes) - 1
-        return _Tree(nodes, problem.target, problem.on_unit_noise(one) ** 2)
+        rates = [_rate(problem, jump, budget) for jump in merges(plan)]
+        exponents = -2.0 * budget.train_time * np.reshape(rates, (len(rates), len(one)))
+        return _Tree(nodes, exponents, problem.target, problem.on_unit_noise(one) ** 2)
 
     def log_error(self, shares: Array) -> tuple[float, Array]:
         """log W2**2 of a split, and its gradient, (M,)."""
-        g = np.exp(np.stack([node.exponent for node in self.nodes]) * shares[:, None])
+        g = np.exp(self.exponents * shares[:, None])
         firsts, products, starts, values = (np.empty_like(g) for _ in range(4))
         for j, node in enumerate(self.nodes):
             first = node.first_step if node.first is None else values[node.first]
@@ -213,8 +214,7 @@ class _Tree:
                 for beside in node.others:
                     rest = rest * values[beside]
                 slopes[node.first] = in_product * rest + slopes[j] * g[j] * node.slope
-        exponents = np.stack([node.exponent for node in self.nodes])
-        gradient = (slopes * (starts - products) * g * exponents).sum(axis=1)
+        gradient = (slopes * (starts - products) * g * self.exponents).sum(axis=1)
         return float(np.log(error)), gradient / error
 
 
