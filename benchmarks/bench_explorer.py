@@ -7,6 +7,7 @@ Example:
     python -m benchmarks.bench_explorer
 """
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -199,7 +200,8 @@ def timed(work: Callable[[Setting], object], settings: list[Setting]) -> float:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """Address of an explorer that is ended afterwards, whatever happens."""
+    """Address of an explorer that is ended afterwards, also where this program is terminated."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     command = [sys.executable, "-m", "mergelab", "explore", "--no-browser", "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     late = threading.Timer(PATIENCE, server.kill)  # ends the wait for the first line
