@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from typing import get_args
 
 import matplotlib
 import numpy as np
@@ -27,7 +28,7 @@ from distill.study_convergence import ConvergenceRow
 from neural.config import NeuralConfig
 from neural.distill_neural import NeuralRow, distill_neural
 from neural.mixture import FloorRow
-from planner.budget import Budget, Stage
+from planner.budget import Budget, BudgetKind, Stage
 from planner.effort import Effort
 from planner.plan_all import plan_every_strategy
 from planner.plan_set import PlanSet
@@ -390,6 +391,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "error curves": lambda: error_curves(32, ("per_merge", "total"), (10, 100, 1000, 10_000)),
     "error curves, T = 1, one budget": lambda: error_curves(1, ("per_merge",), (10,), equal=True),
     "error curves, one budget": lambda: error_curves(8, ("total",)),
+    "error curves, three budgets": lambda: error_curves(32, get_args(BudgetKind)),
     "error curves, all equal": lambda: error_curves(8, ("per_merge", "total"), equal=True),
     "error curves, rounding": lambda: error_curves(8, ("per_merge", "total"), tiny=True),
     "error curves, T = 1000": lambda: error_curves(1000, ("per_merge",), (1, 10_000)),
