@@ -7,6 +7,7 @@ as the teacher step A_t. A merge that starts at t trains theta_t towards the pro
 of its parts. Coordinates never interact, so each may follow a plan of its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, repeat, zip_longest
@@ -203,8 +204,20 @@ def training_rounds(
 
 def count_steps(plans: Sequence[Plan], steps_per_merge: int | MergeSteps) -> int:
     """Gradient steps of all lessons: those that a CPU takes one after the other."""
-    lessons = training_rounds(plans, steps_per_merge, len(plans))
-    return sum(own.steps for together in lessons for own in together)
+    # Lessons are counted, not listed: ten thousands of coordinates share a few plans.
+    objects = {id(plan): plan for plan in plans}
+    kinds = Counter(zip(map(id, plans), same_steps(plans, steps_per_merge), strict=True))
+    columns: dict[tuple[int, int], Counter[tuple[int, int]]] = {}  # round, steps -> ends -> columns
+    for (key, own), count in kinds.items():
+        plan, steps = objects[key], by_merge(objects[key], own)
+        for number, together in enumerate(rounds(plan)):
+            for jump in together:
+                ends = jump.start, jump.stop
+                columns.setdefault((number, steps[ends]), Counter())[ends] += count
+    return sum(
+        steps * (1 + _list_numbers([sizes[ends] for ends in sorted(sizes)])[-1])
+        for (_, steps), sizes in columns.items()
+    )
 
 
 def _replays(device: torch.device) -> bool:
@@ -243,12 +256,26 @@ def _counting(lessons: Sequence[Lesson], on_step: Callable[[], object]) -> Calla
 
 def _divided(columns: Sequence[Column]) -> list[list[Column]]:
     """The columns of a round in lists of about ``COLUMNS_AT_ONCE``; no list divides a merge."""
-    lists: list[list[Column]] = [[]]
-    for _, same_merge in _by_merge(sorted(columns, key=_ends)):
-        if lists[-1] and len(lists[-1]) + len(same_merge) > COLUMNS_AT_ONCE:
-            lists.append([])
-        lists[-1].extend(same_merge)
+    merges = [same_merge for _, same_merge in _by_merge(sorted(columns, key=_ends))]
+    numbers = _list_numbers(list(map(len, merges)))
+    lists: list[list[Column]] = [[] for _ in range(1 + numbers[-1])]
+    for number, same_merge in zip(numbers, merges, strict=True):
+        lists[number].extend(same_merge)
     return lists
+
+
+def _list_numbers(sizes: Sequence[int]) -> list[int]:
+    """The number of the list that takes each merge.
+
+    Args:
+        sizes: Columns of each merge.
+    """
+    numbers, held = [0], sizes[0]
+    for size in sizes[1:]:
+        full = held + size > COLUMNS_AT_ONCE
+        numbers.append(numbers[-1] + full)
+        held = size if full else held + size
+    return numbers
 
 
 def _by_merge(columns: Iterable[Column]) -> Iterator[tuple[Plan, list[Column]]]:

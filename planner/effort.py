@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.beam import MOST_COORDINATES
 from planner.budget import Budget
 from planner.greedy import greedy_bytes
 from planner.joint import SOLVERS
@@ -54,7 +55,7 @@ def refuse_solver(solver: str, problem: Problem, budget: Budget, effort: Effort)
     if effort.time_limit is None and seconds > MOST_SECONDS:
         raise ValueError(
             f"it would take about {seconds:.0f} s, more than {MOST_SECONDS:.0f} s; a time limit "
-            "lets it run"
+            "lets it run (plan_merges --time-limit)"
         )
     size = greedy_bytes(num_steps, width)
     if problem.parametrisation.kind == "operator" and solver != "pareto" and size > MOST_BYTES:
@@ -70,7 +71,8 @@ def expected_seconds(solver: str, problem: Problem, budget: Budget) -> float:
     if problem.parametrisation.kind == "operator":
         passes = (num_steps**3 - num_steps) // 6
         greedy = GREEDY_SECONDS_PER_NUMBER * passes * width
-        beam = passes * (SECONDS_PER_PASS + SECONDS_PER_NUMBER * BEAM_KEPT**2 * width)
+        searched = min(width, MOST_COORDINATES)
+        beam = passes * (SECONDS_PER_PASS + SECONDS_PER_NUMBER * BEAM_KEPT**2 * searched)
     else:
         passes = (num_steps**2 - num_steps) // 2
         greedy = passes * (SECONDS_PER_PASS + SECONDS_PER_NUMBER * width)

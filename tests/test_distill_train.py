@@ -6,7 +6,7 @@ import torch
 
 from diffusion.schedule import cosine_schedule
 from distill.inputs import gaussian_inputs, latent_inputs
-from distill.jobs import plan_stage
+from distill.jobs import plan_stage, steps_per_merge
 from distill.law import (
     largest_stable_lr,
     operators_after,
@@ -16,9 +16,11 @@ from distill.law import (
 )
 from distill.train import (
     SQUARED_NORM,
+    count_steps,
     least_norm_parameters,
     time_embedding,
     train_students,
+    training_rounds,
 )
 from planner.budget import Stage
 from planner.parametrisation import Parametrisation
@@ -255,3 +257,16 @@ def test_denoisers_diverge_above_their_own_limit():
     refuse_unstable(1e-2, flat)
     with pytest.raises(ValueError, match="unstable for coordinate 0"):
         refuse_unstable(1e-2, steep)
+
+
+@pytest.mark.parametrize("budget", ["per_merge", "total"])
+@pytest.mark.parametrize("student_steps", [1, 2])
+def test_gradient_steps_are_counted_as_the_lessons_take_them(budget, student_steps):
+    """The count lists no lessons; 300 coordinates make some of a round wait for each other."""
+    problem = make_problem(cosine_schedule(8), np.geomspace(0.2, 4.0, 300))
+    stage = Stage(budget, 5, student_steps)
+    for plans in plan_stage(stage, problem, LR).plans.values():
+        steps = steps_per_merge(plans, stage)
+        lessons = [own for together in training_rounds(plans, steps, 300) for own in together]
+        assert count_steps(plans, steps) == sum(own.steps for own in lessons)
+    assert len(lessons) > 3
