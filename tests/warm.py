@@ -1,6 +1,7 @@
 """Imported once by the server that the commands of the robustness sweep are forked from."""
 
 import contextlib
+import functools
 import gc
 import importlib
 import io
@@ -17,9 +18,10 @@ import torch
 import torch._dynamo  # which every optimizer imports when it is made: a second and a half
 import tyro
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.mathtext import MathTextParser
 from PIL import Image
 
+import neural.mixture
 import report.faces
 import report.plot_theory
 import report.sampler_theory
@@ -40,10 +42,13 @@ for command in (*COMMANDS, "health", "reference"):
 # Pictures are drawn by the same code as ever, only smaller: a sweep draws some thousand of them.
 # Nor are they laid out: what lies where is no matter of faults, and takes a third of their time.
 report.style.STYLE |= {"savefig.dpi": 25, "savefig.bbox": None}
-ConstrainedLayoutEngine.execute = lambda self, figure: None
+Figure.set_layout_engine = lambda self, layout=None, **options: None
 report.faces.DPI = 25
 report.plot_theory.SWEEPS[1:] = []
+neural.mixture.POINTS, neural.mixture.REACHES = 201, neural.mixture.REACHES[:1]
 report.theory_figures.RESOLUTION = 40
+report.theory_figures.CASE_VARIANCES = report.theory_figures.CASE_VARIANCES[::8]
+report.theory_figures.CASE_TIMES = report.theory_figures.CASE_TIMES[::8]
 report.theory_figures.TRAIN_TIMES = report.theory_figures.TRAIN_TIMES[::10]
 report.sampler_theory.ORDER_STEPS = report.sampler_theory.ORDER_STEPS[:4]
 report.sampler_theory.MARGINAL_STEPS = report.sampler_theory.MARGINAL_STEPS[:4]
@@ -58,9 +63,14 @@ Image.init()
 for command in COMMANDS:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         tyro.cli(config_of(command), args=["--help"])
+# The labels of ticks are formulas, of which Matplotlib remembers the last fifty.
+MathTextParser._parse_cached = functools.lru_cache(None)(MathTextParser._parse_cached.__wrapped__)
 with matplotlib.rc_context(report.style.STYLE):
-    figure = Figure(layout="constrained")
-    figure.subplots().set_title("$\\lambda_0^2$")
+    figure = Figure()
+    panel = figure.subplots()
+    panel.set_title("$\\lambda_0^2$")
+    panel.set_yscale("log")
+    panel.set_yticks(10.0 ** np.arange(-20, 5))
     for kind in ("png", "svg"):
         figure.savefig(io.BytesIO(), format=kind)
 
