@@ -94,5 +94,5 @@ def test_the_tests_command_runs_the_checks():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = makefile.partition("\ncheck:")[2].partition("\n\n")[0]
     assert all(f".venv/bin/{tool}" in recipe for tool in ("ruff check .", "ruff format", "mypy"))
-    assert "\ntest: check\n" in makefile
+    assert "\ntest: check kernels\n" in makefile
     assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == "make test"
