@@ -124,7 +124,7 @@ def write_report(
         for heading, errors in errors_by_steps(mean_rows, num_steps).items()
     ] + [
         (
-            stage_label(stage, num_steps).capitalize(),
+            stage_label(stage, num_steps),
             details([row for row in mean_rows if row.stage == stage]),
         )
         for stage in comparison.plans

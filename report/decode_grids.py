@@ -123,12 +123,12 @@ def grid_pictures(grids: Mapping[Stage, Grid], num_steps: int, target: str) -> l
         pictures.append(
             Picture(
                 grid.path,
-                f"{name.capitalize()}. {faces_caption(target, grid.top)} Strategies that share "
+                f"{name}. {faces_caption(target, grid.top)} Strategies that share "
                 "one student share a row.",
                 f"Faces decoded after {name} beside heatmaps of their difference to the "
                 f"{target}'s faces; mean pixel L2: {mean_l2}",
                 is_photo=True,
-                folded=f"{name.capitalize()}: no face is far from the {target}'s (pixel L2 up to "
+                folded=f"{name}: no face is far from the {target}'s (pixel L2 up to "
                 f"{most:.2g} on average)"
                 if most < FOLDED * largest
                 else "",

@@ -67,7 +67,9 @@ def draw_sampler_comparison(rows: Sequence[CompareRow]) -> Figure:
             panel.minorticks_off()
         _draw_orders(distance, [row for row in rows if row.to_flow])
         # Ticks that lie outside do not stretch the axis, as those of set_yticks would.
-        quality.yaxis.set_major_locator(FixedLocator((0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)))
+        quality.yaxis.set_major_locator(
+            FixedLocator((0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0))
+        )
         quality.yaxis.set_major_formatter("{x:g}")
         for panel in (quality, distance):
             panel.set_xlabel("steps")
