@@ -18,6 +18,7 @@ import torch
 import torch._dynamo  # which every optimizer imports when it is made: a second and a half
 import tyro
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.mathtext import MathTextParser
 from PIL import Image
 
@@ -42,7 +43,7 @@ for command in (*COMMANDS, "health", "reference"):
 # Pictures are drawn by the same code as ever, only smaller: a sweep draws some thousand of them.
 # Nor are they laid out: what lies where is no matter of faults, and takes a third of their time.
 report.style.STYLE |= {"savefig.dpi": 25, "savefig.bbox": None}
-Figure.set_layout_engine = lambda self, layout=None, **options: None
+ConstrainedLayoutEngine.execute = lambda self, figure: None
 report.faces.DPI = 25
 report.plot_theory.SWEEPS[1:] = []
 neural.mixture.POINTS, neural.mixture.REACHES = 201, neural.mixture.REACHES[:1]
