@@ -73,9 +73,12 @@ def main(config: type[Config], job: Callable[[Config], None], description: str |
             with _only_writer(asked):
                 job(asked)
     except (KeyboardInterrupt, Exception) as error:
-        if INTERRUPTIONS or isinstance(error, KeyboardInterrupt):
+        try:
+            if INTERRUPTIONS or isinstance(error, KeyboardInterrupt):
+                _take_leave()
+            _refuse_mistake(error, asked)
+        except KeyboardInterrupt:  # it came while a mistake was put into words
             _take_leave()
-        _refuse_mistake(error, asked)
         raise
 
 

@@ -136,6 +136,21 @@ def test_an_interruption_that_comes_out_as_another_error_is_still_one(monkeypatc
     assert "the same command resumes the run" in capsys.readouterr().err
 
 
+def test_an_interruption_while_a_mistake_is_refused_is_one_line(monkeypatch, capsys):
+    class SlowlyTold(ValueError):
+        def __str__(self) -> str:
+            signal.raise_signal(signal.SIGINT)
+            return "a mistake"
+
+    def broken(_):
+        raise SlowlyTold
+
+    with pytest.raises(SystemExit) as stop:
+        run_cli(monkeypatch, CompareConfig, broken, "--out", "a")
+    assert stop.value.code == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_an_error_of_ours_is_shown_whole(monkeypatch):
     def broken(_):
         raise KeyError("name")
