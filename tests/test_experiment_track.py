@@ -150,7 +150,7 @@ def test_every_finished_job_of_a_comparison_is_told_once_and_again_when_it_is_re
     """What --track shows, without a package that shows it."""
     config = small_comparison(tmp_path / "run", model_run, budgets=("per_merge",))
     comparison = compare_strategies(replace(config, out=tmp_path / "other"))
-    plans = {stage: plan_set.plans for stage, plan_set in comparison.plans.items()}
+    plans = {stage: plan_set.strategies for stage, plan_set in comparison.plans.items()}
     jobs = list(dict.fromkeys(list_jobs(plans, config.seeds).values()))
     problem = comparison.problem
     training = Training(
