@@ -20,7 +20,6 @@ from planner.budget import Stage
 from report.faces import top_of_scale
 from report.style import label, stage_label
 
-NO_RUN = "no finished run"
 MOST_ROWS = 200
 FACES = 8
 
@@ -46,10 +45,13 @@ class RunView:
         self._runs = finished_runs(folder)
         self._comparison: Comparison | None = None
         self._stages: dict[str, Stage] = {}
+        closed = f"choose one of {len(self._runs)}" if self._runs else "there are none"
         self.run = Select(
-            title=f"finished runs below {folder}", options=[NO_RUN, *self._runs], name="run"
+            title=f"finished runs below the folder {folder}",
+            options=[closed, *self._runs],
+            value=closed,
+            name="run",
         )
-        self.run.value = NO_RUN
         self.stage = Select(title="stage", options=[], visible=False, name="stage")
         self.strategies = CheckboxGroup(
             labels=[],
@@ -84,15 +86,18 @@ class RunView:
         run = self._runs.get(self.run.value)
         if run is not None:
             try:
-                self.contents.text = _contents(run)
                 if (run / INDEX_NAME).exists():
                     self._open_comparison(run)
+                self.contents.text = _contents(run, are_open=not self._has_faces)
             except (ValueError, OSError) as error:
                 tell(self.error, said(error))
-        has_faces = self._comparison is not None and self._comparison.model is not None
         for widget in (self.stage, self.strategies, self.first):
-            widget.visible = has_faces
+            widget.visible = self._has_faces
         self._draw()
+
+    @property
+    def _has_faces(self) -> bool:
+        return self._comparison is not None and self._comparison.model is not None
 
     def _open_comparison(self, run: Path) -> None:
         comparison = open_comparison(run, None, "cpu")
@@ -132,8 +137,8 @@ class RunView:
         self.faces.text = table(rows, max(top, 1e-6))
 
 
-def _contents(run: Path) -> str:
-    """The table and the figures of a run as HTML."""
+def _contents(run: Path, are_open: bool) -> str:
+    """The table and the figures of a run as HTML; the figures open, or to be opened."""
     parts = []
     results = run / RESULTS
     if results.exists():
@@ -162,7 +167,7 @@ def _contents(run: Path) -> str:
         )
     for path in sorted((run / FIGURES).glob("*.png")):
         parts.append(
-            f"<details><summary>{html.escape(path.name)}</summary>"
+            f"<details{' open' * are_open}><summary>{html.escape(path.name)}</summary>"
             f"<img src='{file_uri(path)}' alt='{html.escape(path.name)}' "
             "style='max-width:100%;background:white;padding:6px'></details>"
         )
