@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from experiment.read import field, integer, read_json, reading
-from experiment.write import as_recorded, recorded_name, write_json
+from experiment.write import as_recorded, recorded_name, unfinished_name, write_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance  # exists for type checkers alone
@@ -138,7 +138,7 @@ def add_facts(out: Path, facts: dict[str, object]) -> None:
 
 def _is_of_a_start(path: Path) -> bool:
     """Whether a file is what a run leaves that was killed before its record was written."""
-    return path.name == LOCK or path.match(f".{CONFIG}.*.tmp")
+    return path.name == LOCK or unfinished_name(path) == CONFIG
 
 
 def record_lines(out: Path) -> None:

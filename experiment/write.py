@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
@@ -33,6 +34,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise _named(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished_name(path: Path) -> str:
+    """The name of the file that a killed process left here unfinished; empty for other files."""
+    found = re.fullmatch(r"\.(.+)\.\d+\.tmp", path.name)
+    return found[1] if found else ""
 
 
 def append_line(path: Path, line: str) -> None:

@@ -21,7 +21,7 @@ from experiment.folder import CONFIG, open_run, read_run
 from experiment.progress import tqdm
 from experiment.seeds import bank_seeds, walk_noise
 from experiment.tensors import write_tensors
-from experiment.write import sha256, write_atomically, write_json
+from experiment.write import sha256, unfinished_name, write_atomically, write_json
 from sampling.config import CompareSamplersConfig, SampleConfig, WalkConfig
 from sampling.estimator_file import refuse_untrained_levels
 from sampling.fid import FID_FILE, fid
@@ -185,7 +185,8 @@ def refuse_other_files(folder: Path, count: int) -> None:
     if not folder.exists():
         return
     ours = {png_name(number) for number in range(count)}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    found = [(path.name, unfinished_name(path)) for path in folder.iterdir()]
+    others = sorted(name for name, unfinished in found if not ours & {name, unfinished})
     if others:
         raise ValueError(
             f"--png {folder}: holds {others[0]}, which is none of these faces; give a new folder"
@@ -200,6 +201,9 @@ def png_name(number: int) -> str:
 def write_pngs(folder: Path, images: Tensor) -> None:
     """Write images (N, 3, H, W) in [0, 1] as single files, each completely or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if unfinished_name(path):  # of a run that was killed
+            path.unlink()
     for number, pixels in enumerate(to_uint8(images).numpy()):
         image = Image.fromarray(pixels)
         write_atomically(folder / png_name(number), partial(image.save, format="PNG"))

@@ -70,7 +70,9 @@ def test_single_images_are_the_faces(tmp_path):
     assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
     for path, pixels in zip(paths, tensors["images"].numpy(), strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels)
-    sample_faces(config)  # the same again, into the same folder
+    # The same again, into the same folder, in which a killed process left an unfinished image.
+    (config.png / ".000001.png.4711.tmp").touch()
+    sample_faces(config)
     assert len(list(config.png.iterdir())) == 3
 
 
