@@ -158,12 +158,13 @@ def start(name: str, args: list[str], log: Path, limits: Limits) -> BaseProcess:
     log.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.warm", __name__])
-    process = context.Process(target=_enter, args=(name, args, log, limits))
+    process = context.Process(target=enter, args=(name, args, log, limits))
     process.start()
     return process
 
 
-def _enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
+def enter(name: str, args: list[str], log: Path, limits: Limits) -> None:
+    """What the process of a command does; see ``start``."""
     # The log is kept apart until the end, as no limit is meant for it.
     sys.stdout, sys.stderr = out, err = io.StringIO(), io.StringIO()
     if limits.foreign:
@@ -239,7 +240,7 @@ def _enter_on_small_disk(
         child = os.fork()
         if not child:
             try:
-                _enter(name, args, log, Limits())
+                enter(name, args, log, Limits())
             finally:
                 os._exit(0)
         os.waitpid(child, 0)

@@ -12,6 +12,7 @@ import pytest
 
 from scripts import commands
 from tests.commands import COMMANDS, arguments, run_on_small_disk
+from tests.kill_points import faults
 from tests.robustness import DOCUMENT, Sweep, Trial, document, sweep
 
 ROOT = Path(__file__).parents[1]
@@ -116,3 +117,12 @@ runpy.run_module("scripts.doctor", run_name="__main__")
         assert process.returncode == 130
         assert said.startswith("interrupted")
         assert len(said.splitlines()) == 1
+
+
+@on_linux
+@pytest.mark.parametrize("command", ["encode_latents", "plan_merges", "sample_faces"])
+def test_a_command_that_is_killed_at_a_file_operation_ends_when_it_is_repeated(
+    swept, tmp_path, command
+):
+    """Every seventeenth operation; ``python -m tests.kill_points`` tries them all."""
+    assert not list(faults(command, swept.made, tmp_path, every=17))
