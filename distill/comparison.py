@@ -22,7 +22,7 @@ from distill.config import ROTATION_FILE, Engine
 from distill.coordinates import Rotation, load_rotation
 from distill.jobs import Case, Students
 from experiment.device import pick_device
-from experiment.folder import CONFIG, read_run
+from experiment.folder import CONFIG, RUN_AGAIN, read_run
 from experiment.read import expect, field, finite_text, integer, number, reading
 from experiment.tensors import (
     checked_tensor,
@@ -46,7 +46,6 @@ STUDENTS_KIND = "mergelab students, format 2"
 COMPARISON_KIND = "mergelab comparison, format 2"
 INDEX_NAME = "comparison.safetensors"
 STUDENTS, PLANS = "students", "plans"  # folders
-RUN_AGAIN = "run its command again"
 REMOVE = "remove it and run again"
 _ARRAYS = ("operator", "predicted", "expected", "spread", "w2_squared_runs")
 _LEVELS = ("alpha", "sigma")  # arrays of the schedule

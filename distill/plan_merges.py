@@ -24,10 +24,9 @@ from planner.plan_all import plan_every_strategy
 from planner.plan_file import read_plans, to_json
 from planner.plan_set import PlanSet
 from planner.problem import MergeProblem, Problem, make_problem
+from planner.total_bounds import SPLITS_PER_SECOND
 
 DEFAULT_STEPS = 32
-SPLITS_PER_SECOND = 4e9
-"""Speed of the search for each coordinate's plan on one core of an AMD EPYC."""
 
 
 @dataclass(frozen=True, eq=False)

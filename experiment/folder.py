@@ -33,6 +33,7 @@ REPORT = "report.html"
 RESULTS = "results.csv"
 FIGURES = "figures"
 LOCK = ".lock"
+RUN_AGAIN = "run its command again"  # the remedy for damaged results
 
 # Metadata of a config field that changes no number: a run can be resumed with another value.
 CHANGES_NO_NUMBER = {"changes_no_number": True}
@@ -173,7 +174,7 @@ def _count_lines(path: Path) -> int:
 
 def _remove_leftovers(out: Path) -> None:
     """Remove temporary files of a run that was killed while it wrote them."""
-    for leftover in out.rglob(".*.tmp"):
+    for leftover in filter(unfinished_name, out.rglob(".*.tmp")):
         inside = leftover.relative_to(out).parents[:-1]
         # Another command may be at work in a run folder inside this one (decode_grids).
         if not any((out / folder / CONFIG).exists() for folder in inside):

@@ -87,17 +87,22 @@ def best_values(problem: DenoiserProblem) -> Array:
 
 def _search(problem: DenoiserProblem) -> tuple[Array, NDArray[np.int32]]:
     """Best values, (d,), and the cuts of the best merges, (d, T)."""
+    values, cuts = _best_chains(*_jumps_from_noise(problem))
+    return values, cuts
+
+
+def _jumps_from_noise(problem: DenoiserProblem) -> tuple[Array, Array, Array, Array, Array]:
+    """What the searches read: A_t, and r, k, g and the travel of the jumps from T."""
     start = problem.num_steps
     stops = slice(start)
     ratio, factor = problem.coefficients
-    values, cuts = _best_chains(
+    return (
         np.ascontiguousarray(problem.operators.T),
         ratio[start, :start].copy(),
         factor[start, :start].copy(),
         np.ascontiguousarray(problem.shrinkage(start, stops).T),
         problem.travel(start, stops),
     )
-    return values, cuts
 
 
 @compiled(parallel=True)
@@ -143,17 +148,7 @@ def counted_chains(problem: DenoiserProblem, most: int) -> tuple[Array, NDArray[
         Their operators, (d, most + 1), -inf where there is no such chain; and where their merges
         begin, (d, T, most + 1), for ``chain_of_cuts``.
     """
-    start = problem.num_steps
-    stops = slice(start)
-    ratio, factor = problem.coefficients
-    values, cuts = _counted_chains(
-        np.ascontiguousarray(problem.operators.T),
-        ratio[start, :start].copy(),
-        factor[start, :start].copy(),
-        np.ascontiguousarray(problem.shrinkage(start, stops).T),
-        problem.travel(start, stops),
-        most,
-    )
+    values, cuts = _counted_chains(*_jumps_from_noise(problem), most)
     return values, cuts
 
 

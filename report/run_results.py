@@ -7,13 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from experiment.folder import RESULTS, read_run, refuse_cut_off
+from experiment.folder import RESULTS, RUN_AGAIN, read_run, refuse_cut_off
 from experiment.metrics import METRICS, read_metrics
 from experiment.read import read_table, reading
 from planner.budget import WHERE
 from report.style import LABELS, SAMPLER_LABELS
-
-RUN_AGAIN = "run its command again"
 
 Row = Mapping[str, str | float]
 Points = dict[tuple[str, str], dict[float, float]]
