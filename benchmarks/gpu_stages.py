@@ -606,6 +606,7 @@ def _one_of_two(rank: int, work: str, target: str, kind: str) -> None:
     found = _gradients(model, wrap(model, device), images[own], eps[own])
     if rank == 0:
         torch.save(found, target)
+    dist.barrier()  # gloo aborts a process whose threads still serve the other at its end
     dist.destroy_process_group()
 
 
